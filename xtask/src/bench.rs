@@ -19,6 +19,7 @@ mod options;
 mod probe;
 mod proc;
 mod profile;
+mod progress;
 mod replica;
 mod report;
 mod server;
@@ -58,12 +59,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let options = Options::parse_from(std::iter::once("bench").chain(args.iter().map(String::as_str)));
     if options.list {
         for case in CASES {
-            println!(
-                "{:<16} {}, pipeline {}",
-                case.name,
-                case.name.to_uppercase().trim_end_matches("-P16"),
-                case.pipeline
-            );
+            println!("{:<16} CPU per request, pipeline {}", case.name, case.pipeline);
         }
         for (name, what) in SCENARIOS {
             println!("{name:<16} {what}");
@@ -101,6 +97,9 @@ fn measure(options: &Options) -> Result<Report> {
     let launcher = launcher(&options.binaries, &kinds)?;
     let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
     let mut report = Report { setting: setting(&launcher, &kinds, &effort), ..Report::default() };
+    if options.instructions {
+        report.setting.push(("instructions", instructions::counter()?.name().to_owned()));
+    }
     for case in CASES.iter().filter(|case| wanted(case.name)) {
         report.rows.extend(throughput::measure(&launcher, case, &kinds, &effort, options.instructions)?);
     }
@@ -158,6 +157,9 @@ fn setting(launcher: &Launcher, kinds: &[Kind], effort: &Effort) -> Vec<(&'stati
         ("machine", format!("{}, {} cores", cpu_model(), launcher.cores.count())),
         ("kernel", format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy())),
     ];
+    // Others who use the cores disturb wall-clock figures most, and everything a little.
+    let busy = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    setting.push(("load average before", busy.split(' ').take(2).collect::<Vec<_>>().join(" ")));
     if kinds.contains(&Kind::Redis) {
         setting.push(("redis", version(&launcher.redis)));
     }

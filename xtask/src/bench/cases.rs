@@ -29,6 +29,8 @@ pub(super) struct Case {
     pub(super) fill: &'static [Part],
     pub(super) fill_reply: Reply,
     pub(super) supply: Supply,
+    /// A case may want a key space smaller than the run's.
+    most_keys: u64,
 }
 
 /// How long a filled server serves a case before the case has changed what it measures.
@@ -90,6 +92,7 @@ const BLANK: Case = Case {
     fill: FILL_STRINGS,
     fill_reply: Reply::Ok,
     supply: Supply::Steady,
+    most_keys: u64::MAX,
 };
 
 const GET: Case = Case { request: &[Word("GET"), Key], reply: Reply::Bulk(VALUE_LEN), ..BLANK };
@@ -104,6 +107,9 @@ pub(super) static CASES: &[Case] = &[
     Case { name: "set", pipeline: 1, ..SET },
     Case { name: "get-p16", ..GET },
     Case { name: "set-p16", ..SET },
+    // So few keys stay in the caches: what is left is the code's own cost, without the memory's.
+    Case { name: "get-hot-p16", most_keys: 1000, ..GET },
+    Case { name: "set-hot-p16", most_keys: 1000, ..SET },
     Case {
         name: "incr-p16",
         request: &[Word("INCR"), Key],
@@ -177,7 +183,20 @@ pub(super) fn find(name: &str) -> Result<&'static Case> {
 impl Case {
     /// A batch of this case's requests over so many keys.
     pub(super) fn batch(&self, keys: u64) -> Batch {
-        Batch::new(self.request, self.pipeline, Walk::scattered(keys))
+        Batch::new(self.request, self.pipeline, Walk::scattered(self.keys(keys)))
+    }
+
+    /// The size of its key space in a run over so many keys.
+    pub(super) fn keys(&self, keys: u64) -> u64 {
+        keys.min(self.most_keys)
+    }
+
+    /// How many requests a server that holds so many keys can serve before it must be filled again.
+    pub(super) fn requests(&self, keys: u64) -> u64 {
+        match self.supply {
+            Supply::Laps(laps) => laps * self.keys(keys),
+            Supply::Steady | Supply::Grows => u64::MAX,
+        }
     }
 }
 

@@ -32,6 +32,11 @@ pub(super) fn run(args: &[String]) -> Result<()> {
     };
     let port = port.parse().with_context(|| format!("{port:?} is not a port"))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("bind the floor's port")?;
+    serve(listener, reply)
+}
+
+/// Answers every request that arrives at `listener` with `reply`; returns only on an error.
+pub(super) fn serve(listener: TcpListener, reply: Reply) -> Result<()> {
     Floor::new(listener, &reply.canned())?.serve()
 }
 

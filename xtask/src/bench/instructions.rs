@@ -13,8 +13,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal};
 
-use super::cases::{CLIENTS, Case, Supply};
+use super::cases::{CLIENTS, Case};
 use super::load::Load;
+use super::progress;
 use super::server::{Kind, Launch, Launcher, Place, Server};
 use super::throughput;
 
@@ -31,6 +32,16 @@ pub(super) enum Counter {
     Callgrind,
 }
 
+impl Counter {
+    /// What it counts, for the report.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Counter::Perf => "user and kernel code, by the CPU's counter",
+            Counter::Callgrind => "user code only, by callgrind",
+        }
+    }
+}
+
 /// The best that works here.
 pub(super) fn counter() -> Result<Counter> {
     let perf = Command::new("perf").args(["stat", "-x,", "-e", "instructions", "true"]).output();
@@ -44,7 +55,7 @@ pub(super) fn counter() -> Result<Counter> {
 
 /// The instructions that `kind` spends on one request of `case`.
 pub(super) fn per_request(launcher: &Launcher, case: &Case, kind: Kind) -> Result<f64> {
-    eprint!("\r{} {} instructions ", case.name, kind.name());
+    progress::show(&format!("{} {} instructions", case.name, kind.name()));
     let instructions = match counter()? {
         Counter::Perf => count_with_perf(launcher, case, kind),
         Counter::Callgrind => {
@@ -52,16 +63,13 @@ pub(super) fn per_request(launcher: &Launcher, case: &Case, kind: Kind) -> Resul
             run_in_callgrind(launcher, case, kind, scratch.path()).and_then(|()| total(scratch.path()))
         }
     };
-    eprint!("\r{:60}\r", "");
+    progress::clear();
     Ok(instructions? as f64 / requests(case) as f64)
 }
 
 /// How many requests are counted: a popping case ends before its lists do.
 fn requests(case: &Case) -> u64 {
-    match case.supply {
-        Supply::Laps(laps) => COUNTED.min(laps * KEYS - UNCOUNTED),
-        Supply::Steady | Supply::Grows => COUNTED,
-    }
+    COUNTED.min(case.requests(KEYS) - UNCOUNTED)
 }
 
 fn count_with_perf(launcher: &Launcher, case: &Case, kind: Kind) -> Result<u64> {
@@ -128,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_unsupported_counter_counts_nothing() {
-        assert_eq!(counted(b"123456,,instructions,1000,100.00,,\n"), Some(123_456));
+        assert_eq!(counted(b"7,,cycles,1000,100.00,,\n123456,,instructions,1000,100.00,,\n"), Some(123_456));
         assert_eq!(counted(b"<not supported>,,instructions,0,100.00,,\n"), None);
         assert_eq!(counted(b""), None);
     }

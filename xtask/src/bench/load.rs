@@ -286,7 +286,47 @@ fn spells(line: &[u8], number: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use super::super::cases::{SET_P16, Walk};
+    use super::super::floor;
     use super::*;
+
+    /// A load of 3 connections at pipeline 7 on a floor that says `reply`.
+    fn load_on_floor(reply: Reply) -> Load {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // The floor serves until the test's process ends.
+        std::thread::spawn(move || floor::serve(listener, reply));
+        let batch = Batch::new(SET_P16.request, 7, Walk::scattered(1000));
+        Load::connect(port, 3, 7, batch, Reply::Ok).unwrap()
+    }
+
+    #[test]
+    fn exactly_the_requests_that_were_asked_for_are_sent_and_answered() {
+        let mut load = load_on_floor(Reply::Ok);
+        for requests in [1, 20, 21, 22, 10_000] {
+            let before = load.answered;
+            load.exactly(requests).unwrap();
+            assert_eq!(load.answered - before, requests);
+        }
+    }
+
+    #[test]
+    fn a_window_ends_with_its_requests_and_leaves_nothing_on_its_way() {
+        let mut load = load_on_floor(Reply::Ok);
+        let bounds = Bounds { warmup: Duration::ZERO, window: PATIENCE, requests: 5000 };
+        let window = load.measure(bounds, || Ok(Duration::ZERO)).unwrap();
+        assert_eq!(load.answered, 5000);
+        assert!(window.requests <= 5000 && window.requests > 4900, "{}", window.requests);
+        assert!(window.elapsed < PATIENCE && window.load_cpu > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_wrong_reply_ends_the_load() {
+        let error = load_on_floor(Reply::Integer(1)).exactly(10).unwrap_err();
+        assert!(error.to_string().contains("ok was expected"), "{error}");
+    }
 
     #[test]
     fn replies_are_counted_when_whole() {

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use super::cases::SET_P16;
 use super::probe::{Rate, Writers};
 use super::proc;
+use super::progress;
 use super::report::{Figure, Unit};
 use super::server::{Kind, Launch, Launcher, Place, Server};
 use super::stalls::{filled, sleep, until};
@@ -16,13 +17,13 @@ use super::throughput;
 pub(super) fn per_key(launcher: &Launcher, kinds: &[Kind], keys: u64) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("resident bytes per key (16-byte key, 64-byte value)".to_owned(), Unit::Bytes);
     for &kind in kinds {
-        eprint!("\rmemory of {} ", kind.name());
+        progress::show(&format!("memory of {}", kind.name()));
         let server = launcher.start(&Launch::of(kind, Place::ServerCore))?;
         let before = settled(&server)?;
         throughput::fill(&server, kind, &SET_P16, keys)?;
         let grown = settled(&server)?.saturating_sub(before);
         figure.push(kind, [grown as f64 / keys as f64].into_iter().collect());
-        eprint!("\r{:60}\r", "");
+        progress::clear();
     }
     Ok(vec![figure])
 }
@@ -45,7 +46,7 @@ fn settled(server: &Server) -> Result<u64> {
 pub(super) fn during_snapshot(launcher: &Launcher, kinds: &[Kind], keys: u64, repeats: usize) -> Result<Vec<Figure>> {
     let mut figure = Figure::new("peak memory of a BGSAVE under full write load / before".to_owned(), Unit::Times);
     for &kind in kinds {
-        eprint!("\rsnapshot memory of {} ", kind.name());
+        progress::show(&format!("snapshot memory of {}", kind.name()));
         let server = filled(launcher, kind, Place::Anywhere, &[], keys)?;
         let writers = Writers::start(server.port, keys, Rate::Full);
         let mut client = server.client()?;
@@ -65,7 +66,7 @@ pub(super) fn during_snapshot(launcher: &Launcher, kinds: &[Kind], keys: u64, re
         }
         writers.finish()?;
         figure.push(kind, growth.into_iter().collect());
-        eprint!("\r{:60}\r", "");
+        progress::clear();
     }
     Ok(vec![figure])
 }

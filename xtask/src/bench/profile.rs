@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::cases::{self, CLIENTS, Case, Supply};
+use super::cases::{self, CLIENTS, Case};
 use super::instructions;
 use super::load::{Bounds, Load};
 use super::options::ProfileOptions;
@@ -50,10 +50,7 @@ fn sample(launcher: &Launcher, case: &Case, options: &ProfileOptions, scratch: &
     perf.args(["record", "-q", "-F", FREQUENCY, "-p", &server.pid().to_string(), "-o"]).arg(&data);
     perf.args(["--", "sleep", &options.seconds.to_string()]).stdout(Stdio::null());
     let mut perf = perf.spawn().context("start perf")?;
-    let requests = match case.supply {
-        Supply::Laps(laps) => laps * options.keys,
-        Supply::Steady | Supply::Grows => u64::MAX,
-    };
+    let requests = case.requests(options.keys);
     let window = Duration::try_from_secs_f64(options.seconds).context("--seconds")?;
     let pid = server.pid();
     let measured = load.measure(Bounds { warmup: Duration::from_millis(100), window, requests }, || proc::cpu(pid))?;

@@ -11,6 +11,7 @@ use super::cases::{CLIENTS, SET_P16};
 use super::load::{Bounds, Load};
 use super::options::Effort;
 use super::proc;
+use super::progress;
 use super::report::{Figure, Unit};
 use super::server::{Kind, Launch, Launcher, Place, Server};
 use super::stalls::{filled, follow, until};
@@ -39,7 +40,7 @@ pub(super) fn cost(launcher: &Launcher, kinds: &[Kind], effort: &Effort) -> Resu
         ));
     }
     for round in 0..effort.rounds {
-        eprint!("\rreplica round {}/{} ", round + 1, effort.rounds);
+        progress::show(&format!("replica round {}/{}", round + 1, effort.rounds));
         for (kind, pair) in &mut pairs {
             // Whoever is measured first finds other caches than whoever comes second.
             pair.rotate_left(round % 2);
@@ -49,7 +50,7 @@ pub(super) fn cost(launcher: &Launcher, kinds: &[Kind], effort: &Effort) -> Resu
             pair.rotate_left(round % 2);
         }
     }
-    eprint!("\r{:60}\r", "");
+    progress::clear();
     for (kind, pair) in pairs {
         let [without, with] = pair.map(|primary| primary.cpu.into_iter().collect::<Samples>());
         ratio.push(kind, with.over(&without));

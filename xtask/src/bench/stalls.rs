@@ -12,6 +12,7 @@ use super::cases::SET_P16;
 use super::client::Client;
 use super::interrupt;
 use super::probe::{Probe, Rate, Writers};
+use super::progress;
 use super::report::{Figure, Unit};
 use super::server::{Kind, Launch, Launcher, Place, Server};
 use super::stats::Samples;
@@ -52,12 +53,12 @@ pub(super) fn full_sync(launcher: &Launcher, kinds: &[Kind], keys: u64, repeats:
     for (name, extra) in [("default settings", &[][..]), ("repl-diskless-sync-delay 0", NO_DELAY)] {
         let mut figure = Figure::new(format!("full sync, REPLICAOF to link up, {name}"), Unit::Millis);
         for &kind in kinds {
-            eprint!("\rfull sync of {} {name} ", kind.name());
+            progress::show(&format!("full sync of {} {name}", kind.name()));
             let server = filled(launcher, kind, Place::Anywhere, extra, keys)?;
             let times: Result<Samples> =
                 (0..repeats).map(|_| Ok(millis(sync(launcher, kind, &server, keys)?))).collect();
             figure.push(kind, times.with_context(|| format!("full sync of {}", kind.name()))?);
-            eprint!("\r{:60}\r", "");
+            progress::clear();
         }
         figures.push(figure);
     }
@@ -83,7 +84,7 @@ fn latencies(
         let mut quiet = Figure::new(name("before"), Unit::Millis);
         let mut disturbed = Figure::new(name("during"), Unit::Millis);
         for &kind in kinds {
-            eprint!("\rlatency of {} during {}, {writes} ", kind.name(), disturbance.name());
+            progress::show(&format!("latency of {} during {}, {writes}", kind.name(), disturbance.name()));
             let server = filled(launcher, kind, Place::Anywhere, NO_DELAY, keys)?;
             let writers = rate.map(|rate| Writers::start(server.port, keys, rate));
             let worst = worst_latencies(launcher, kind, &server, keys, repeats, disturbance)
@@ -91,7 +92,7 @@ fn latencies(
             writers.map(Writers::finish).transpose()?;
             quiet.push(kind, worst.iter().map(|pair| millis(pair.0)).collect());
             disturbed.push(kind, worst.iter().map(|pair| millis(pair.1)).collect());
-            eprint!("\r{:70}\r", "");
+            progress::clear();
         }
         figures.extend([quiet, disturbed]);
     }

@@ -13,6 +13,7 @@ use super::instructions;
 use super::load::{Bounds, Load, Window};
 use super::options::Effort;
 use super::proc;
+use super::progress;
 use super::server::{Kind, Launch, Launcher, Place, Server};
 use super::stats::Samples;
 
@@ -57,14 +58,14 @@ pub(super) fn measure(
         subjects.push(Subject { kind, server, load, windows: Vec::new() });
     }
     for round in 0..effort.rounds {
-        eprint!("\r{} round {}/{} ", case.name, round + 1, effort.rounds);
+        progress::show(&format!("{} round {}/{}", case.name, round + 1, effort.rounds));
         // Each server is the first of a round in turn.
         subjects.rotate_left(usize::from(round > 0));
         for subject in &mut subjects {
             subject.round(case, effort, round > 0).with_context(|| format!("{} {}", case.name, subject.kind.name()))?;
         }
     }
-    eprint!("\r{:40}\r", "");
+    progress::clear();
     subjects.sort_by_key(|subject| kinds.iter().position(|&kind| kind == subject.kind));
     let mut rows: Vec<Row> = subjects.iter().map(|subject| subject.row(case.name)).collect();
     drop(subjects);
@@ -81,6 +82,7 @@ pub(super) fn fill(server: &Server, kind: Kind, case: &Case, keys: u64) -> Resul
     if kind == Kind::Floor || case.fill.is_empty() {
         return Ok(());
     }
+    let keys = case.keys(keys);
     let batch = Batch::new(case.fill, FILL_PIPELINE, Walk::ascending(keys));
     Load::connect(server.port, FILL_CLIENTS, FILL_PIPELINE, batch, case.fill_reply)?.exactly(keys)
 }
@@ -92,10 +94,7 @@ impl Subject {
             self.server.client()?.call(&["FLUSHALL"])?;
             fill(&self.server, self.kind, case, effort.keys)?;
         }
-        let requests = match case.supply {
-            Supply::Laps(laps) => laps * effort.keys,
-            Supply::Steady | Supply::Grows => u64::MAX,
-        };
+        let requests = case.requests(effort.keys);
         let bounds = Bounds { warmup: effort.warmup, window: effort.window, requests };
         let pid = self.server.pid();
         self.windows.push(self.load.measure(bounds, || proc::cpu(pid))?);
