@@ -1,15 +1,30 @@
 //! The data types of the keyspace, and nothing around them: no locks, no clock, no I/O.
 
+pub mod dict;
 mod glob;
+mod hash;
+mod intset;
 mod limits;
+mod list;
 pub mod listpack;
 mod number;
+mod set;
 mod size_class;
+pub mod thin;
+mod value;
+mod zset;
 
 pub use glob::{Case, glob_is_literal, glob_matches};
+pub use hash::{Hash, HashView};
+pub use intset::Intset;
 pub use limits::Limits;
+pub use list::List;
 pub use listpack::Listpack;
 pub use number::{
-    LongDouble, double_as_integer, parse_double, parse_double_bound, parse_i64, parse_u64, write_double, write_double_17g,
-    write_double_fixed, write_i64, write_u64,
+    LongDouble, double_as_integer, parse_double, parse_double_bound, parse_i64, parse_u64, write_double,
+    write_double_17g, write_double_fixed, write_i64, write_u64,
 };
+pub use set::{Set, SetView};
+pub use size_class::size_class;
+pub use value::{Opaque, StrRef, Value, ValueRef};
+pub use zset::ZSet;

@@ -6,7 +6,7 @@
 
 /// The smallest class that holds `bytes`; `bytes` itself where rounding would overflow.
 #[inline]
-pub(crate) const fn size_class(bytes: usize) -> usize {
+pub const fn size_class(bytes: usize) -> usize {
     if bytes <= 8 {
         return if bytes == 0 { 0 } else { 8 };
     }
