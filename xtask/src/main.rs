@@ -1,1 +1,47 @@
-fn main() {}
+//! The repository's own tools: `cargo xtask <command>`.
+//!
+//! Each command is a module with its options, and does its work on the repository that it was built in. Nothing here is
+//! part of the product, and no crate of the product depends on it.
+
+mod bench;
+mod markdown;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The repository's own tools")]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Tidy(tidy::Options),
+    /// Measures Quorate beside Redis (cargo xtask bench --help).
+    #[command(disable_help_flag = true)]
+    Bench(Rest),
+    /// Shows where a server spends its time (cargo xtask profile --help).
+    #[command(disable_help_flag = true)]
+    Profile(Rest),
+}
+
+/// Words that the command reads itself.
+#[derive(clap::Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+fn main() -> Result<ExitCode> {
+    match Line::parse().command {
+        Command::Tidy(options) => tidy::run(&options),
+        Command::Bench(rest) => bench::run(&rest.words).map(|()| ExitCode::SUCCESS),
+        Command::Profile(rest) => bench::profile(&rest.words).map(|()| ExitCode::SUCCESS),
+    }
+}
