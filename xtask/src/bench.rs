@@ -56,7 +56,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("profile") => return profile(&args[1..]),
         _ => {}
     }
-    let options = Options::parse_from(std::iter::once("bench").chain(args.iter().map(String::as_str)));
+    let options = Options::parse_from(args);
     if options.list {
         for case in CASES {
             println!("{:<16} CPU per request, pipeline {}", case.name, case.pipeline);
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 
 /// Runs `profile ARGS`.
 pub(crate) fn profile(args: &[String]) -> Result<()> {
-    let options = ProfileOptions::parse_from(std::iter::once("profile").chain(args.iter().map(String::as_str)));
+    let options = ProfileOptions::parse_from(args);
     let launcher = launcher(&options.binaries, &[options.on])?;
     profile::run(&launcher, &options)
 }

@@ -11,7 +11,7 @@ use super::server::Kind;
 
 /// Measures Quorate beside Redis and beside a server that does nothing but the network's work.
 #[derive(Parser)]
-#[command(name = "cargo xtask bench")]
+#[command(name = "cargo xtask bench", no_binary_name = true)]
 pub(super) struct Options {
     /// Measure these servers only.
     #[arg(long, value_delimiter = ',', value_enum)]
@@ -46,7 +46,7 @@ pub(super) struct Options {
 
 /// Records where a server spends its time under a case.
 #[derive(Parser)]
-#[command(name = "cargo xtask profile")]
+#[command(name = "cargo xtask profile", no_binary_name = true)]
 pub(super) struct ProfileOptions {
     /// A throughput case of `cargo xtask bench --list`.
     pub(super) case: String,
