@@ -1,1 +1,24 @@
-//! (stub)
+//! The data commands: what each takes, does, answers and passes on to replicas.
+//!
+//! One directory a group, one file a family; `table.rs` is the list. Commands are synchronous and pure,
+//! given their [`Exec`]: they know no socket, no thread, no role and no cluster.
+
+mod args;
+mod block;
+mod effects;
+mod error;
+mod events;
+mod exec;
+mod expiry;
+mod spec;
+mod string;
+mod table;
+
+pub use args::Args;
+pub use block::{Block, TimeoutReply};
+pub use effects::Effects;
+pub use error::CommandError;
+pub use events::{Class, Event, Events};
+pub use exec::{Exec, Origin, Outcome, Settings};
+pub use spec::{Access, Arity, Flags, Group, Indices, Keys, Run, Spec};
+pub use table::TABLE;

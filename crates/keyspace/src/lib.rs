@@ -1,1 +1,28 @@
-//! (stub)
+//! The keyspace: 16384 slots with their locks and tables, entries, expiry and snapshots.
+//!
+//! Read in this order: `slot` (what a slot is), `entry` (how a key lies in memory), `space` and `quiet`
+//! (who may touch what, and when), `view` (the only door to data), `walk` (snapshots). It knows no
+//! sockets, no wire format and no command; values and their encodings live in `quorate-values`.
+
+mod access;
+mod bitmap;
+mod counters;
+mod entry;
+mod extras;
+mod quiet;
+mod slot;
+mod space;
+mod sync;
+mod table;
+mod view;
+mod walk;
+
+pub use access::{AccessPolicy, decayed, from_frequency, from_idle_seconds, idle_seconds};
+pub use counters::{Counters, Tally};
+pub use entry::{Entry, Record, ValueMut};
+pub use extras::{Ticket, WatchFlag};
+pub use quiet::{Participant, Quiet};
+pub use slot::{SLOTS, Slot};
+pub use space::{Alone, Db, Keyspace, Member, SlotSet};
+pub use view::{EntryMut, Expired, Expiry, KeyView, Scope};
+pub use walk::{Sink, Step, Walk};

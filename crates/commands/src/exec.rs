@@ -1,0 +1,223 @@
+//! The world as a command sees it: keys, a reply, effects, and the time.
+
+use quorate_keyspace::{Db, EntryMut, KeyView, ValueMut};
+use quorate_resp::{Protocol, ReplyWriter};
+use quorate_stdx::UnixMs;
+use quorate_values::{Hash, Limits, List, Set, StrRef, ValueRef, ZSet};
+
+use crate::block::Block;
+use crate::effects::Effects;
+use crate::error::CommandError;
+use crate::events::{Class, Events};
+
+/// Settings that data commands depend on; a part of the published configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Thresholds of the compact encodings.
+    pub limits: Limits,
+    /// `proto-max-bulk-len`: the longest string, in bytes.
+    pub max_string: usize,
+    /// Whether MEMORY-hungry frees go to another thread by default (`lazyfree-lazy-user-del`).
+    pub lazy_user_del: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { limits: Limits::default(), max_string: 512 << 20, lazy_user_del: false }
+    }
+}
+
+/// On whose behalf a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client.
+    Client,
+    /// A client, within MULTI/EXEC: it must not block.
+    Transaction,
+    /// A script: it must not block.
+    Script,
+    /// The replication stream or the append-only file: what it says is done.
+    Replication,
+}
+
+/// What a command works with. It knows no socket, no thread, no role and no cluster.
+pub struct Exec<'a, 'v> {
+    /// The time, standing still for the whole command.
+    pub now: UnixMs,
+    /// The selected database.
+    pub db: Db,
+    /// The keys that it has declared.
+    pub keys: &'a mut KeyView<'v>,
+    /// The reply.
+    pub reply: ReplyWriter<'a>,
+    /// What replicas see.
+    pub effects: &'a mut Effects,
+    /// What subscribers of keyspace notifications see.
+    pub events: &'a mut Events,
+    /// Settings.
+    pub settings: &'a Settings,
+    /// On whose behalf it runs.
+    pub origin: Origin,
+    /// Set by a blocking command that has to wait.
+    pub block: Option<Block>,
+}
+
+/// What each command returns; an error becomes the reply.
+pub type Outcome = Result<(), CommandError>;
+
+impl<'a, 'v> Exec<'a, 'v> {
+    /// The protocol version that the client speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.reply.protocol()
+    }
+
+    /// Whether the command may wait.
+    pub fn may_block(&self) -> bool {
+        self.origin == Origin::Client
+    }
+
+    /// Notes a keyspace event of the selected database.
+    #[inline]
+    pub fn notify(&mut self, class: Class, name: &'static str, key: &[u8]) {
+        self.events.note(class, name, self.db, key);
+    }
+
+    /// Counts `by` changes of `key`, and tells those who watch it.
+    #[inline]
+    pub fn modified(&mut self, key: &[u8], by: usize) {
+        self.keys.touch(self.db, key);
+        self.effects.changed(by);
+    }
+
+    /// Counts `by` changes by operations that tell the watchers themselves (insert, remove, set).
+    #[inline]
+    pub fn changed(&mut self, by: usize) {
+        self.effects.changed(by);
+    }
+
+    /// Passes `words` on in place of the command.
+    pub fn propagate(&mut self, words: &[&[u8]]) {
+        self.effects.record(self.db, words);
+    }
+
+    /// Removes `key` if its collection is empty, with the event that goes with it.
+    pub fn drop_if_empty(&mut self, key: &[u8]) {
+        if self.keys.remove_if_empty(self.db, key) {
+            self.notify(Class::GENERIC, "del", key);
+        }
+    }
+
+    /// The value at `key`, counted as a read (hit or miss).
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
+        self.keys.read(self.db, key).map(|entry| entry.value())
+    }
+
+    /// The string at `key`.
+    #[inline]
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, CommandError> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(ValueRef::Str(text)) => Ok(Some(text)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The list at `key`.
+    pub fn list(&mut self, key: &[u8]) -> Result<Option<&List>, CommandError> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(ValueRef::List(list)) => Ok(Some(list)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The set at `key`.
+    pub fn set(&mut self, key: &[u8]) -> Result<Option<&Set>, CommandError> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(ValueRef::Set(set)) => Ok(Some(set)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The sorted set at `key`.
+    pub fn zset(&mut self, key: &[u8]) -> Result<Option<&ZSet>, CommandError> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(ValueRef::ZSet(zset)) => Ok(Some(zset)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The hash at `key`.
+    pub fn hash(&mut self, key: &[u8]) -> Result<Option<&Hash>, CommandError> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The list at `key`, to be changed by `change`; `None` if there is no such key.
+    pub fn with_list<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut List, &Limits) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        let limits = &self.settings.limits;
+        with(self.keys.modify(self.db, key), |value| match value {
+            ValueMut::List(list) => Some(change(list, limits)),
+            _ => None,
+        })
+    }
+
+    /// The set at `key`, to be changed by `change`; `None` if there is no such key.
+    pub fn with_set<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Set, &Limits) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        let limits = &self.settings.limits;
+        with(self.keys.modify(self.db, key), |value| match value {
+            ValueMut::Set(set) => Some(change(set, limits)),
+            _ => None,
+        })
+    }
+
+    /// The sorted set at `key`, to be changed by `change`; `None` if there is no such key.
+    pub fn with_zset<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut ZSet, &Limits) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        let limits = &self.settings.limits;
+        with(self.keys.modify(self.db, key), |value| match value {
+            ValueMut::ZSet(zset) => Some(change(zset, limits)),
+            _ => None,
+        })
+    }
+
+    /// The hash at `key`, to be changed by `change`; `None` if there is no such key.
+    pub fn with_hash<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Hash, &Limits) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        let limits = &self.settings.limits;
+        with(self.keys.modify(self.db, key), |value| match value {
+            ValueMut::Hash(hash) => Some(change(hash, limits)),
+            _ => None,
+        })
+    }
+}
+
+fn with<R>(
+    entry: Option<EntryMut<'_>>,
+    change: impl FnOnce(ValueMut<'_>) -> Option<R>,
+) -> Result<Option<R>, CommandError> {
+    match entry {
+        None => Ok(None),
+        Some(mut entry) => change(entry.value_mut()).map(Some).ok_or(CommandError::WrongType),
+    }
+}

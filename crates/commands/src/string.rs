@@ -1,0 +1,4 @@
+//! Commands on strings.
+
+pub(crate) mod get;
+pub(crate) mod set;

@@ -1,0 +1,289 @@
+//! Exclusive mode: how one thread gets the whole keyspace to itself without the others paying for it.
+//!
+//! Each thread that touches data is a [`Participant`]. It says `enter` when it wakes up with work and
+//! `leave` when it goes back to wait, and between two commands it asks whether somebody wants to be
+//! alone. Who wants to be alone raises one flag and waits until each participant is quiet.
+//!
+//! ```text
+//!  participant                         exclusive
+//!    active := true   (SeqCst)           wanted := true   (SeqCst)
+//!    if wanted: step back, wait          for each: wait until not active
+//!    ... commands ...                    ... alone ...
+//!    active := false                     wanted := false, wake all
+//! ```
+//!
+//! The two stores stand before the two loads in the one order of all SeqCst operations, so that at
+//! least one side sees the other (Dekker's argument); the loom model at the end checks it. An ordinary
+//! command costs one load of a line that nobody writes; entering costs one ordered store a wake-up.
+//!
+//! A participant must not wait for anything that an exclusive owner may hold while it is active.
+
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
+
+/// Where the participants of one keyspace meet.
+pub struct Quiet {
+    wanted: CachePadded<AtomicBool>,
+    /// Held by whoever is alone, or waits to be.
+    owner: Mutex<()>,
+    members: Mutex<Vec<Arc<CachePadded<AtomicBool>>>>,
+    /// Guards no data: both condition variables wait on it.
+    door: Mutex<()>,
+    /// A participant went quiet while somebody wants to be alone.
+    went_quiet: Condvar,
+    /// Nobody wants to be alone any more.
+    reopened: Condvar,
+}
+
+impl Default for Quiet {
+    fn default() -> Quiet {
+        Quiet {
+            wanted: CachePadded::new(AtomicBool::new(false)),
+            owner: Mutex::new(()),
+            members: Mutex::new(Vec::new()),
+            door: Mutex::new(()),
+            went_quiet: Condvar::new(),
+            reopened: Condvar::new(),
+        }
+    }
+}
+
+/// One thread's membership; it belongs to that thread alone.
+pub struct Participant {
+    quiet: Arc<Quiet>,
+    active: Arc<CachePadded<AtomicBool>>,
+}
+
+impl Quiet {
+    /// Makes the calling thread a participant, quiet at first.
+    pub fn join(self: &Arc<Quiet>) -> Participant {
+        let active = Arc::new(CachePadded::new(AtomicBool::new(false)));
+        locked(&self.members).push(Arc::clone(&active));
+        Participant { quiet: Arc::clone(self), active }
+    }
+}
+
+impl Participant {
+    /// Begins to touch data; waits while another thread is alone.
+    #[inline]
+    pub fn enter(&mut self) {
+        self.active.store(true, Ordering::SeqCst);
+        if self.quiet.wanted.load(Ordering::SeqCst) {
+            self.step_aside();
+        }
+    }
+
+    /// Stops touching data.
+    #[inline]
+    pub fn leave(&mut self) {
+        self.active.store(false, Ordering::SeqCst);
+        if self.quiet.wanted.load(Ordering::SeqCst) {
+            self.report_quiet();
+        }
+    }
+
+    /// Whether it is between `enter` and `leave`.
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Between two commands: makes way if somebody wants to be alone.
+    #[inline]
+    pub fn pause(&mut self) {
+        if self.quiet.wanted.load(Ordering::Relaxed) {
+            self.step_aside();
+        }
+    }
+
+    /// Runs `work` while every other participant is quiet. The caller must be quiet itself (not between
+    /// `enter` and `leave`); it is so afterwards too.
+    pub fn alone<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        assert!(!self.is_active(), "a participant leaves before it asks to be alone");
+        let quiet = &*self.quiet;
+        let owner = locked(&quiet.owner);
+        quiet.wanted.store(true, Ordering::SeqCst);
+        // Panics in `work` abort the process in release builds; in tests the flag is lowered by the guard.
+        let reopen = Reopen(quiet);
+        let members = locked(&quiet.members).clone();
+        for member in &members {
+            quiet.await_quiet(member);
+        }
+        let result = work();
+        drop(reopen);
+        drop(owner);
+        result
+    }
+
+    #[cold]
+    fn step_aside(&mut self) {
+        loop {
+            self.active.store(false, Ordering::SeqCst);
+            self.report_quiet();
+            {
+                let mut door = locked(&self.quiet.door);
+                while self.quiet.wanted.load(Ordering::SeqCst) {
+                    door = self.quiet.reopened.wait(door).expect("nobody panics at the door");
+                }
+            }
+            self.active.store(true, Ordering::SeqCst);
+            if !self.quiet.wanted.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    #[cold]
+    fn report_quiet(&self) {
+        // Taking the door's lock orders this after a waiter's last look and before its sleep.
+        let _door = locked(&self.quiet.door);
+        self.quiet.went_quiet.notify_all();
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        self.leave();
+        locked(&self.quiet.members).retain(|member| !Arc::ptr_eq(member, &self.active));
+    }
+}
+
+impl Quiet {
+    fn await_quiet(&self, member: &AtomicBool) {
+        // Another thread is in the midst of a command, mostly for less than it takes to fall asleep.
+        #[cfg(not(loom))]
+        for _ in 0..200 {
+            if !member.load(Ordering::SeqCst) {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut door = locked(&self.door);
+        while member.load(Ordering::SeqCst) {
+            door = self.went_quiet.wait(door).expect("nobody panics at the door");
+        }
+    }
+}
+
+/// Lowers the flag even if the work panics.
+struct Reopen<'a>(&'a Quiet);
+
+impl Drop for Reopen<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.store(false, Ordering::SeqCst);
+        let _door = locked(&self.0.door);
+        self.0.reopened.notify_all();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no thread panics while it holds this lock")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::cell::UnsafeCell;
+
+    struct Shared(UnsafeCell<u64>);
+    // SAFETY: the test only touches the cell while it is alone, which is what it checks.
+    unsafe impl Sync for Shared {}
+
+    #[test]
+    fn nobody_is_active_while_one_is_alone() {
+        let quiet = Arc::new(Quiet::default());
+        let shared = Arc::new(Shared(UnsafeCell::new(0)));
+        let inside = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let (quiet, shared, inside) = (Arc::clone(&quiet), Arc::clone(&shared), Arc::clone(&inside));
+                std::thread::spawn(move || {
+                    let mut me = quiet.join();
+                    for round in 0..2000 {
+                        if round % 5 == n {
+                            me.alone(|| {
+                                assert!(!inside.swap(true, Ordering::SeqCst));
+                                // SAFETY: alone.
+                                unsafe { *shared.0.get() += 1 };
+                                inside.store(false, Ordering::SeqCst);
+                            });
+                        } else {
+                            me.enter();
+                            for _ in 0..3 {
+                                assert!(!inside.load(Ordering::SeqCst));
+                                me.pause();
+                            }
+                            me.leave();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        // SAFETY: all threads have ended.
+        assert_eq!(unsafe { *shared.0.get() }, 4 * 400);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::thread;
+
+    fn check(model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(model);
+    }
+
+    #[test]
+    fn an_exclusive_owner_and_an_active_participant_never_overlap() {
+        check(|| {
+            let quiet = Arc::new(Quiet::default());
+            // loom's cell reports any access that is not ordered against another.
+            let data = Arc::new(UnsafeCell::new(0u32));
+            let mut worker = quiet.join();
+            let mut boss = quiet.join();
+            let other = {
+                let data = Arc::clone(&data);
+                thread::spawn(move || {
+                    worker.enter();
+                    // SAFETY: the model checks that no exclusive owner writes meanwhile.
+                    data.with(|value| unsafe { *value });
+                    worker.pause();
+                    // SAFETY: as above.
+                    data.with(|value| unsafe { *value });
+                    worker.leave();
+                })
+            };
+            // SAFETY: the model checks that nobody reads meanwhile.
+            boss.alone(|| data.with_mut(|value| unsafe { *value += 1 }));
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn two_who_want_to_be_alone_take_turns() {
+        check(|| {
+            let quiet = Arc::new(Quiet::default());
+            let data = Arc::new(UnsafeCell::new(0u32));
+            let mut first = quiet.join();
+            let mut second = quiet.join();
+            let other = {
+                let data = Arc::clone(&data);
+                // SAFETY: the model checks that the two don't overlap.
+                thread::spawn(move || second.alone(|| data.with_mut(|value| unsafe { *value += 1 })))
+            };
+            // SAFETY: as above.
+            first.alone(|| data.with_mut(|value| unsafe { *value += 1 }));
+            other.join().unwrap();
+            // SAFETY: both have ended.
+            assert_eq!(data.with(|value| unsafe { *value }), 2);
+        });
+    }
+}

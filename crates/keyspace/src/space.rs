@@ -1,0 +1,416 @@
+//! The keyspace: 16384 slots, each with its own lock and its own small tables for every database.
+//!
+//! Locking is decided here and in `quiet.rs`, and nowhere else:
+//!
+//! - a [`Member`] (one a thread) is *active* while it touches data and *quiet* otherwise;
+//! - an active member locks the slots of a command in ascending order and gets a [`KeyView`];
+//! - a quiet member may ask to be [`Member::alone`] and then gets a view of everything without a lock.
+//!
+//! What one thread may see of another's slot is thus either behind the slot's lock or behind the quiet
+//! of all others; the few values that are read without either are atomics and only hints.
+
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use crossbeam_utils::CachePadded;
+use parking_lot::RawMutex;
+use parking_lot::lock_api::RawMutex as _;
+use quorate_stdx::UnixMs;
+use smallvec::SmallVec;
+
+use crate::bitmap::Bitmap;
+use crate::counters::{Counters, Registry};
+use crate::extras::Extras;
+use crate::quiet::{Participant, Quiet};
+use crate::slot::{SLOTS, Slot};
+use crate::table::Table;
+use crate::view::{KeyView, Scope};
+use crate::walk::Walk;
+
+/// The number of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Db(pub u16);
+
+impl Db {
+    /// Its number as an index.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// All data of a server; see the module's text.
+pub struct Keyspace {
+    cells: Box<[SlotCell]>,
+    databases: usize,
+    occupied: Box<[Bitmap]>,
+    /// For each slot a lower bound of its keys' expiries; `i64::MAX` if none expires.
+    soonest: Box<[AtomicI64]>,
+    quiet: Arc<Quiet>,
+    registry: Registry,
+    walking: AtomicBool,
+    /// Changed only while alone, read only while active.
+    walk: UnsafeCell<Option<Arc<Walk>>>,
+}
+
+#[repr(align(64))]
+struct SlotCell {
+    lock: RawMutex,
+    data: UnsafeCell<SlotData>,
+}
+
+/// What a slot's lock guards.
+#[derive(Default)]
+pub(crate) struct SlotData {
+    first: Table,
+    more: Option<Box<[Table]>>,
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+// SAFETY: `SlotData` is reached only through a view, which holds the slot's lock or is alone, and
+// `walk` is written only while alone and read only while active.
+unsafe impl Sync for Keyspace {}
+// SAFETY: everything inside is Send.
+unsafe impl Send for Keyspace {}
+
+/// The slots that a view covers, ascending and without repetition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SlotSet {
+    /// None: a command without keys.
+    #[default]
+    None,
+    /// One, which nearly all commands need.
+    One(Slot),
+    /// Several.
+    Many(SmallVec<[Slot; 8]>),
+}
+
+impl SlotSet {
+    /// The slots of `keys`.
+    #[inline]
+    pub fn of_keys<'k>(mut keys: impl Iterator<Item = &'k [u8]>) -> SlotSet {
+        let Some(first) = keys.next().map(Slot::of) else { return SlotSet::None };
+        let mut slots: SmallVec<[Slot; 8]> = SmallVec::new();
+        for slot in keys.map(Slot::of) {
+            if slot != first || !slots.is_empty() {
+                slots.push(slot);
+            }
+        }
+        if slots.is_empty() {
+            return SlotSet::One(first);
+        }
+        slots.push(first);
+        SlotSet::from_unordered(slots)
+    }
+
+    /// The slots of both.
+    pub fn union(self, other: SlotSet) -> SlotSet {
+        let mut slots: SmallVec<[Slot; 8]> = SmallVec::new();
+        slots.extend(self.iter());
+        slots.extend(other.iter());
+        SlotSet::from_unordered(slots)
+    }
+
+    fn from_unordered(mut slots: SmallVec<[Slot; 8]>) -> SlotSet {
+        slots.sort_unstable();
+        slots.dedup();
+        match slots[..] {
+            [] => SlotSet::None,
+            [slot] => SlotSet::One(slot),
+            _ => SlotSet::Many(slots),
+        }
+    }
+
+    /// The slots, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
+        let slice = match self {
+            SlotSet::None => &[],
+            SlotSet::One(slot) => std::slice::from_ref(slot),
+            SlotSet::Many(slots) => &slots[..],
+        };
+        slice.iter().copied()
+    }
+
+    /// Whether `slot` is one of them.
+    #[inline]
+    pub fn contains(&self, slot: Slot) -> bool {
+        match self {
+            SlotSet::None => false,
+            SlotSet::One(one) => *one == slot,
+            SlotSet::Many(slots) => slots.binary_search(&slot).is_ok(),
+        }
+    }
+
+    /// Whether every slot of `other` is one of them.
+    pub fn covers(&self, other: &SlotSet) -> bool {
+        other.iter().all(|slot| self.contains(slot))
+    }
+}
+
+impl Keyspace {
+    /// An empty keyspace of so many databases.
+    pub fn new(databases: usize) -> Keyspace {
+        assert!((1..=usize::from(u16::MAX)).contains(&databases), "the configuration bounds the databases");
+        Keyspace {
+            cells: (0..SLOTS)
+                .map(|_| SlotCell { lock: RawMutex::INIT, data: UnsafeCell::new(SlotData::default()) })
+                .collect(),
+            databases,
+            occupied: (0..databases).map(|_| Bitmap::new()).collect(),
+            soonest: (0..SLOTS).map(|_| AtomicI64::new(i64::MAX)).collect(),
+            quiet: Arc::new(Quiet::default()),
+            registry: Registry::new(databases),
+            walking: AtomicBool::new(false),
+            walk: UnsafeCell::new(None),
+        }
+    }
+
+    /// How many databases there are.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// Makes the calling thread a member.
+    pub fn join(self: &Arc<Keyspace>) -> Member {
+        Member { participant: self.quiet.join(), counters: self.registry.join(), space: Arc::clone(self) }
+    }
+
+    /// A sum over all threads, of those that are gone too: exact when all are quiet, else a moment's view.
+    pub fn sum(&self, pick: impl Fn(&Counters) -> i64) -> i64 {
+        self.registry.sum(pick)
+    }
+
+    /// How many keys a database holds, expired ones that are not yet removed included.
+    pub fn len(&self, db: Db) -> usize {
+        usize::try_from(self.sum(|counters| counters.keys[db.index()].get())).unwrap_or(0)
+    }
+
+    /// Whether no database holds a key.
+    pub fn is_empty(&self) -> bool {
+        (0..self.databases).all(|db| self.len(Db(db as u16)) == 0)
+    }
+
+    /// How many keys of a database have an expiry.
+    pub fn volatile(&self, db: Db) -> usize {
+        usize::try_from(self.sum(|counters| counters.expires[db.index()].get())).unwrap_or(0)
+    }
+
+    /// The first slot at or behind `from` that holds keys of `db`; a hint unless its lock is held.
+    pub fn next_occupied(&self, db: Db, from: usize) -> Option<Slot> {
+        self.occupied[db.index()].next(from)
+    }
+
+    /// The first slot at or behind `from` in which a key may have expired at `now`; a hint.
+    pub fn next_due(&self, from: usize, now: UnixMs) -> Option<Slot> {
+        let rest = self.soonest.get(from..)?;
+        rest.iter().position(|at| at.load(Ordering::Relaxed) <= now.0).and_then(|offset| Slot::new(from + offset))
+    }
+
+    pub(crate) fn set_occupied(&self, db: Db, slot: Slot, value: bool) {
+        self.occupied[db.index()].set(slot, value);
+    }
+
+    pub(crate) fn soonest(&self, slot: Slot) -> &AtomicI64 {
+        &self.soonest[slot.index()]
+    }
+
+    fn lock(&self, slot: Slot) {
+        self.cells[slot.index()].lock.lock();
+    }
+
+    /// # Safety
+    /// The calling thread holds the slot's lock.
+    unsafe fn unlock(&self, slot: Slot) {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.cells[slot.index()].lock.unlock() }
+    }
+
+    /// # Safety
+    /// The caller holds the slot's lock or is alone, and has no other reference into the slot.
+    #[allow(clippy::mut_from_ref, reason = "the slot's lock, not the borrow, makes the access exclusive")]
+    #[inline]
+    pub(crate) unsafe fn data(&self, slot: Slot) -> &mut SlotData {
+        // SAFETY: the caller vouches for exclusive access.
+        unsafe { &mut *self.cells[slot.index()].data.get() }
+    }
+
+    /// The walk under way, if there is one.
+    ///
+    /// # Safety
+    /// The caller is active or alone.
+    #[inline]
+    pub(crate) unsafe fn walk(&self) -> Option<&Arc<Walk>> {
+        if !self.walking.load(Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: only changed while everybody else is quiet.
+        unsafe { (*self.walk.get()).as_ref() }
+    }
+
+    /// # Safety
+    /// The caller is alone.
+    pub(crate) unsafe fn set_walk(&self, walk: Option<Arc<Walk>>) {
+        self.walking.store(walk.is_some(), Ordering::Relaxed);
+        // SAFETY: the caller vouches that nobody reads.
+        unsafe { *self.walk.get() = walk };
+    }
+}
+
+impl SlotData {
+    /// The table of `db`, for reading; `None` if it was never written.
+    #[inline]
+    pub(crate) fn table(&self, db: Db) -> Option<&Table> {
+        match db.index().checked_sub(1) {
+            None => Some(&self.first),
+            Some(index) => self.more.as_ref().map(|more| &more[index]),
+        }
+    }
+
+    /// The table of `db`, made if it is not there.
+    #[inline]
+    pub(crate) fn table_mut(&mut self, db: Db, databases: usize) -> &mut Table {
+        match db.index().checked_sub(1) {
+            None => &mut self.first,
+            Some(index) => {
+                let more = self.more.get_or_insert_with(|| (1..databases).map(|_| Table::default()).collect());
+                &mut more[index]
+            }
+        }
+    }
+
+    /// Tells those who watch `key` that it has changed.
+    #[inline]
+    pub(crate) fn touch(&self, db: Db, key: &[u8]) {
+        if let Some(extras) = &self.extras {
+            extras.touch(db, key);
+        }
+    }
+
+    pub(crate) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// Frees the extras when nothing is left in them.
+    pub(crate) fn trim_extras(&mut self) {
+        if self.extras.as_ref().is_some_and(|extras| extras.is_empty()) {
+            self.extras = None;
+        }
+    }
+}
+
+/// A thread's membership in a keyspace.
+pub struct Member {
+    participant: Participant,
+    counters: Arc<CachePadded<Counters>>,
+    space: Arc<Keyspace>,
+}
+
+impl Member {
+    /// The keyspace.
+    pub fn space(&self) -> &Arc<Keyspace> {
+        &self.space
+    }
+
+    /// This thread's counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Becomes active: see [`crate::quiet`].
+    #[inline]
+    pub fn enter(&mut self) {
+        self.participant.enter();
+    }
+
+    /// Becomes quiet.
+    #[inline]
+    pub fn leave(&mut self) {
+        self.participant.leave();
+    }
+
+    /// Makes way, between two commands, for a thread that wants to be alone.
+    #[inline]
+    pub fn pause(&mut self) {
+        self.participant.pause();
+    }
+
+    /// Locks `slots`, in ascending order, and gives access to their keys. The member must be active.
+    #[inline]
+    pub fn view<'a>(&'a mut self, slots: SlotSet, scope: &'a Scope) -> KeyView<'a> {
+        debug_assert!(self.participant.is_active());
+        for slot in slots.iter() {
+            self.space.lock(slot);
+        }
+        KeyView::new(&self.space, Held::Slots(slots), &self.counters, scope)
+    }
+
+    /// Waits until every other member is quiet and runs `work` with access to everything. The member
+    /// must be quiet itself.
+    pub fn alone<R>(&mut self, work: impl FnOnce(&mut Alone<'_>) -> R) -> R {
+        let (space, counters) = (&self.space, &self.counters);
+        self.participant.alone(|| work(&mut Alone { space, counters }))
+    }
+}
+
+/// What proves that no other thread touches data.
+pub struct Alone<'a> {
+    space: &'a Arc<Keyspace>,
+    counters: &'a Counters,
+}
+
+impl<'a> Alone<'a> {
+    /// The keyspace.
+    pub fn space(&self) -> &Arc<Keyspace> {
+        self.space
+    }
+
+    /// A view of every slot.
+    pub fn view<'v>(&'v mut self, scope: &'v Scope) -> KeyView<'v> {
+        KeyView::new(self.space, Held::All, self.counters, scope)
+    }
+
+    pub(crate) fn counters(&self) -> &'a Counters {
+        self.counters
+    }
+}
+
+/// What a view holds; given back when it is dropped.
+pub(crate) enum Held {
+    Slots(SlotSet),
+    All,
+}
+
+impl Held {
+    pub(crate) fn release(&self, space: &Keyspace) {
+        if let Held::Slots(slots) = self {
+            for slot in slots.iter() {
+                // SAFETY: the view locked exactly these slots and is being dropped.
+                unsafe { space.unlock(slot) };
+            }
+        }
+    }
+
+    /// Locks one more slot for a moment, or nothing if all are held already.
+    pub(crate) fn visit<R>(&self, space: &Keyspace, slot: Slot, work: impl FnOnce() -> R) -> R {
+        match self {
+            Held::All => work(),
+            Held::Slots(slots) => {
+                // Whoever holds a slot and waits for another, out of order, may wait for ever.
+                assert!(*slots == SlotSet::None, "a view that holds slots can't visit others");
+                space.lock(slot);
+                let _unlock = Unlock(space, slot);
+                work()
+            }
+        }
+    }
+}
+
+struct Unlock<'a>(&'a Keyspace, Slot);
+
+impl Drop for Unlock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made right after the slot was locked by this thread.
+        unsafe { self.0.unlock(self.1) }
+    }
+}

@@ -1,0 +1,603 @@
+//! The only door to data: a view of the keys whose slots are locked (or of all, while alone).
+//!
+//! Everything that must happen whenever a key is read or changed happens here, once: expired keys are
+//! hidden or removed, access times kept, watchers told, keys counted, waiting clients noticed, and the
+//! old value saved for a snapshot that has not reached the key.
+
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+
+use quorate_stdx::{Rng, UnixMs};
+use quorate_values::dict::{hash_bytes, position};
+use quorate_values::{Value, ValueRef};
+use smallvec::SmallVec;
+
+use crate::access::AccessPolicy;
+use crate::counters::Counters;
+use crate::entry::{Entry, Record, ValueMut};
+use crate::extras::{Ticket, WatchFlag};
+use crate::slot::Slot;
+use crate::space::{Db, Held, Keyspace, SlotSet};
+use crate::table::{EntryGuard, Table};
+
+/// What a view does with a key whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Removes it and reports it: a primary.
+    Remove,
+    /// Behaves as if it were absent, but leaves it to the primary: a replica.
+    Hide,
+    /// Takes no notice: the replication stream itself, and loading.
+    Ignore,
+}
+
+/// What a view has to know of its command; the same for all commands of a batch.
+#[derive(Debug)]
+pub struct Scope {
+    /// The time by which keys expire; it stands still during a command, a transaction or a script.
+    pub now: UnixMs,
+    /// What happens to expired keys.
+    pub expiry: Expiry,
+    /// What is remembered of an access.
+    pub access: AccessPolicy,
+    /// Whether reads leave the access time alone (`CLIENT NO-TOUCH`).
+    pub no_touch: bool,
+    /// Dice for the LFU counter and for random keys.
+    pub rng: RefCell<Rng>,
+}
+
+/// A key that a view has removed because its time had come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// Its database.
+    pub db: Db,
+    /// Its name.
+    pub key: Box<[u8]>,
+}
+
+/// Access to the keys of the locked slots; see the module's text.
+pub struct KeyView<'a> {
+    space: &'a Keyspace,
+    held: Held,
+    counters: &'a Counters,
+    scope: &'a Scope,
+    expired: Vec<Expired>,
+    ready: SmallVec<[(Db, Box<[u8]>); 1]>,
+}
+
+impl Drop for KeyView<'_> {
+    fn drop(&mut self) {
+        self.held.release(self.space);
+    }
+}
+
+impl<'a> KeyView<'a> {
+    pub(crate) fn new(space: &'a Keyspace, held: Held, counters: &'a Counters, scope: &'a Scope) -> KeyView<'a> {
+        KeyView { space, held, counters, scope, expired: Vec::new(), ready: SmallVec::new() }
+    }
+
+    /// The context that the view was made with.
+    pub fn scope(&self) -> &'a Scope {
+        self.scope
+    }
+
+    /// The keyspace, for its counts and hints.
+    pub fn space(&self) -> &'a Keyspace {
+        self.space
+    }
+
+    /// Whether the view covers everything.
+    pub fn is_alone(&self) -> bool {
+        matches!(self.held, Held::All)
+    }
+
+    /// Whether `slots` are all covered.
+    pub fn covers(&self, slots: &SlotSet) -> bool {
+        match &self.held {
+            Held::All => true,
+            Held::Slots(held) => held.covers(slots),
+        }
+    }
+
+    /// The slot of `key`, which has to be covered: to reach into another would be a race.
+    #[inline]
+    fn slot_of(&self, key: &[u8]) -> Slot {
+        match &self.held {
+            Held::Slots(SlotSet::One(slot)) => {
+                debug_assert_eq!(Slot::of(key), *slot, "the command declared another key");
+                *slot
+            }
+            Held::Slots(slots) => {
+                let slot = Slot::of(key);
+                assert!(slots.contains(slot), "the command did not declare this key");
+                slot
+            }
+            Held::All => Slot::of(key),
+        }
+    }
+
+    #[inline]
+    fn table(&self, slot: Slot, db: Db) -> Option<&Table> {
+        // SAFETY: `slot_of` has checked that the slot is held; the borrow is bound to the view's.
+        unsafe { self.space.data(slot) }.table(db)
+    }
+
+    #[inline]
+    fn is_due(&self, entry: &Record) -> bool {
+        entry.expiry().is_some_and(|at| at <= self.scope.now)
+    }
+
+    /// The entry of `key`, without counting the read; expired ones are hidden but not removed.
+    #[inline]
+    pub fn peek(&self, db: Db, key: &[u8]) -> Option<&Record> {
+        let entry = self.table(self.slot_of(key), db)?.get(hash_bytes(key), key)?;
+        if self.scope.expiry != Expiry::Ignore && self.is_due(entry) { None } else { Some(entry) }
+    }
+
+    /// The entry of `key` as it lies there, expired or not.
+    pub fn peek_raw(&self, db: Db, key: &[u8]) -> Option<&Record> {
+        self.table(self.slot_of(key), db)?.get(hash_bytes(key), key)
+    }
+
+    /// Removes `key` if its time has come (on a primary).
+    pub fn settle(&mut self, db: Db, key: &[u8]) {
+        if self.scope.expiry != Expiry::Remove {
+            return;
+        }
+        if self.peek_raw(db, key).is_some_and(|entry| self.is_due(entry)) {
+            self.expire_now(db, key);
+        }
+    }
+
+    #[cold]
+    fn expire_now(&mut self, db: Db, key: &[u8]) {
+        self.remove_raw(db, key);
+        self.counters.expired.add(1);
+        self.expired.push(Expired { db, key: key.into() });
+    }
+
+    /// Reads `key`: removes it if its time has come, keeps its access time, counts hit or miss.
+    #[inline]
+    pub fn read(&mut self, db: Db, key: &[u8]) -> Option<&Record> {
+        let found = self.look(db, key, !self.scope.no_touch);
+        if found.is_some() {
+            self.counters.hits.add(1)
+        } else {
+            self.counters.misses.add(1)
+        }
+        // SAFETY: the slot is held as long as the view lives, and the borrow is bound to it.
+        found.map(|entry| unsafe { &*entry })
+    }
+
+    /// Looks at `key` in order to change it: as `read`, but no hit or miss.
+    #[inline]
+    pub fn find(&mut self, db: Db, key: &[u8]) -> Option<&Record> {
+        let found = self.look(db, key, !self.scope.no_touch);
+        // SAFETY: as in `read`.
+        found.map(|entry| unsafe { &*entry })
+    }
+
+    #[inline]
+    fn look(&mut self, db: Db, key: &[u8], touch: bool) -> Option<*const Record> {
+        let slot = self.slot_of(key);
+        // SAFETY: the slot is held, and no other reference into it is alive.
+        let entry = unsafe { self.space.data(slot) }.table(db)?.get(hash_bytes(key), key)?;
+        if self.scope.expiry != Expiry::Ignore && self.is_due(entry) {
+            if self.scope.expiry == Expiry::Remove {
+                self.expire_now(db, key);
+            }
+            return None;
+        }
+        if touch {
+            let access = self.scope.access.touched(entry.access(), self.scope.now, &mut self.scope.rng.borrow_mut());
+            if access != entry.access() {
+                entry.set_access(access);
+            }
+        }
+        Some(&raw const *entry)
+    }
+
+    /// The entry of `key`, to be changed: its old value is saved for a snapshot that needs it. Who really
+    /// changes it calls [`KeyView::touch`] too.
+    #[inline]
+    pub fn modify(&mut self, db: Db, key: &[u8]) -> Option<EntryMut<'_>> {
+        self.settle(db, key);
+        let slot = self.slot_of(key);
+        let hash = hash_bytes(key);
+        // Hidden keys of a replica are not for clients to change.
+        self.peek(db, key)?;
+        self.before_change(slot, db, hash, key);
+        let (space, counters) = (self.space, self.counters);
+        // SAFETY: the slot is held, and no other reference into it is alive.
+        let data = unsafe { space.data(slot) };
+        let entry = data.table_mut(db, space.databases()).get_mut(hash, key)?;
+        let before = entry.expiry();
+        Some(EntryMut { entry, before, space, counters, slot, db })
+    }
+
+    /// Puts a new entry in place of whatever `key` holds.
+    #[inline]
+    pub fn insert(&mut self, db: Db, entry: Entry) {
+        let slot = self.slot_of(entry.key());
+        let hash = hash_bytes(entry.key());
+        self.before_change(slot, db, hash, entry.key());
+        if entry.access() == 0 {
+            entry.set_access(self.scope.access.initial(self.scope.now));
+        }
+        let expiry = entry.expiry();
+        let wakes = matches!(entry.value(), ValueRef::List(_) | ValueRef::ZSet(_) | ValueRef::Opaque(_));
+        // SAFETY: the slot is held, and no other reference into it is alive.
+        let data = unsafe { self.space.data(slot) };
+        data.touch(db, entry.key());
+        if wakes && data.extras.as_ref().is_some_and(|extras| extras.awaits(db, entry.key())) {
+            self.note_ready(db, entry.key());
+        }
+        let table = data.table_mut(db, self.space.databases());
+        let old = table.insert(hash, entry);
+        let (keys, was_volatile) = match &old {
+            Some(old) => (0, old.expiry().is_some()),
+            None => (1, false),
+        };
+        if keys == 1 && table.len() == 1 {
+            self.space.set_occupied(db, slot, true);
+        }
+        let volatile = i64::from(expiry.is_some()) - i64::from(was_volatile);
+        table.add_volatile(volatile);
+        self.count(db, keys, volatile);
+        if let Some(at) = expiry {
+            note_expiry(self.space, slot, at);
+        }
+        drop(old);
+    }
+
+    /// Stores a string, in place where that is possible: SET's fast path.
+    #[inline]
+    pub fn set_str(&mut self, db: Db, key: &[u8], bytes: &[u8], expiry: Option<UnixMs>) {
+        let slot = self.slot_of(key);
+        let hash = hash_bytes(key);
+        self.before_change(slot, db, hash, key);
+        // SAFETY: the slot is held, and no other reference into it is alive.
+        let data = unsafe { self.space.data(slot) };
+        data.touch(db, key);
+        let table = data.table_mut(db, self.space.databases());
+        let (keys, volatile) = if let Some(mut entry) = table.get_mut(hash, key) {
+            let before = entry.expiry().is_some();
+            entry.set_str(bytes, expiry);
+            let access = self.scope.access.touched(entry.access(), self.scope.now, &mut self.scope.rng.borrow_mut());
+            entry.set_access(access);
+            (0, i64::from(expiry.is_some()) - i64::from(before))
+        } else {
+            let entry = Entry::string(key, bytes, expiry);
+            entry.set_access(self.scope.access.initial(self.scope.now));
+            table.insert_new(hash, entry);
+            if table.len() == 1 {
+                self.space.set_occupied(db, slot, true);
+            }
+            (1, i64::from(expiry.is_some()))
+        };
+        if volatile != 0 {
+            table.add_volatile(volatile);
+        }
+        self.count(db, keys, volatile);
+        if let Some(at) = expiry {
+            note_expiry(self.space, slot, at);
+        }
+    }
+
+    /// Removes `key`; `None` if it was not there, or is expired and thus hidden.
+    pub fn remove(&mut self, db: Db, key: &[u8]) -> Option<Entry> {
+        self.settle(db, key);
+        self.peek(db, key)?;
+        self.remove_raw(db, key)
+    }
+
+    /// Removes `key`, expired or not.
+    pub fn remove_raw(&mut self, db: Db, key: &[u8]) -> Option<Entry> {
+        let slot = self.slot_of(key);
+        let hash = hash_bytes(key);
+        self.before_change(slot, db, hash, key);
+        // SAFETY: the slot is held, and no other reference into it is alive.
+        let data = unsafe { self.space.data(slot) };
+        let table = data.table_mut(db, self.space.databases());
+        let entry = table.remove(hash, key)?;
+        let volatile = -i64::from(entry.expiry().is_some());
+        table.add_volatile(volatile);
+        if table.len() == 0 {
+            self.space.set_occupied(db, slot, false);
+        }
+        data.touch(db, key);
+        self.count(db, -1, volatile);
+        Some(entry)
+    }
+
+    /// Removes `key` if it holds a collection without elements.
+    pub fn remove_if_empty(&mut self, db: Db, key: &[u8]) -> bool {
+        let empty = self.peek_raw(db, key).is_some_and(|entry| match entry.value() {
+            ValueRef::List(list) => list.is_empty(),
+            ValueRef::Set(set) => set.is_empty(),
+            ValueRef::ZSet(zset) => zset.is_empty(),
+            ValueRef::Hash(hash) => hash.is_empty(),
+            ValueRef::Str(_) | ValueRef::Opaque(_) => false,
+        });
+        empty && self.remove_raw(db, key).is_some()
+    }
+
+    /// Inserts `value` as a new entry without expiry.
+    pub fn insert_value(&mut self, db: Db, key: &[u8], value: Value) {
+        self.insert(db, Entry::new(key, value));
+    }
+
+    #[inline]
+    fn count(&self, db: Db, keys: i64, volatile: i64) {
+        if keys != 0 {
+            self.counters.keys[db.index()].add(keys);
+        }
+        if volatile != 0 {
+            self.counters.expires[db.index()].add(volatile);
+        }
+    }
+
+    /// Saves what `key` holds for a walk that has not reached it.
+    #[inline]
+    fn before_change(&self, slot: Slot, db: Db, hash: u64, key: &[u8]) {
+        // SAFETY: a view exists only while its member is active or alone.
+        if let Some(walk) = unsafe { self.space.walk() } {
+            // SAFETY: the slot is held, and no other reference into it is alive.
+            let data = unsafe { self.space.data(slot) };
+            walk.before_change(data, slot, db, position(hash), hash, key);
+        }
+    }
+
+    /// Marks `key` as changed for those who watch it, without changing it.
+    pub fn touch(&mut self, db: Db, key: &[u8]) {
+        // SAFETY: `slot_of` checks that the slot is held.
+        unsafe { self.space.data(self.slot_of(key)) }.touch(db, key);
+    }
+
+    /// Raises `flag` when `key` changes.
+    pub fn watch(&mut self, db: Db, key: &[u8], flag: &WatchFlag) {
+        // SAFETY: as above.
+        unsafe { self.space.data(self.slot_of(key)) }.extras().watch(db, key, flag);
+    }
+
+    /// Takes back what `flag` watches in the slot of `key`.
+    pub fn unwatch(&mut self, key: &[u8], flag: &WatchFlag) {
+        // SAFETY: as above.
+        let data = unsafe { self.space.data(self.slot_of(key)) };
+        if let Some(extras) = &mut data.extras {
+            extras.unwatch(flag);
+            data.trim_extras();
+        }
+    }
+
+    /// Lets `ticket` wait for `key`, behind those who wait already.
+    pub fn wait(&mut self, db: Db, key: &[u8], ticket: Ticket) {
+        // SAFETY: as above.
+        unsafe { self.space.data(self.slot_of(key)) }.extras().wait(db, key, ticket);
+    }
+
+    /// Ends the waiting of `ticket` in the slot of `key`.
+    pub fn forget(&mut self, key: &[u8], ticket: Ticket) {
+        // SAFETY: as above.
+        let data = unsafe { self.space.data(self.slot_of(key)) };
+        if let Some(extras) = &mut data.extras {
+            extras.forget(ticket);
+            data.trim_extras();
+        }
+    }
+
+    /// Who waits for `key`, in order of arrival.
+    pub fn waiters(&self, db: Db, key: &[u8]) -> Vec<Ticket> {
+        // SAFETY: as above.
+        let data = unsafe { self.space.data(self.slot_of(key)) };
+        data.extras.as_ref().map(|extras| extras.waiters(db, key)).unwrap_or_default()
+    }
+
+    /// Notes that a key that clients wait for may be of use to them now.
+    #[cold]
+    fn note_ready(&mut self, db: Db, key: &[u8]) {
+        if !self.ready.iter().any(|(at, name)| *at == db && **name == *key) {
+            self.ready.push((db, key.into()));
+        }
+    }
+
+    /// Notes `key` as ready if anybody waits for it (a key of another type may be what a waiter needs
+    /// to hear of, or an element was added to what was there).
+    pub fn signal(&mut self, db: Db, key: &[u8]) {
+        // SAFETY: as above.
+        let data = unsafe { self.space.data(self.slot_of(key)) };
+        if data.extras.as_ref().is_some_and(|extras| extras.awaits(db, key)) {
+            self.note_ready(db, key);
+        }
+    }
+
+    /// The keys that waiting clients may be served from, once.
+    pub fn take_ready(&mut self) -> SmallVec<[(Db, Box<[u8]>); 1]> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// The keys that were removed because their time had come, once.
+    pub fn take_expired(&mut self) -> Vec<Expired> {
+        std::mem::take(&mut self.expired)
+    }
+
+    /// Whether keys have expired under this view.
+    #[inline]
+    pub fn has_expired(&self) -> bool {
+        !self.expired.is_empty()
+    }
+
+    /// Walks a bounded piece of a database, from `cursor` on: about `budget` entries, expired ones left
+    /// out. Returns the cursor to go on with; 0 at the end. Each key that is there from the first call
+    /// to the last is seen.
+    pub fn scan(&mut self, db: Db, cursor: u64, budget: usize, mut each: impl FnMut(&Record)) -> u64 {
+        let (mut slot_number, mut inner) = split_cursor(cursor);
+        let mut left = budget.max(1);
+        while let Some(slot) = self.space.next_occupied(db, slot_number) {
+            if slot.index() != slot_number {
+                inner = 0;
+            }
+            let (space, scope) = (self.space, self.scope);
+            let mut seen = 0;
+            inner = self.held.visit(space, slot, || {
+                // SAFETY: the slot is held for the time of the visit.
+                let Some(table) = unsafe { space.data(slot) }.table(db) else { return 0 };
+                table.scan(inner, left, |entry| {
+                    seen += 1;
+                    let due = entry.expiry().is_some_and(|at| at <= scope.now);
+                    if !due || scope.expiry == Expiry::Ignore {
+                        each(entry);
+                    }
+                })
+            });
+            if inner != 0 {
+                return join_cursor(slot.index(), inner);
+            }
+            slot_number = slot.index() + 1;
+            left = left.saturating_sub(seen);
+            if left == 0 {
+                return self.space.next_occupied(db, slot_number).map_or(0, |next| join_cursor(next.index(), 0));
+            }
+        }
+        0
+    }
+
+    /// A key chosen at random, each with nearly the same probability; `None` in an empty database.
+    /// Expired keys may be returned.
+    pub fn random_key(&mut self, db: Db) -> Option<Box<[u8]>> {
+        let space = self.space;
+        let mut rng = self.scope.rng.borrow_mut();
+        // Slots differ in how many keys they hold; a slot is taken with a probability that grows with its
+        // keys by rejection, up to a bound of tries that keeps a lopsided keyspace from costing much.
+        let mut largest = 1;
+        for attempt in 0..64 {
+            let from = rng.below(crate::slot::SLOTS as u64) as usize;
+            let slot = space.next_occupied(db, from).or_else(|| space.next_occupied(db, 0))?;
+            let key = self.held.visit(space, slot, || {
+                // SAFETY: the slot is held for the time of the visit.
+                let table = unsafe { space.data(slot) }.table(db)?;
+                largest = largest.max(table.len());
+                let taken = attempt == 63 || rng.below(largest as u64) < table.len() as u64;
+                if taken { table.random(&mut rng).map(|entry| Box::from(entry.key())) } else { None }
+            });
+            if key.is_some() {
+                return key;
+            }
+        }
+        None
+    }
+
+    /// Removes the keys of one slot that have expired, at most about `budget` looked at; whether it got
+    /// to the slot's end. Meant for the active expiry cycle.
+    pub fn expire_slot(&mut self, slot: Slot, budget: usize) -> bool {
+        let now = self.scope.now;
+        let mut due: Vec<(Db, Box<[u8]>)> = Vec::new();
+        let mut soonest = i64::MAX;
+        let mut left = budget;
+        let mut finished = true;
+        for number in 0..self.space.databases() {
+            let db = Db(number as u16);
+            let Some(table) = self.table(slot, db).filter(|table| table.volatile() > 0) else { continue };
+            let mut cursor = 0;
+            loop {
+                cursor = table.scan(cursor, 256.min(left.max(1)), |entry| {
+                    left = left.saturating_sub(1);
+                    if let Some(at) = entry.expiry() {
+                        if at <= now { due.push((db, entry.key().into())) } else { soonest = soonest.min(at.0) }
+                    }
+                });
+                if cursor == 0 || left == 0 {
+                    break;
+                }
+            }
+            finished &= cursor == 0;
+        }
+        for (db, key) in due {
+            self.expire_now(db, &key);
+        }
+        if finished {
+            self.space.soonest(slot).store(soonest, Ordering::Relaxed);
+        }
+        finished
+    }
+}
+
+/// A cursor is shown to clients as one number: position within the slot above, slot below, and one
+/// added so that 0 means both "begin" and "end".
+fn join_cursor(slot: usize, inner: u64) -> u64 {
+    ((inner >> 15) << 15 | slot as u64).wrapping_add(1)
+}
+
+fn split_cursor(cursor: u64) -> (usize, u64) {
+    match cursor.checked_sub(1) {
+        None => (0, 0),
+        Some(rest) => ((rest & 0x3fff) as usize, (rest >> 15) << 15),
+    }
+}
+
+fn note_expiry(space: &Keyspace, slot: Slot, at: UnixMs) {
+    let soonest = space.soonest(slot);
+    if at.0 < soonest.load(Ordering::Relaxed) {
+        soonest.store(at.0, Ordering::Relaxed);
+    }
+}
+
+/// An entry that is being changed; keeps the counts of keys with an expiry right when it goes.
+pub struct EntryMut<'v> {
+    entry: EntryGuard<'v>,
+    before: Option<UnixMs>,
+    space: &'v Keyspace,
+    counters: &'v Counters,
+    slot: Slot,
+    db: Db,
+}
+
+impl std::ops::Deref for EntryMut<'_> {
+    type Target = Entry;
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+impl std::ops::DerefMut for EntryMut<'_> {
+    fn deref_mut(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+}
+
+impl EntryMut<'_> {
+    /// The value, to be changed in place.
+    pub fn value_mut(&mut self) -> ValueMut<'_> {
+        self.entry.value_mut()
+    }
+}
+
+impl Drop for EntryMut<'_> {
+    fn drop(&mut self) {
+        let after = self.entry.expiry();
+        if after == self.before {
+            return;
+        }
+        let change = i64::from(after.is_some()) - i64::from(self.before.is_some());
+        if change != 0 {
+            self.entry.add_volatile(change);
+            self.counters.expires[self.db.index()].add(change);
+        }
+        if let Some(at) = after {
+            note_expiry(self.space, self.slot, at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_way_through_the_client() {
+        for (slot, inner) in [(0, 1 << 63), (16383, 0), (5, 0xffff_ffff_ffff_8000), (1, 1 << 15)] {
+            assert_eq!(split_cursor(join_cursor(slot, inner)), (slot, inner));
+            assert_ne!(join_cursor(slot, inner), 0);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Clients that wait for keys: they stand in their keys' queues and are served in order of arrival by
+//! whoever makes a key ready.
+//!
+//! A blocked request is simply run again, on behalf of its client, under the locks of the command that
+//! made a key ready. If it needs slots which that command doesn't hold (its keys lie in several), it is
+//! run right after, under its own locks: another client may then have been quicker, and it waits on.
+//!
+//! Whether a request is served, times out or is given up is decided once, by `Waiter::claim`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use quorate_commands::{Args, Block, Origin, TimeoutReply};
+use quorate_keyspace::{Db, KeyView, Scope, SlotSet, Ticket};
+use quorate_resp::Protocol;
+
+use crate::data::call::{Access, End, Job, Local, log_effects, run_data};
+use crate::data::client::{Blocked, Client, ClientId, Session};
+use crate::data::table::{Command, Runner};
+use crate::data::worker::Mail;
+use crate::server::Server;
+
+/// A blocked request.
+pub struct Waiter {
+    /// Its place in the queues.
+    pub ticket: Ticket,
+    /// Whose it is.
+    pub client: ClientId,
+    /// The network thread of the client.
+    pub worker: usize,
+    db: Db,
+    protocol: Protocol,
+    command: &'static Command,
+    words: Vec<Vec<u8>>,
+    slots: SlotSet,
+    /// What the client gets if nothing comes.
+    pub on_timeout: TimeoutReply,
+    over: AtomicBool,
+}
+
+impl Waiter {
+    /// Takes the right to answer; only the first who asks gets it.
+    pub fn claim(&self) -> bool {
+        !self.over.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// All blocked requests.
+#[derive(Default)]
+pub struct Waiters {
+    next: AtomicU64,
+    all: Mutex<HashMap<Ticket, Arc<Waiter>>>,
+}
+
+impl Waiters {
+    /// The request with that ticket, if it still waits.
+    pub fn get(&self, ticket: Ticket) -> Option<Arc<Waiter>> {
+        self.all.lock().get(&ticket).cloned()
+    }
+
+    /// Forgets a request that is over.
+    pub fn remove(&self, ticket: Ticket) {
+        self.all.lock().remove(&ticket);
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.all.lock().len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Lets a client wait for the keys of `block`, under the locks that found them of no use.
+#[cold]
+pub fn begin(
+    server: &Server,
+    client: &Client,
+    session: &mut Session,
+    command: &'static Command,
+    args: Args<'_>,
+    block: &Block,
+    view: &mut KeyView<'_>,
+) {
+    let ticket = Ticket(server.waiters.next.fetch_add(1, Ordering::Relaxed));
+    let slots = SlotSet::of_keys(command.spec.keys_of(args));
+    let waiter = Arc::new(Waiter {
+        ticket,
+        client: client.id,
+        worker: client.worker,
+        db: session.db,
+        protocol: session.protocol,
+        command,
+        words: args.words().iter().map(|word| word.to_vec()).collect(),
+        slots,
+        on_timeout: block.reply,
+        over: AtomicBool::new(false),
+    });
+    server.waiters.all.lock().insert(ticket, waiter);
+    for key in &block.keys {
+        view.wait(session.db, key, ticket);
+    }
+    session.blocked = Some(Blocked::OnKeys {
+        ticket,
+        until: block.until.map(|at| at.0),
+        slots: SlotSet::of_keys(block.keys.iter().map(|key| &**key)),
+        keys: block.keys.iter().map(|key| (session.db, key.clone())).collect(),
+    });
+}
+
+/// Serves who waits for the keys that the command under way has made ready. What could not be served
+/// with the slots at hand is returned, for [`serve_later`].
+#[inline]
+pub fn serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>) -> Vec<Ticket> {
+    let ready = view.take_ready();
+    if ready.is_empty() { Vec::new() } else { serve_ready(server, local, view, ready) }
+}
+
+#[cold]
+fn serve_ready(
+    server: &Arc<Server>,
+    local: &mut Local,
+    view: &mut KeyView<'_>,
+    mut ready: smallvec::SmallVec<[(Db, Box<[u8]>); 1]>,
+) -> Vec<Ticket> {
+    let mut later = Vec::new();
+    // To serve one may make another key ready (BLMOVE), so this goes on until nothing is.
+    while !ready.is_empty() {
+        for (db, key) in std::mem::take(&mut ready) {
+            for ticket in view.waiters(db, &key) {
+                let Some(waiter) = server.waiters.get(ticket) else {
+                    view.forget(&key, ticket);
+                    continue;
+                };
+                if view.covers(&waiter.slots) {
+                    try_serve(server, local, view, &waiter);
+                } else {
+                    later.push(ticket);
+                }
+            }
+        }
+        ready = view.take_ready();
+    }
+    later
+}
+
+/// Serves requests whose keys lie in other slots than those that were held.
+#[cold]
+pub fn serve_later(server: &Arc<Server>, local: &mut Local, mut access: Access<'_, '_>, scope: &Scope, tickets: Vec<Ticket>) {
+    let mut tickets: std::collections::VecDeque<Ticket> = tickets.into();
+    while let Some(ticket) = tickets.pop_front() {
+        let Some(waiter) = server.waiters.get(ticket) else { continue };
+        let mut view = access.view(waiter.slots.clone(), scope);
+        try_serve(server, local, &mut view, &waiter);
+        tickets.extend(serve(server, local, &mut view));
+    }
+}
+
+/// Runs a blocked request again; if it is served, its client hears of it.
+fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, waiter: &Arc<Waiter>) {
+    let Runner::Data(run) = waiter.command.runner else { unreachable!("only data commands wait for keys") };
+    if !waiter.claim() {
+        return;
+    }
+    let words: Vec<&[u8]> = waiter.words.iter().map(Vec::as_slice).collect();
+    let args = Args::new(&words);
+    let job = Job { spec: waiter.command.spec, run, args, db: waiter.db, protocol: waiter.protocol, origin: Origin::Client };
+    let mut reply = Vec::new();
+    if let End::Blocks(_) = run_data(view, local, &job, &mut reply) {
+        // Not this time: it keeps its place.
+        waiter.over.store(false, Ordering::Release);
+        return;
+    }
+    log_effects(server, view, local, waiter.db, args, None);
+    server.waiters.remove(waiter.ticket);
+    server.mail(waiter.worker, Mail::Served { client: waiter.client, ticket: waiter.ticket, reply });
+}

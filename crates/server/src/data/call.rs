@@ -1,0 +1,305 @@
+//! Running one command: keys locked, effects in the log before the locks go, the reply in a buffer.
+//!
+//! Everything that runs commands comes through here: requests, transactions, scripts, clients that were
+//! blocked, and the replication stream.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quorate_commands::{Args, Block, Class, CommandError, Effects, Events, Exec, Flags, Origin, Outcome, Spec};
+use quorate_keyspace::{Alone, Db, KeyView, Member, Scope, SlotSet};
+use quorate_resp::{Protocol, ReplyWriter};
+use quorate_stdx::Now;
+
+use crate::data::blocked;
+use crate::data::client::{Client, Session};
+use crate::data::stats::{Statistics, Verdict};
+use crate::data::table::{Command, Runner};
+use crate::server::{Published, Server};
+
+/// What a thread that runs commands keeps from one to the next.
+pub struct Local {
+    /// Effects of the command that runs.
+    pub effects: Effects,
+    /// Effects of the whole transaction or script, while one runs.
+    pub total: Effects,
+    /// Keyspace events of the command that runs.
+    pub events: Events,
+    /// What commands depend on besides keys.
+    pub published: Arc<Published>,
+    /// This thread's statistics.
+    pub stats: Arc<Statistics>,
+    /// The index of the thread among the network threads.
+    pub worker: usize,
+}
+
+/// The data, as far as a command may reach.
+pub enum Access<'a, 'b> {
+    /// An active thread that holds nothing yet.
+    Active(&'a mut Member),
+    /// A thread that is alone.
+    Alone(&'a mut Alone<'b>),
+}
+
+impl<'b> Access<'_, 'b> {
+    /// The same for a shorter time.
+    pub fn reborrow(&mut self) -> Access<'_, 'b> {
+        match self {
+            Access::Active(member) => Access::Active(member),
+            Access::Alone(alone) => Access::Alone(alone),
+        }
+    }
+
+    /// A view of these slots, or of everything while alone.
+    #[inline]
+    pub fn view<'v>(&'v mut self, slots: SlotSet, scope: &'v Scope) -> KeyView<'v> {
+        match self {
+            Access::Active(member) => member.view(slots, scope),
+            Access::Alone(alone) => alone.view(scope),
+        }
+    }
+
+    /// The proof of being alone.
+    ///
+    /// # Panics
+    /// If the command's specification does not have `Flags::ALONE`.
+    pub fn alone(&mut self) -> &mut Alone<'b> {
+        match self {
+            Access::Alone(alone) => alone,
+            Access::Active(_) => panic!("a command that needs to be alone says so in its specification"),
+        }
+    }
+}
+
+/// The world as a command of the server sees it.
+pub struct Cx<'a, 'b> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// The client.
+    pub client: &'a Arc<Client>,
+    /// Its state.
+    pub session: &'a mut Session,
+    /// The data.
+    pub access: Access<'a, 'b>,
+    /// The time, and how keys expire, for the batch of commands under way.
+    pub scope: &'a Scope,
+    /// This thread's belongings.
+    pub local: &'a mut Local,
+    /// Where replies go.
+    pub out: &'a mut Vec<u8>,
+    /// The time.
+    pub now: Now,
+    /// On whose behalf the command runs.
+    pub origin: Origin,
+    /// The command that runs.
+    pub command: &'static Command,
+}
+
+impl Cx<'_, '_> {
+    /// The reply.
+    #[inline]
+    pub fn reply(&mut self) -> ReplyWriter<'_> {
+        ReplyWriter::new(self.out, self.session.protocol)
+    }
+
+    /// A view of the slots of `keys`, or of everything while alone, with the other parts of this
+    /// context still usable.
+    pub fn view<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> KeyView<'_> {
+        self.access.view(SlotSet::of_keys(keys), self.scope)
+    }
+}
+
+/// What a data command needs besides its view.
+pub struct Job<'j> {
+    /// Its specification.
+    pub spec: &'static Spec,
+    /// Its function.
+    pub run: fn(&mut Exec<'_, '_>, Args<'_>) -> Outcome,
+    /// Its arguments.
+    pub args: Args<'j>,
+    /// The selected database.
+    pub db: Db,
+    /// The client's protocol version.
+    pub protocol: Protocol,
+    /// On whose behalf it runs.
+    pub origin: Origin,
+}
+
+/// How a command ended.
+pub enum End {
+    /// With a reply, which is in the buffer.
+    Replied,
+    /// With an error, which is in the buffer.
+    Failed,
+    /// It has to wait; nothing is in the buffer.
+    Blocks(Block),
+}
+
+/// Runs a data command on a view that covers its keys. Its effects are in `local.effects` afterwards.
+#[inline]
+pub fn run_data(view: &mut KeyView<'_>, local: &mut Local, job: &Job<'_>, out: &mut Vec<u8>) -> End {
+    let start = out.len();
+    local.effects.clear();
+    let mut exec = Exec {
+        now: view.scope().now,
+        db: job.db,
+        keys: view,
+        reply: ReplyWriter::new(out, job.protocol),
+        effects: &mut local.effects,
+        events: &mut local.events,
+        settings: &local.published.settings,
+        origin: job.origin,
+        block: None,
+    };
+    let outcome = (job.run)(&mut exec, job.args);
+    let block = exec.block.take();
+    match (outcome, block) {
+        (Ok(()), None) => End::Replied,
+        (Ok(()), Some(block)) => End::Blocks(block),
+        (Err(error), _) => {
+            write_error(out, start, &error, &local.stats);
+            End::Failed
+        }
+    }
+}
+
+/// Replaces what a command has written since `start` by an error.
+#[cold]
+pub fn write_error(out: &mut Vec<u8>, start: usize, error: &CommandError, stats: &Statistics) {
+    out.truncate(start);
+    let text = error.wire();
+    stats.error(&text);
+    ReplyWriter::new(out, Protocol::Resp2).error(&text);
+}
+
+/// Puts what a command did into the log, while its slots are still held. `raw` is the request as it
+/// came, if it can be passed on as it is.
+#[inline]
+pub fn log_effects(server: &Server, view: &mut KeyView<'_>, local: &mut Local, db: Db, args: Args<'_>, raw: Option<&[u8]>) {
+    if view.has_expired() {
+        log_expired(server, view, local);
+    }
+    let dirty = local.effects.dirty();
+    if dirty > 0 {
+        local.stats.dirty.add(dirty as i64);
+    }
+    if !server.feed.is_on() {
+        return;
+    }
+    if local.effects.is_verbatim() {
+        match raw {
+            Some(raw) => server.feed.append(db, raw),
+            None => {
+                let mut wire = Vec::new();
+                quorate_resp::encode_request(&mut wire, args.words());
+                server.feed.append(db, &wire);
+            }
+        }
+    } else if local.effects.recorded().len() > 0 {
+        server.feed.append_all(local.effects.recorded());
+    }
+}
+
+/// Passes on the removal of keys whose time had come.
+#[cold]
+pub fn log_expired(server: &Server, view: &mut KeyView<'_>, local: &mut Local) {
+    for expired in view.take_expired() {
+        local.events.note(Class::EXPIRED, "expired", expired.db, &expired.key);
+        if server.feed.is_on() {
+            let name: &[u8] = if local.published.lazy_expire { b"UNLINK" } else { b"DEL" };
+            let mut wire = Vec::new();
+            quorate_resp::encode_request(&mut wire, &[name, &expired.key]);
+            server.feed.append(expired.db, &wire);
+        }
+    }
+}
+
+/// Adds the effects of a command within a transaction or script to those of the whole.
+pub fn gather_effects(view: &mut KeyView<'_>, local: &mut Local, db: Db, args: Args<'_>) {
+    for expired in view.take_expired() {
+        local.events.note(Class::EXPIRED, "expired", expired.db, &expired.key);
+        local.total.record(expired.db, &[b"DEL", &expired.key]);
+    }
+    gather(local, db, args);
+}
+
+/// As [`gather_effects`], for a command that saw no keys.
+pub fn gather(local: &mut Local, db: Db, args: Args<'_>) {
+    local.stats.dirty.add(local.effects.dirty() as i64);
+    if local.effects.is_verbatim() {
+        local.total.record(db, args.words());
+    } else {
+        for (db, wire) in local.effects.recorded() {
+            local.total.record_wire(db, wire);
+        }
+    }
+}
+
+/// Logs what a transaction or script did as a whole.
+pub fn log_total(server: &Server, local: &mut Local) {
+    if server.feed.is_on() && local.total.recorded().len() > 0 {
+        server.feed.append_all(local.total.recorded());
+    }
+    local.total.clear();
+}
+
+impl Cx<'_, '_> {
+    /// Runs one data command of a client at once or lets the client wait.
+    #[inline]
+    pub fn call_data(&mut self, run: fn(&mut Exec<'_, '_>, Args<'_>) -> Outcome, args: Args<'_>, raw: Option<&[u8]>) -> End {
+        let spec = self.command.spec;
+        let db = self.session.db;
+        let slots = if spec.flags.any(Flags::ALONE.and(Flags::WALKS)) { SlotSet::None } else { SlotSet::of_keys(spec.keys_of(args)) };
+        let job = Job { spec, run, args, db, protocol: self.session.protocol, origin: self.origin };
+        let mut view = self.access.view(slots, self.scope);
+        let end = run_data(&mut view, self.local, &job, self.out);
+        log_effects(self.server, &mut view, self.local, db, args, raw);
+        if let End::Blocks(block) = &end {
+            blocked::begin(self.server, self.client, self.session, self.command, args, block, &mut view);
+        }
+        let later = blocked::serve(self.server, self.local, &mut view);
+        drop(view);
+        if !later.is_empty() {
+            blocked::serve_later(self.server, self.local, self.access.reborrow(), self.scope, later);
+        }
+        end
+    }
+
+    /// Runs the command, whatever it is, and keeps its statistics.
+    pub fn call(&mut self, args: Args<'_>, raw: Option<&[u8]>) {
+        let started = Instant::now();
+        let verdict = match self.command.runner {
+            Runner::Data(run) => match self.call_data(run, args, raw) {
+                End::Failed => Verdict::Failed,
+                End::Replied | End::Blocks(_) => Verdict::Done,
+            },
+            Runner::Server(run) => self.call_server(run, args, raw),
+            Runner::Container => unreachable!("a container is resolved to its subcommand before it is called"),
+        };
+        let elapsed = started.elapsed();
+        self.local.stats.called(self.command, elapsed, verdict);
+        crate::admin::slowlog::note(self, args, elapsed);
+        if !self.local.events.is_empty() {
+            crate::data::pubsub::publish_events(self.server, &mut self.local.events);
+        }
+    }
+
+    fn call_server(&mut self, run: crate::data::table::ServerRun, args: Args<'_>, raw: Option<&[u8]>) -> Verdict {
+        let start = self.out.len();
+        self.local.effects.clear();
+        let db = self.session.db;
+        let outcome = run(self, args);
+        let verdict = match outcome {
+            Ok(()) => Verdict::Done,
+            Err(error) => {
+                write_error(self.out, start, &error, &self.local.stats);
+                Verdict::Failed
+            }
+        };
+        if self.origin == Origin::Client {
+            let mut view = self.access.view(SlotSet::None, self.scope);
+            log_effects(self.server, &mut view, self.local, db, args, raw);
+        }
+        verdict
+    }
+}

@@ -1,0 +1,357 @@
+//! A client as the server knows it: its socket, its buffers and what it has asked for so far.
+//!
+//! A [`Session`] belongs to one network thread, which touches it while that thread is active in the
+//! keyspace's sense. Any other thread may touch it only while it is alone: so CLIENT LIST, CLIENT KILL
+//! and the like need no lock, and an ordinary command pays for none.
+
+use std::cell::UnsafeCell;
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mio::net::{TcpStream, UnixStream};
+use quorate_commands::Spec;
+use quorate_keyspace::{Db, SlotSet, Ticket, WatchFlag};
+use quorate_resp::{Protocol, RequestParser};
+use quorate_stdx::{Mono, Offset};
+
+use crate::data::table::Command;
+
+/// Names a client for as long as the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// A client, shared by everything that knows of it.
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// The index of the network thread that owns it.
+    pub worker: usize,
+    /// Set when it is to be closed by whoever notices first.
+    pub condemned: AtomicBool,
+    session: UnsafeCell<Session>,
+}
+
+// SAFETY: `session` is reached through `Client::session`, whose contract makes the access exclusive.
+unsafe impl Sync for Client {}
+// SAFETY: everything in a session is Send.
+unsafe impl Send for Client {}
+
+impl Client {
+    /// A client whose session nobody has touched yet.
+    pub fn new(id: ClientId, worker: usize, session: Session) -> Arc<Client> {
+        Arc::new(Client { id, worker, condemned: AtomicBool::new(false), session: UnsafeCell::new(session) })
+    }
+
+    /// The session.
+    ///
+    /// # Safety
+    /// The caller is the owning thread and active, or any thread that is alone; and no other reference
+    /// to this session is alive.
+    #[allow(clippy::mut_from_ref, reason = "ownership by thread, not the borrow, makes the access exclusive")]
+    pub unsafe fn session(&self) -> &mut Session {
+        // SAFETY: the caller vouches for it.
+        unsafe { &mut *self.session.get() }
+    }
+
+    /// Lets the owning thread close it at its next look.
+    pub fn condemn(&self) {
+        self.condemned.store(true, Ordering::Release);
+    }
+}
+
+/// A stream socket of either family.
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix domain socket.
+    Unix(UnixStream),
+}
+
+impl Read for &Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => (&*stream).read(buffer),
+            Socket::Unix(stream) => (&*stream).read(buffer),
+        }
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => (&*stream).write(bytes),
+            Socket::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+/// Where a client's bytes come from and go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// Over TCP.
+    Inet {
+        /// The client's address.
+        remote: SocketAddr,
+        /// Ours.
+        local: SocketAddr,
+    },
+    /// Through the Unix socket of this path.
+    Unix(String),
+}
+
+/// What a client is to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An ordinary one.
+    Normal,
+    /// A replica of ours.
+    Replica,
+    /// One that gets every command (MONITOR).
+    Monitor,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// When what is queued for it has been sent.
+    AfterReplies,
+    /// At once.
+    Now,
+}
+
+/// Whether replies are sent (`CLIENT REPLY`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+    /// Not the one after this.
+    SkipNext,
+    /// Not this one.
+    Skip,
+}
+
+/// A queued command of a transaction.
+pub struct Queued {
+    /// The command.
+    pub command: &'static Command,
+    /// Its arguments, name first.
+    pub words: Vec<Vec<u8>>,
+}
+
+/// MULTI up to EXEC or DISCARD.
+#[derive(Default)]
+pub struct Transaction {
+    /// What was queued.
+    pub queue: Vec<Queued>,
+    /// Whether a command could not be queued: EXEC refuses.
+    pub broken: bool,
+    /// Bytes of the arguments.
+    pub bytes: usize,
+}
+
+/// Keys that a client watches.
+#[derive(Default)]
+pub struct Watch {
+    /// Raised by whoever changes one of them.
+    pub flag: WatchFlag,
+    /// The keys, each with its database and whether it was expired already when the watch began.
+    pub keys: Vec<(Db, Box<[u8]>, bool)>,
+}
+
+/// A client that waits for something.
+pub enum Blocked {
+    /// For a key.
+    OnKeys {
+        /// Its place in the queues.
+        ticket: Ticket,
+        /// When it gives up.
+        until: Option<i64>,
+        /// The slots whose queues it stands in.
+        slots: SlotSet,
+        /// The keys.
+        keys: Vec<(Db, Box<[u8]>)>,
+    },
+    /// For replicas (WAIT, WAITAOF), or for an answer of another thread.
+    OnAnswer {
+        /// When it gives up.
+        until: Option<i64>,
+    },
+    /// For CLIENT PAUSE or FAILOVER to end; the request is parsed again then.
+    OnPause,
+}
+
+/// What a replica has told of itself; `None` in [`Session::replica`] if it has told nothing.
+#[derive(Debug, Default, Clone)]
+pub struct ReplicaHello {
+    /// `REPLCONF listening-port`
+    pub port: u16,
+    /// `REPLCONF ip-address`
+    pub address: String,
+    /// `REPLCONF capa eof`
+    pub eof: bool,
+    /// `REPLCONF capa psync2`
+    pub psync2: bool,
+    /// `REPLCONF rdb-only`
+    pub rdb_only: bool,
+    /// `REPLCONF rdb-filter-only`: leaves the keys out
+    pub no_keys: bool,
+    /// `REPLCONF rdb-filter-only`: leaves the functions out
+    pub no_functions: bool,
+}
+
+/// The state of one connection.
+pub struct Session {
+    /// Its socket.
+    pub socket: Socket,
+    /// Its addresses.
+    pub peer: Peer,
+    /// When it connected.
+    pub since: Mono,
+    /// When it was last heard.
+    pub active_at: Mono,
+    /// Bytes that are not a whole request yet.
+    pub input: Vec<u8>,
+    /// Finds requests in `input`.
+    pub parser: RequestParser,
+    /// Replies that have not been sent.
+    pub out: Vec<u8>,
+    /// How much of `out` has been sent.
+    pub sent: usize,
+    /// Whether the owning thread has it on its list of those to write to.
+    pub queued_for_write: bool,
+    /// Whether the socket took less than it was given.
+    pub write_blocked: bool,
+    /// Since when the output is above the soft limit.
+    pub over_soft_limit: Option<Mono>,
+    /// Replies are held back until the log is durable or acknowledged up to here.
+    pub held_until: Option<Offset>,
+    /// How the connection ends, once that is decided.
+    pub closing: Option<Closing>,
+    /// The protocol's version.
+    pub protocol: Protocol,
+    /// The selected database.
+    pub db: Db,
+    /// Whether it may do more than authenticate itself.
+    pub authenticated: bool,
+    /// The user's name.
+    pub user: String,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_version: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// CLIENT REPLY.
+    pub replies: ReplyMode,
+    /// MULTI.
+    pub transaction: Option<Box<Transaction>>,
+    /// WATCH.
+    pub watch: Option<Box<Watch>>,
+    /// What it waits for.
+    pub blocked: Option<Blocked>,
+    /// SUBSCRIBE.
+    pub channels: HashSet<Box<[u8]>>,
+    /// PSUBSCRIBE.
+    pub patterns: HashSet<Box<[u8]>>,
+    /// SSUBSCRIBE.
+    pub shard_channels: HashSet<Box<[u8]>>,
+    /// REPLCONF.
+    pub replica: Option<Box<ReplicaHello>>,
+    /// The last command.
+    pub last_command: Option<&'static Command>,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// READONLY of a cluster.
+    pub readonly: bool,
+    /// CLIENT CAPA redirect.
+    pub redirect: bool,
+    /// Bytes read in all.
+    pub bytes_in: u64,
+    /// Bytes written in all.
+    pub bytes_out: u64,
+    /// The number of commands in all.
+    pub commands: u64,
+}
+
+impl Session {
+    /// A fresh connection's state.
+    pub fn new(socket: Socket, peer: Peer, now: Mono) -> Session {
+        Session {
+            socket,
+            peer,
+            since: now,
+            active_at: now,
+            input: Vec::new(),
+            parser: RequestParser::default(),
+            out: Vec::new(),
+            sent: 0,
+            queued_for_write: false,
+            write_blocked: false,
+            over_soft_limit: None,
+            held_until: None,
+            closing: None,
+            protocol: Protocol::Resp2,
+            db: Db(0),
+            authenticated: false,
+            user: "default".to_owned(),
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_version: Vec::new(),
+            kind: Kind::Normal,
+            replies: ReplyMode::On,
+            transaction: None,
+            watch: None,
+            blocked: None,
+            channels: HashSet::new(),
+            patterns: HashSet::new(),
+            shard_channels: HashSet::new(),
+            replica: None,
+            last_command: None,
+            no_evict: false,
+            no_touch: false,
+            readonly: false,
+            redirect: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            commands: 0,
+        }
+    }
+
+    /// Whether it subscribes to anything.
+    pub fn is_subscriber(&self) -> bool {
+        !(self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty())
+    }
+
+    /// Bytes waiting to be sent.
+    pub fn pending(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// The specification of the last command, for CLIENT LIST.
+    pub fn last_spec(&self) -> Option<&'static Spec> {
+        self.last_command.map(|command| command.spec)
+    }
+}

@@ -1,0 +1,232 @@
+//! From a request's words to its command: found, checked, queued, postponed or run.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use quorate_commands::{Args, CommandError, Flags, Origin};
+use quorate_keyspace::{Scope, SlotSet};
+use quorate_resp::ReplyWriter;
+use quorate_stdx::Now;
+
+use crate::data::call::{Access, Cx, Local};
+use crate::data::client::{Blocked, Client, Closing, Queued, ReplyMode, Session, Watch};
+use crate::data::gates::{self, Gate};
+use crate::data::table::{Command, Runner, table};
+use crate::data::worker::Worker;
+use crate::server::Server;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It is done with (answered, queued, or its client waits).
+    Done,
+    /// Nothing was done; it has to be tried again later.
+    Postponed,
+}
+
+/// Handles one request of a client of this thread.
+#[inline]
+pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: Option<&[u8]>) -> Step {
+    // SAFETY: the worker owns the client and is active; the reference ends before it is ever not.
+    let session = unsafe { client.session() };
+    let args = Args::new(words);
+    let command = match resolve(args) {
+        Ok(command) => command,
+        Err(error) => {
+            refuse(&mut worker.local, session, None, &error);
+            return Step::Done;
+        }
+    };
+    session.commands += 1;
+    session.last_command = Some(command);
+    let (server, _, local, _, _) = worker.parts();
+    let exec_writes = command.spec.name == "exec" && transaction_writes(session);
+    let writes = exec_writes || command.spec.flags.has(Flags::WRITE);
+    match gates::pass(server, &local.published, session, command, writes) {
+        Gate::Open => {}
+        Gate::Refused(error) => {
+            local.stats.rejected(command);
+            refuse(local, session, Some(command), &error);
+            return Step::Done;
+        }
+        Gate::Wait => {
+            session.blocked = Some(Blocked::OnPause);
+            return Step::Postponed;
+        }
+    }
+    if session.transaction.is_some() && !runs_inside_multi(command) {
+        queue(local, session, command, args);
+        return Step::Done;
+    }
+    if needs_alone(session, command) {
+        worker.alone(|server, access, local, scope, now| run(server, client, access, local, scope, now, command, args, raw));
+    } else {
+        let (server, member, local, scope, now) = worker.parts();
+        run(server, client, Access::Active(member), local, scope, now, command, args, raw);
+    }
+    Step::Done
+}
+
+#[allow(clippy::too_many_arguments, reason = "they are a context taken apart, put together at once")]
+#[inline]
+fn run(
+    server: &Arc<Server>,
+    client: &Arc<Client>,
+    access: Access<'_, '_>,
+    local: &mut Local,
+    scope: &Scope,
+    now: Now,
+    command: &'static Command,
+    args: Args<'_>,
+    raw: Option<&[u8]>,
+) {
+    // SAFETY: the caller owns the client and is active, or is alone.
+    let session = unsafe { client.session() };
+    let mut out = std::mem::take(&mut session.out);
+    let start = out.len();
+    let mode = session.replies;
+    let mut cx =
+        Cx { server, client, session, access, scope, local, out: &mut out, now, origin: Origin::Client, command };
+    cx.call(args, raw);
+    let session = cx.session;
+    match (mode, session.replies) {
+        (ReplyMode::On, _) => {}
+        (ReplyMode::SkipNext, _) => {
+            out.truncate(start);
+            session.replies = ReplyMode::Skip;
+        }
+        (ReplyMode::Skip, _) => {
+            out.truncate(start);
+            session.replies = ReplyMode::On;
+        }
+        (ReplyMode::Off, ReplyMode::On) => {}
+        (ReplyMode::Off, _) => out.truncate(start),
+    }
+    session.out = out;
+}
+
+/// Appends the late reply of a client that was blocked.
+pub fn append_reply(session: &mut Session, reply: &[u8]) {
+    if session.replies == ReplyMode::On {
+        session.out.extend_from_slice(reply);
+    }
+}
+
+/// The command that the words name, with as many arguments as it takes.
+#[inline]
+pub fn resolve(args: Args<'_>) -> Result<&'static Command, CommandError> {
+    let Some(mut command) = table().find(args.at(0)) else { return Err(unknown_command(args)) };
+    if !command.subcommands.is_empty()
+        && let Some(name) = args.get(1)
+    {
+        match command.subcommand(name) {
+            Some(subcommand) => command = subcommand,
+            None if matches!(command.runner, Runner::Container) => return Err(unknown_subcommand(command, name)),
+            None => {}
+        }
+    }
+    if matches!(command.runner, Runner::Container) || !command.spec.arity.accepts(args.len()) {
+        return Err(CommandError::Arity(command.full_name.clone()));
+    }
+    Ok(command)
+}
+
+#[cold]
+fn unknown_command(args: Args<'_>) -> CommandError {
+    let clip = |text: &[u8], most: usize| text[..text.len().min(most)].to_vec();
+    let mut message = b"ERR unknown command '".to_vec();
+    message.extend(clip(args.at(0), 128));
+    message.extend_from_slice(b"', with args beginning with: ");
+    let mut room = 128usize;
+    for word in args.from(1) {
+        if room == 0 {
+            break;
+        }
+        let word = clip(word, room);
+        room = room.saturating_sub(word.len() + 3);
+        message.push(b'\'');
+        message.extend(word);
+        message.extend_from_slice(b"' ");
+    }
+    CommandError::Bytes(message)
+}
+
+#[cold]
+fn unknown_subcommand(command: &Command, name: &[u8]) -> CommandError {
+    let mut message = b"ERR unknown subcommand '".to_vec();
+    message.extend_from_slice(&name[..name.len().min(128)]);
+    message.extend_from_slice(format!("'. Try {} HELP.", command.spec.name.to_uppercase()).as_bytes());
+    CommandError::Bytes(message)
+}
+
+/// Answers with an error before the command ran; a transaction can't succeed after that.
+#[cold]
+fn refuse(local: &mut Local, session: &mut Session, command: Option<&Command>, error: &CommandError) {
+    let text = error.wire();
+    local.stats.error(&text);
+    let is_exec = command.is_some_and(|command| command.spec.name == "exec");
+    if let Some(transaction) = &mut session.transaction {
+        if is_exec {
+            session.transaction = None;
+            let stripped = String::from_utf8_lossy(&text).into_owned();
+            let text = format!("EXECABORT Transaction discarded because of: {stripped}");
+            ReplyWriter::new(&mut session.out, session.protocol).error(text.as_bytes());
+            return;
+        }
+        transaction.broken = true;
+    }
+    if session.replies == ReplyMode::On {
+        ReplyWriter::new(&mut session.out, session.protocol).error(&text);
+    }
+    if command.is_some_and(|command| command.spec.name == "quit") {
+        session.closing = Some(Closing::AfterReplies);
+    }
+}
+
+fn runs_inside_multi(command: &Command) -> bool {
+    matches!(command.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+/// Queues a command of a transaction.
+fn queue(local: &mut Local, session: &mut Session, command: &'static Command, args: Args<'_>) {
+    if command.spec.flags.has(Flags::NO_MULTI) {
+        let error = CommandError::Text(Cow::Borrowed("ERR Command not allowed inside a transaction"));
+        refuse(local, session, Some(command), &error);
+        return;
+    }
+    let transaction = session.transaction.as_mut().expect("the caller has looked");
+    let words: Vec<Vec<u8>> = args.words().iter().map(|word| word.to_vec()).collect();
+    transaction.bytes += words.iter().map(Vec::len).sum::<usize>();
+    transaction.queue.push(Queued { command, words });
+    if session.replies == ReplyMode::On {
+        ReplyWriter::new(&mut session.out, session.protocol).simple("QUEUED");
+    }
+}
+
+fn transaction_writes(session: &Session) -> bool {
+    session.transaction.as_ref().is_some_and(|transaction| {
+        transaction.queue.iter().any(|queued| queued.command.spec.flags.any(Flags::WRITE.and(Flags::MAY_REPLICATE)))
+    })
+}
+
+/// Whether the command can't run beside others: it says so, or a command of its transaction is not a
+/// plain one on keys.
+fn needs_alone(session: &Session, command: &Command) -> bool {
+    let plain = |command: &Command| {
+        matches!(command.runner, Runner::Data(_)) && !command.spec.flags.any(Flags::ALONE.and(Flags::WALKS))
+    };
+    if command.spec.flags.has(Flags::ALONE) {
+        return true;
+    }
+    command.spec.name == "exec"
+        && session.transaction.as_ref().is_some_and(|transaction| !transaction.queue.iter().all(|queued| plain(queued.command)))
+}
+
+/// Takes back what a client watches.
+pub fn unwatch(watch: &Watch, access: &mut Access<'_, '_>, scope: &Scope) {
+    let slots = SlotSet::of_keys(watch.keys.iter().map(|(_, key, _)| &**key));
+    let mut view = access.view(slots, scope);
+    for (_, key, _) in &watch.keys {
+        view.unwatch(key, &watch.flag);
+    }
+}

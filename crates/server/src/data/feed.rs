@@ -1,0 +1,410 @@
+//! The log: what replicas, and everything else that follows the data, read.
+//!
+//! Writers append while they hold the slots of what they changed, so that the log's one order agrees
+//! with the order of every slot. Bytes lie in shared blocks with absolute offsets; a reader has its own
+//! offset and no copy. What is kept is bounded by the backlog's size and by the readers' positions;
+//! the policy for a reader that falls behind (`client-output-buffer-limit`) is its owner's affair.
+//!
+//! With no backlog and no reader the log is off and costs one load a command.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use quorate_keyspace::Db;
+use quorate_stdx::Offset;
+
+const BLOCK: usize = 64 << 10;
+
+/// The log; see the module's text.
+pub struct Feed {
+    state: Mutex<State>,
+    on: AtomicBool,
+    end: AtomicU64,
+}
+
+struct State {
+    blocks: VecDeque<Arc<Block>>,
+    /// The offset behind the last byte.
+    end: u64,
+    /// How many bytes behind the end stay readable for a partial resync; `None` without a backlog.
+    backlog: Option<u64>,
+    /// The offset of the backlog's first byte when it was made: nothing before is there.
+    origin: u64,
+    readers: Vec<Arc<Position>>,
+    /// The database that the stream's next command runs in; `None` forces a SELECT.
+    db: Option<Db>,
+}
+
+/// Bytes from `base` on. Only the writer, under the log's lock, writes behind `len`; what is before it
+/// never changes again.
+struct Block {
+    base: u64,
+    len: AtomicUsize,
+    bytes: Box<[std::cell::UnsafeCell<u8>]>,
+}
+
+// SAFETY: see the type's text: published bytes are immutable, unpublished ones have one writer.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(base: u64, capacity: usize) -> Block {
+        let bytes = vec![0u8; capacity].into_iter().map(std::cell::UnsafeCell::new).collect();
+        Block { base, len: AtomicUsize::new(0), bytes }
+    }
+
+    fn end(&self) -> u64 {
+        self.base + self.len.load(Ordering::Acquire) as u64
+    }
+
+    fn published(&self) -> &[u8] {
+        let len = self.len.load(Ordering::Acquire);
+        // SAFETY: bytes below `len` were written before it was raised and never change again.
+        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().cast(), len) }
+    }
+
+    /// Takes as much of `bytes` as fits; the rest is returned.
+    ///
+    /// # Safety
+    /// The caller holds the log's lock.
+    unsafe fn append<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        let len = self.len.load(Ordering::Relaxed);
+        let fits = bytes.len().min(self.bytes.len() - len);
+        // SAFETY: the room behind `len` is unpublished, and the lock makes us its only writer.
+        unsafe {
+            let at = self.bytes.as_ptr().add(len).cast_mut().cast::<u8>();
+            at.copy_from_nonoverlapping(bytes.as_ptr(), fits);
+        }
+        self.len.store(len + fits, Ordering::Release);
+        &bytes[fits..]
+    }
+}
+
+/// How far a reader is; bytes behind it may be dropped.
+pub struct Position(AtomicU64);
+
+impl Position {
+    /// The next byte that the reader wants.
+    pub fn get(&self) -> Offset {
+        Offset(self.0.load(Ordering::Acquire))
+    }
+
+    /// Moves on, or back to where bytes are certainly still there.
+    pub fn set(&self, offset: Offset) {
+        self.0.store(offset.0, Ordering::Release);
+    }
+}
+
+/// A stretch of the log that stays readable while this is held.
+pub struct Stretch {
+    blocks: Vec<Arc<Block>>,
+    from: u64,
+    to: u64,
+}
+
+impl Stretch {
+    /// The bytes, in order.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.blocks.iter().map(|block| {
+            let bytes = block.published();
+            let start = self.from.saturating_sub(block.base) as usize;
+            let end = (self.to.saturating_sub(block.base) as usize).min(bytes.len());
+            &bytes[start.min(end)..end]
+        })
+    }
+
+    /// The same for a vectored write.
+    pub fn io_slices(&self) -> Vec<IoSlice<'_>> {
+        self.slices().filter(|slice| !slice.is_empty()).map(IoSlice::new).collect()
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+}
+
+impl Default for Feed {
+    fn default() -> Feed {
+        Feed {
+            state: Mutex::new(State {
+                blocks: VecDeque::new(),
+                end: 0,
+                backlog: None,
+                origin: 0,
+                readers: Vec::new(),
+                db: None,
+            }),
+            on: AtomicBool::new(false),
+            end: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Feed {
+    /// Whether anything that is appended is kept.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// The offset behind the last byte.
+    #[inline]
+    pub fn end(&self) -> Offset {
+        Offset(self.end.load(Ordering::Acquire))
+    }
+
+    /// Appends one request that runs in `db`, with a SELECT in front if the stream is elsewhere.
+    #[inline]
+    pub fn append(&self, db: Db, request: &[u8]) {
+        let mut state = self.state.lock();
+        state.select(db);
+        state.push(request);
+        self.publish(&state);
+    }
+
+    /// Appends several requests with nobody else's in between; as a transaction if there are several.
+    pub fn append_all<'r>(&self, requests: impl ExactSizeIterator<Item = (Db, &'r [u8])>) {
+        let mut state = self.state.lock();
+        let transaction = requests.len() > 1;
+        for (index, (db, request)) in requests.enumerate() {
+            state.select(db);
+            if transaction && index == 0 {
+                state.push(b"*1\r\n$5\r\nMULTI\r\n");
+            }
+            state.push(request);
+        }
+        if transaction {
+            state.push(b"*1\r\n$4\r\nEXEC\r\n");
+        }
+        self.publish(&state);
+    }
+
+    /// Appends bytes that came from upstream as they are; databases were selected there.
+    pub fn append_raw(&self, bytes: &[u8]) {
+        let mut state = self.state.lock();
+        state.push(bytes);
+        self.publish(&state);
+    }
+
+    fn publish(&self, state: &State) {
+        self.end.store(state.end, Ordering::Release);
+    }
+
+    /// Lets the next request start with a SELECT: who begins to read here knows no database.
+    pub fn force_select(&self) {
+        self.state.lock().db = None;
+    }
+
+    /// The database of the stream's next command, if one was selected.
+    pub fn selected(&self) -> Option<Db> {
+        self.state.lock().db
+    }
+
+    /// Makes a backlog of `bytes`, or resizes the one that is there.
+    pub fn set_backlog(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        if state.backlog.is_none() {
+            state.origin = state.end;
+        }
+        state.backlog = Some(bytes);
+        state.trim();
+        self.on.store(true, Ordering::Relaxed);
+    }
+
+    /// Drops the backlog; with no reader the log is off then.
+    pub fn drop_backlog(&self) {
+        let mut state = self.state.lock();
+        state.backlog = None;
+        state.trim();
+        self.on.store(!state.readers.is_empty(), Ordering::Relaxed);
+    }
+
+    /// The offsets that can be read for a partial resync; `None` without a backlog.
+    pub fn backlog(&self) -> Option<std::ops::Range<Offset>> {
+        let state = self.state.lock();
+        state.backlog.map(|_| Offset(state.first())..Offset(state.end))
+    }
+
+    /// Bytes held in memory.
+    pub fn heap_bytes(&self) -> usize {
+        self.state.lock().blocks.iter().map(|block| block.bytes.len()).sum()
+    }
+
+    /// Starts over at `offset`, with nothing to read before it: another history begins.
+    pub fn restart_at(&self, offset: Offset) {
+        let mut state = self.state.lock();
+        state.blocks.clear();
+        state.end = offset.0;
+        state.origin = offset.0;
+        state.db = None;
+        for reader in &state.readers {
+            reader.set(offset);
+        }
+        self.publish(&state);
+    }
+
+    /// A reader from `from` on, which must be readable still.
+    pub fn read_from(&self, from: Offset) -> Option<Arc<Position>> {
+        let mut state = self.state.lock();
+        if from.0 > state.end || (from.0 < state.end && from.0 < state.kept()) {
+            return None;
+        }
+        let position = Arc::new(Position(AtomicU64::new(from.0)));
+        state.readers.push(Arc::clone(&position));
+        self.on.store(true, Ordering::Relaxed);
+        Some(position)
+    }
+
+    /// Ends a reader.
+    pub fn forget(&self, position: &Arc<Position>) {
+        let mut state = self.state.lock();
+        state.readers.retain(|other| !Arc::ptr_eq(other, position));
+        state.trim();
+        self.on.store(!state.readers.is_empty() || state.backlog.is_some(), Ordering::Relaxed);
+    }
+
+    /// At most about `most` bytes from the reader's position on.
+    pub fn stretch(&self, position: &Position, most: usize) -> Stretch {
+        let state = self.state.lock();
+        let from = position.get().0;
+        let to = state.end.min(from + most as u64);
+        let first = state.blocks.partition_point(|block| block.end() <= from);
+        let blocks = state.blocks.range(first..).take_while(|block| block.base < to).cloned().collect();
+        Stretch { blocks, from, to }
+    }
+}
+
+impl State {
+    fn select(&mut self, db: Db) {
+        if self.db == Some(db) {
+            return;
+        }
+        self.db = Some(db);
+        let number = db.0.to_string();
+        self.push(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{number}\r\n", number.len()).as_bytes());
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) {
+        self.end += bytes.len() as u64;
+        loop {
+            if let Some(block) = self.blocks.back() {
+                // SAFETY: `&mut self` is reached through the log's lock only.
+                bytes = unsafe { block.append(bytes) };
+                if bytes.is_empty() {
+                    return;
+                }
+            }
+            let base = self.end - bytes.len() as u64;
+            self.blocks.push_back(Arc::new(Block::new(base, BLOCK)));
+            self.trim();
+        }
+    }
+
+    /// The first offset that the backlog promises.
+    fn first(&self) -> u64 {
+        match self.backlog {
+            Some(size) => self.end.saturating_sub(size).max(self.origin),
+            None => self.end,
+        }
+    }
+
+    /// The first offset whose byte is in a block.
+    fn kept(&self) -> u64 {
+        self.blocks.front().map_or(self.end, |block| block.base)
+    }
+
+    fn trim(&mut self) {
+        let reader = self.readers.iter().map(|reader| reader.get().0).min().unwrap_or(u64::MAX);
+        let needed = self.first().min(reader);
+        while self.blocks.len() > 1 && self.blocks[0].end() <= needed {
+            self.blocks.pop_front();
+        }
+        if self.backlog.is_none() && self.readers.is_empty() {
+            self.blocks.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(feed: &Feed, position: &Position) -> Vec<u8> {
+        feed.stretch(position, usize::MAX).slices().flatten().copied().collect()
+    }
+
+    #[test]
+    fn a_reader_sees_what_was_appended_with_the_database_in_front() {
+        let feed = Feed::default();
+        assert!(!feed.is_on());
+        let position = feed.read_from(Offset(0)).unwrap();
+        feed.append(Db(0), b"A");
+        feed.append(Db(0), b"B");
+        feed.append_all([(Db(11), &b"C"[..]), (Db(11), &b"D"[..])].into_iter());
+        let expected = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\nAB*2\r\n$6\r\nSELECT\r\n$2\r\n11\r\n*1\r\n$5\r\nMULTI\r\nCD*1\r\n$4\r\nEXEC\r\n";
+        assert_eq!(read_all(&feed, &position), expected);
+        assert_eq!(feed.end(), Offset(expected.len() as u64));
+    }
+
+    #[test]
+    fn the_backlog_is_bounded_and_says_where_it_starts() {
+        let feed = Feed::default();
+        feed.set_backlog(100_000);
+        for _ in 0..1000 {
+            feed.append_raw(&[7; 1000]);
+        }
+        assert_eq!(feed.backlog(), Some(Offset(900_000)..Offset(1_000_000)));
+        assert!(feed.heap_bytes() <= 100_000 + 2 * BLOCK);
+        assert!(feed.read_from(Offset(700_000)).is_none());
+        let position = feed.read_from(Offset(900_000)).unwrap();
+        assert_eq!(read_all(&feed, &position).len(), 100_000);
+    }
+
+    #[test]
+    fn a_slow_reader_keeps_its_bytes_until_it_is_forgotten() {
+        let feed = Feed::default();
+        feed.set_backlog(1000);
+        let position = feed.read_from(Offset(0)).unwrap();
+        for number in 0..=255u8 {
+            feed.append_raw(&[number; 4096]);
+        }
+        let bytes = read_all(&feed, &position);
+        assert_eq!(bytes.len(), 256 * 4096);
+        assert!(bytes.chunks(4096).enumerate().all(|(number, chunk)| chunk.iter().all(|&byte| byte == number as u8)));
+        feed.forget(&position);
+        assert!(feed.heap_bytes() <= 2 * BLOCK);
+    }
+
+    #[test]
+    fn another_history_starts_with_nothing_to_read() {
+        let feed = Feed::default();
+        feed.set_backlog(1000);
+        feed.append_raw(b"old");
+        feed.restart_at(Offset(5000));
+        assert_eq!(feed.backlog(), Some(Offset(5000)..Offset(5000)));
+        assert!(feed.read_from(Offset(4999)).is_none());
+        let position = feed.read_from(Offset(5000)).unwrap();
+        feed.append_raw(b"new");
+        assert_eq!(read_all(&feed, &position), b"new");
+    }
+
+    #[test]
+    fn a_stretch_stays_readable_while_the_log_moves_on() {
+        let feed = Feed::default();
+        let position = feed.read_from(Offset(0)).unwrap();
+        feed.append_raw(&[1; 100]);
+        let stretch = feed.stretch(&position, 60);
+        assert_eq!((stretch.len(), stretch.is_empty()), (60, false));
+        position.set(Offset(100));
+        feed.append_raw(&vec![2; 10 * BLOCK]);
+        assert_eq!(stretch.io_slices().iter().map(|slice| slice.len()).sum::<usize>(), 60);
+    }
+}

@@ -1,0 +1,107 @@
+//! What stands between a request and its command, in the order in which it is asked.
+//!
+//! Each gate reads the published state only. That state changes while every network thread is quiet, so
+//! what a gate saw holds until its command is done.
+
+use std::borrow::Cow;
+
+use quorate_commands::{CommandError, Flags};
+
+use crate::data::client::{Kind, Session};
+use crate::data::table::Command;
+use crate::server::{Loading, Published, Role, Server};
+
+/// What a gate says.
+pub enum Gate {
+    /// The command may run.
+    Open,
+    /// It is refused with this error.
+    Refused(CommandError),
+    /// It has to wait until CLIENT PAUSE or a failover is over.
+    Wait,
+}
+
+/// Asks every gate. `queued` says whether the command will only be queued now.
+pub fn pass(server: &Server, published: &Published, session: &Session, command: &Command, writes: bool) -> Gate {
+    let flags = command.spec.flags;
+    if !session.authenticated && published.needs_auth && !flags.has(Flags::NO_AUTH) {
+        return Gate::Refused(CommandError::text("NOAUTH Authentication required."));
+    }
+    // In the common state of a healthy primary there is nothing else to ask.
+    if published.all_clear && !session.is_subscriber() && session.kind == Kind::Normal {
+        return Gate::Open;
+    }
+    pass_slowly(server, published, session, command, writes)
+}
+
+#[cold]
+fn pass_slowly(server: &Server, published: &Published, session: &Session, command: &Command, writes: bool) -> Gate {
+    let flags = command.spec.flags;
+    if session.kind == Kind::Monitor && !flags.any(Flags::ADMIN) && flags.any(Flags::WRITE.and(Flags::READONLY)) {
+        return Gate::Refused(CommandError::text("ERR Replica can't interact with the keyspace"));
+    }
+    if published.maxmemory > 0 && flags.has(Flags::DENY_OOM) && server.is_out_of_memory() {
+        return Gate::Refused(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
+    }
+    if let Some(error) = refuse_write(server, published, command, writes) {
+        return Gate::Refused(error);
+    }
+    if session.protocol == quorate_resp::Protocol::Resp2 && session.is_subscriber() && !allowed_in_subscription(command) {
+        return Gate::Refused(CommandError::Text(Cow::Owned(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            command.full_name
+        ))));
+    }
+    if let Role::Replica(replica) = &published.role
+        && !replica.link_up
+        && !replica.serves_stale
+        && !flags.has(Flags::STALE)
+    {
+        return Gate::Refused(CommandError::text(
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        ));
+    }
+    match published.loading {
+        Loading::No => {}
+        Loading::Blocking if flags.has(Flags::LOADING) => {}
+        Loading::Async if !flags.has(Flags::NO_ASYNC_LOADING) => {}
+        Loading::Blocking | Loading::Async => {
+            return Gate::Refused(CommandError::text("LOADING Redis is loading the dataset in memory"));
+        }
+    }
+    if published.is_paused(writes || flags.has(Flags::MAY_REPLICATE)) && session.kind != Kind::Replica {
+        return Gate::Wait;
+    }
+    Gate::Open
+}
+
+fn refuse_write(server: &Server, published: &Published, command: &Command, writes: bool) -> Option<CommandError> {
+    let flags = command.spec.flags;
+    let is_primary = matches!(published.role, Role::Primary);
+    if is_primary && (writes || command.spec.name == "ping") && server.last_save_failed(published) {
+        return Some(CommandError::text(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
+             that may modify the data set are disabled, because this instance is configured to report errors during \
+             writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
+             details about the RDB error.",
+        ));
+    }
+    if is_primary && writes && published.min_replicas > 0 && server.good_replicas(published) < published.min_replicas {
+        return Some(CommandError::text("NOREPLICAS Not enough good replicas to write."));
+    }
+    if let Role::Replica(replica) = &published.role
+        && replica.read_only
+        && writes
+        && flags.any(Flags::WRITE.and(Flags::MAY_REPLICATE))
+    {
+        return Some(CommandError::text("READONLY You can't write against a read only replica."));
+    }
+    None
+}
+
+fn allowed_in_subscription(command: &Command) -> bool {
+    matches!(
+        command.spec.name,
+        "ping" | "subscribe" | "ssubscribe" | "psubscribe" | "unsubscribe" | "sunsubscribe" | "punsubscribe" | "quit" | "reset"
+    )
+}

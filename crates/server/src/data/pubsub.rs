@@ -1,0 +1,169 @@
+//! Pub/Sub: who listens to which channel, and the way of a message to them.
+//!
+//! The registry says which clients, and which network threads they live on. A publisher puts one shared
+//! message into the mailbox of each such thread; the thread writes it to its clients in the form that
+//! each one's protocol wants. So messages of one publisher arrive in order everywhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use quorate_commands::{Class, Events};
+use quorate_resp::ReplyWriter;
+use quorate_values::glob;
+
+use crate::data::client::{ClientId, Session};
+use crate::data::worker::Mail;
+use crate::server::Server;
+
+type Name = Box<[u8]>;
+
+/// Who listens to what.
+#[derive(Default)]
+pub struct PubSub {
+    channels: RwLock<HashMap<Name, Vec<Listener>>>,
+    patterns: RwLock<HashMap<Name, Vec<Listener>>>,
+    shard_channels: RwLock<HashMap<Name, Vec<Listener>>>,
+}
+
+/// A client that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Its id.
+    pub client: ClientId,
+    /// Its network thread.
+    pub worker: usize,
+}
+
+/// The three kinds of subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// SUBSCRIBE
+    Channel,
+    /// PSUBSCRIBE
+    Pattern,
+    /// SSUBSCRIBE
+    Shard,
+}
+
+/// A message under way to one client.
+pub struct Message {
+    /// The pattern that matched, if a pattern did.
+    pub pattern: Option<Name>,
+    /// The channel.
+    pub channel: Name,
+    /// What was published.
+    pub payload: Name,
+    /// Whether the channel is a shard's.
+    pub shard: bool,
+}
+
+impl Message {
+    /// Writes the message as a client of this session's protocol wants it.
+    pub fn write(&self, session: &mut Session) {
+        let protocol = session.protocol;
+        let mut reply = ReplyWriter::new(&mut session.out, protocol);
+        match &self.pattern {
+            Some(pattern) => {
+                reply.push(4);
+                reply.bulk(b"pmessage");
+                reply.bulk(pattern);
+            }
+            None => {
+                reply.push(3);
+                reply.bulk(if self.shard { b"smessage" } else { b"message" });
+            }
+        }
+        reply.bulk(&self.channel);
+        reply.bulk(&self.payload);
+    }
+}
+
+impl PubSub {
+    fn table(&self, kind: Kind) -> &RwLock<HashMap<Name, Vec<Listener>>> {
+        match kind {
+            Kind::Channel => &self.channels,
+            Kind::Pattern => &self.patterns,
+            Kind::Shard => &self.shard_channels,
+        }
+    }
+
+    /// Lets a client listen. It must not listen to this already.
+    pub fn subscribe(&self, kind: Kind, name: &[u8], listener: Listener) {
+        self.table(kind).write().entry(name.into()).or_default().push(listener);
+    }
+
+    /// Ends a client's listening.
+    pub fn unsubscribe(&self, kind: Kind, name: &[u8], client: ClientId) {
+        let mut table = self.table(kind).write();
+        if let Some(listeners) = table.get_mut(name) {
+            listeners.retain(|listener| listener.client != client);
+            if listeners.is_empty() {
+                table.remove(name);
+            }
+        }
+    }
+
+    /// Sends `payload` to all who listen; how many those are.
+    pub fn publish(&self, server: &Server, channel: &[u8], payload: &[u8]) -> usize {
+        let mut count = 0;
+        if let Some(listeners) = self.channels.read().get(channel) {
+            count += send(server, listeners, None, channel, payload, false);
+        }
+        let patterns = self.patterns.read();
+        for (pattern, listeners) in patterns.iter() {
+            if glob::matches(pattern, channel, glob::Case::Sensitive) {
+                count += send(server, listeners, Some(pattern), channel, payload, false);
+            }
+        }
+        count
+    }
+
+    /// Sends `payload` to all who listen to a shard's channel; how many those are.
+    pub fn publish_to_shard(&self, server: &Server, channel: &[u8], payload: &[u8]) -> usize {
+        match self.shard_channels.read().get(channel) {
+            Some(listeners) => send(server, listeners, None, channel, payload, true),
+            None => 0,
+        }
+    }
+
+    /// The channels that anybody listens to.
+    pub fn names(&self, kind: Kind) -> Vec<Name> {
+        self.table(kind).read().keys().cloned().collect()
+    }
+
+    /// How many clients listen to `name`.
+    pub fn listeners(&self, kind: Kind, name: &[u8]) -> usize {
+        self.table(kind).read().get(name).map_or(0, Vec::len)
+    }
+
+    /// How many names of this kind are listened to.
+    pub fn len(&self, kind: Kind) -> usize {
+        self.table(kind).read().len()
+    }
+}
+
+fn send(server: &Server, listeners: &[Listener], pattern: Option<&Name>, channel: &[u8], payload: &[u8], shard: bool) -> usize {
+    let message =
+        Arc::new(Message { pattern: pattern.cloned(), channel: channel.into(), payload: payload.into(), shard });
+    for listener in listeners {
+        server.mail(listener.worker, Mail::Message { client: listener.client, message: Arc::clone(&message) });
+    }
+    listeners.len()
+}
+
+/// Publishes keyspace notifications.
+#[cold]
+pub fn publish_events(server: &Server, events: &mut Events) {
+    let mask = events.mask;
+    for event in events.take() {
+        if mask.intersects(Class::KEYSPACE) {
+            let channel = [format!("__keyspace@{}__:", event.db.0).as_bytes(), &event.key].concat();
+            server.pubsub.publish(server, &channel, event.name.as_bytes());
+        }
+        if mask.intersects(Class::KEYEVENT) {
+            let channel = format!("__keyevent@{}__:{}", event.db.0, event.name);
+            server.pubsub.publish(server, channel.as_bytes(), &event.key);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a thread counts: commands, their time, errors. One writer each; INFO adds them up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quorate_keyspace::Tally;
+
+use crate::data::table::{Command, table};
+
+/// How a command ended, for the statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was run.
+    Done,
+    /// It was run and answered with an error.
+    Failed,
+}
+
+/// The statistics of one command.
+#[derive(Default)]
+pub struct CommandStats {
+    /// Times it was run.
+    pub calls: Tally,
+    /// Nanoseconds that it took in all.
+    pub nanos: Tally,
+    /// Times it was refused before it ran.
+    pub rejected: Tally,
+    /// Times it ran and answered with an error.
+    pub failed: Tally,
+}
+
+/// One thread's statistics.
+pub struct Statistics {
+    commands: Box<[CommandStats]>,
+    /// Error replies by their code.
+    errors: Mutex<BTreeMap<String, u64>>,
+    /// All error replies.
+    pub error_replies: Tally,
+    /// All commands.
+    pub processed: Tally,
+    /// Changes to keys.
+    pub dirty: Tally,
+    /// Bytes read from clients.
+    pub bytes_in: Tally,
+    /// Bytes written to clients.
+    pub bytes_out: Tally,
+    /// Read events.
+    pub reads: Tally,
+    /// Write events.
+    pub writes: Tally,
+}
+
+/// Errors with more different codes than this are counted as one (a script can invent codes).
+const MOST_ERROR_CODES: usize = 128;
+
+impl Default for Statistics {
+    fn default() -> Statistics {
+        Statistics {
+            commands: (0..table().count()).map(|_| CommandStats::default()).collect(),
+            errors: Mutex::default(),
+            error_replies: Tally::default(),
+            processed: Tally::default(),
+            dirty: Tally::default(),
+            bytes_in: Tally::default(),
+            bytes_out: Tally::default(),
+            reads: Tally::default(),
+            writes: Tally::default(),
+        }
+    }
+}
+
+impl Statistics {
+    /// Counts a command that was run.
+    #[inline]
+    pub fn called(&self, command: &Command, elapsed: Duration, verdict: Verdict) {
+        let stats = &self.commands[command.index];
+        stats.calls.add(1);
+        stats.nanos.add(elapsed.as_nanos() as i64);
+        if verdict == Verdict::Failed {
+            stats.failed.add(1);
+        }
+        self.processed.add(1);
+    }
+
+    /// Counts a command that was refused before it ran.
+    pub fn rejected(&self, command: &Command) {
+        self.commands[command.index].rejected.add(1);
+    }
+
+    /// Counts an error reply; `text` starts with its code.
+    #[cold]
+    pub fn error(&self, text: &[u8]) {
+        self.error_replies.add(1);
+        let code = text.split(|&byte| byte == b' ').next().unwrap_or_default();
+        let code = String::from_utf8_lossy(code).into_owned();
+        let mut errors = self.errors.lock();
+        let code = if errors.len() < MOST_ERROR_CODES || errors.contains_key(&code) { code } else { "ERRORSTATS_OVERFLOW".to_owned() };
+        *errors.entry(code).or_default() += 1;
+    }
+
+    /// The statistics of a command.
+    pub fn of(&self, command: &Command) -> &CommandStats {
+        &self.commands[command.index]
+    }
+
+    /// Adds this thread's errors to `sum`.
+    pub fn add_errors(&self, sum: &mut BTreeMap<String, u64>) {
+        for (code, count) in &*self.errors.lock() {
+            *sum.entry(code.clone()).or_default() += count;
+        }
+    }
+
+    /// Forgets everything (CONFIG RESETSTAT); only while alone.
+    pub fn reset(&self) {
+        for stats in &self.commands {
+            for tally in [&stats.calls, &stats.nanos, &stats.rejected, &stats.failed] {
+                tally.add(-tally.get());
+            }
+        }
+        for tally in [&self.error_replies, &self.processed, &self.bytes_in, &self.bytes_out, &self.reads, &self.writes] {
+            tally.add(-tally.get());
+        }
+        self.errors.lock().clear();
+    }
+}

@@ -1,0 +1,163 @@
+//! The command table: the data commands and the server's own, joined, found by name in a few steps.
+
+use std::sync::OnceLock;
+
+use quorate_commands::{Args, Outcome, Run, Spec};
+
+use crate::data::call::Cx;
+
+/// A command that needs the server.
+pub type ServerRun = fn(&mut Cx<'_, '_>, Args<'_>) -> Outcome;
+
+/// How a command is run.
+#[derive(Clone, Copy)]
+pub enum Runner {
+    /// On keys alone.
+    Data(fn(&mut quorate_commands::Exec<'_, '_>, Args<'_>) -> Outcome),
+    /// By the server.
+    Server(ServerRun),
+    /// Only its subcommands can be run.
+    Container,
+}
+
+/// A command or subcommand as the server runs it.
+pub struct Command {
+    /// What is known of it.
+    pub spec: &'static Spec,
+    /// `get`, or `client|list`: as INFO commandstats and ACLs name it.
+    pub full_name: String,
+    /// How it is run.
+    pub runner: Runner,
+    /// Its place in each thread's statistics.
+    pub index: usize,
+    /// Its subcommands.
+    pub subcommands: Vec<&'static Command>,
+}
+
+impl Command {
+    /// The subcommand of that name, in any case.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
+        self.subcommands.iter().copied().find(|command| command.spec.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// All commands; built once.
+pub struct Table {
+    /// Top-level commands, sorted by name.
+    commands: Vec<&'static Command>,
+    /// Open addressing by a cheap hash of the lower-case name.
+    cells: Vec<Option<&'static Command>>,
+    count: usize,
+}
+
+const CELLS: usize = 2048;
+
+/// The one table.
+pub fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| Table::build(quorate_commands::TABLE, crate::admin::TABLE))
+}
+
+impl Table {
+    fn build(data: &[&'static Spec], server: &[(&'static Spec, &'static [(&'static str, ServerRun)])]) -> Table {
+        let mut count = 0;
+        let mut commands: Vec<&'static Command> = Vec::new();
+        for spec in data {
+            commands.push(join(spec, None, &[], &mut count));
+        }
+        for (spec, runs) in server {
+            commands.push(join(spec, None, runs, &mut count));
+        }
+        commands.sort_by_key(|command| command.spec.name);
+        let mut cells = vec![None; CELLS];
+        for command in &commands {
+            let mut at = hash(command.spec.name.as_bytes());
+            while cells[at].is_some() {
+                at = (at + 1) % CELLS;
+            }
+            cells[at] = Some(*command);
+        }
+        Table { commands, cells, count }
+    }
+
+    /// The top-level command of that name, in any case.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<&'static Command> {
+        let mut at = hash(name);
+        while let Some(command) = self.cells[at] {
+            if command.spec.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(command);
+            }
+            at = (at + 1) % CELLS;
+        }
+        None
+    }
+
+    /// All top-level commands, sorted by name.
+    pub fn commands(&self) -> &[&'static Command] {
+        &self.commands
+    }
+
+    /// How many commands and subcommands there are: the length of a thread's statistics.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+fn join(
+    spec: &'static Spec,
+    parent: Option<&'static Spec>,
+    runs: &'static [(&'static str, ServerRun)],
+    count: &mut usize,
+) -> &'static Command {
+    let runner = match spec.run {
+        Run::Data(run) => Runner::Data(run),
+        Run::Server => {
+            let name = if parent.is_some() { spec.name } else { "" };
+            let run = runs.iter().find(|(of, _)| *of == name);
+            Runner::Server(run.unwrap_or_else(|| panic!("the table names no function for {}", spec.name)).1)
+        }
+        Run::Container => Runner::Container,
+    };
+    let full_name = match parent {
+        Some(parent) => format!("{}|{}", parent.name, spec.name),
+        None => spec.name.to_owned(),
+    };
+    let index = *count;
+    *count += 1;
+    let subcommands = spec.subcommands.iter().map(|sub| join(sub, Some(spec), runs, count)).collect();
+    // The table lives as long as the process.
+    Box::leak(Box::new(Command { spec, full_name, runner, index, subcommands }))
+}
+
+/// A hash of a name's first bytes and length, blind to case.
+#[inline]
+fn hash(name: &[u8]) -> usize {
+    let mut word = [0u8; 8];
+    let taken = name.len().min(8);
+    word[..taken].copy_from_slice(&name[..taken]);
+    // Clearing bit 5 of each byte folds the case of letters; other bytes merely share a cell.
+    let folded = u64::from_le_bytes(word) & !0x2020_2020_2020_2020;
+    let last = u64::from(name.last().copied().unwrap_or(0) & !0x20);
+    let mixed = (folded ^ (name.len() as u64) << 56 ^ last << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 53) as usize % CELLS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found_in_any_case() {
+        let table = table();
+        for pair in table.commands().windows(2) {
+            assert!(pair[0].spec.name < pair[1].spec.name, "{} is there twice", pair[1].spec.name);
+        }
+        for command in table.commands() {
+            let found = table.find(command.spec.name.to_uppercase().as_bytes()).map(|found| found.index);
+            assert_eq!(found, Some(command.index));
+        }
+        assert!(table.find(b"no-such-command").is_none());
+        assert!(table.find(b"").is_none());
+    }
+}

@@ -1,0 +1,734 @@
+//! A network thread: one epoll loop that owns its connections and runs their commands itself.
+//!
+//! Each turn of the loop has three parts, and their order is a promise:
+//!
+//! 1. read what has come, run the commands, collect the replies;
+//! 2. hand the log to the replicas' sockets;
+//! 3. hand the replies to the clients.
+//!
+//! So whatever a client was told is on its way to the replicas already, and outlives a `kill -9`.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_queue::SegQueue;
+use mio::event::Source;
+use mio::{Events as MioEvents, Interest, Poll, Token, Waker};
+use quorate_commands::TimeoutReply;
+use quorate_keyspace::{Member, Scope, SlotSet, Ticket};
+use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
+use quorate_stdx::{Mono, Now, Rng};
+use smallvec::SmallVec;
+
+use crate::data::call::{Access, Local};
+use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, Session, Socket};
+use crate::data::dispatch;
+use crate::data::pubsub::Message;
+use crate::server::{Server, unix_now};
+
+/// The token of the mailbox's waker; clients' tokens are their ids.
+const MAIL: Token = Token(usize::MAX);
+/// How much is read from a socket at once.
+const READ: usize = 64 << 10;
+/// The most that is written to one client before the others have their turn.
+const WRITE: usize = 1 << 20;
+
+/// What other threads tell a network thread.
+pub enum Mail {
+    /// A new connection is yours.
+    Adopt {
+        /// Its socket.
+        socket: Socket,
+        /// Its addresses.
+        peer: Peer,
+    },
+    /// A message for a subscriber of yours.
+    Message {
+        /// The subscriber.
+        client: ClientId,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A client of yours that waited for keys was served.
+    Served {
+        /// The client.
+        client: ClientId,
+        /// Its place in the queues, to be given up.
+        ticket: Ticket,
+        /// What it gets.
+        reply: Vec<u8>,
+    },
+    /// A client of yours that waited for another thread's answer gets it.
+    Answer {
+        /// The client.
+        client: ClientId,
+        /// What it gets.
+        reply: Vec<u8>,
+    },
+    /// Bytes for a client that does not wait for them (MONITOR).
+    Feed {
+        /// The client.
+        client: ClientId,
+        /// What it gets.
+        bytes: Arc<[u8]>,
+    },
+    /// A client of yours has been condemned, or may go on after a pause.
+    Look(ClientId),
+    /// Clients that a pause holds back may go on.
+    Resume,
+}
+
+/// A network thread's mailbox.
+pub struct Mailbox {
+    queue: SegQueue<Mail>,
+    waker: Waker,
+}
+
+impl Mailbox {
+    /// Puts `mail` in and wakes the thread.
+    pub fn send(&self, mail: Mail) {
+        self.queue.push(mail);
+        // A waker fails only if its descriptor is gone, and it lives as long as the thread.
+        let _ = self.waker.wake();
+    }
+}
+
+/// A network thread's belongings.
+pub struct Worker {
+    server: Arc<Server>,
+    index: usize,
+    poll: Poll,
+    member: Member,
+    pub(crate) local: Local,
+    scope: Scope,
+    generation: u64,
+    clients: BTreeMap<ClientId, Arc<Client>>,
+    /// Clients whose output is to be written at the end of the turn.
+    writes: Vec<Arc<Client>>,
+    /// When blocked clients give up: (milliseconds since the epoch, client).
+    deadlines: std::collections::BTreeSet<(i64, ClientId)>,
+    scratch: Box<[u8]>,
+    now: Now,
+    swept_at: Mono,
+}
+
+impl Worker {
+    /// The poll and the mailbox of a thread to be; the mailbox has to be known to all before it runs.
+    pub fn prepare() -> std::io::Result<(Poll, Mailbox)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), MAIL)?;
+        Ok((poll, Mailbox { queue: SegQueue::new(), waker }))
+    }
+
+    /// The thread with that index.
+    pub fn new(server: Arc<Server>, index: usize, poll: Poll, seed: u64) -> Worker {
+        let published = server.published();
+        let now = server.now();
+        let stats = Arc::clone(&server.workers.get().expect("all threads are known")[index].stats);
+        Worker {
+            member: server.space.join(),
+            local: Local::new(Arc::clone(&published), stats, index),
+            scope: published.scope(now.unix, Rng::new(seed)),
+            generation: server.generation.load(Ordering::Acquire),
+            clients: BTreeMap::new(),
+            writes: Vec::new(),
+            deadlines: Default::default(),
+            scratch: vec![0; READ].into_boxed_slice(),
+            now,
+            swept_at: now.mono,
+            server,
+            index,
+            poll,
+        }
+    }
+
+    /// Runs until the server stops.
+    pub fn run(mut self) {
+        let mut events = MioEvents::with_capacity(1024);
+        while !self.server.stopping.load(Ordering::Acquire) {
+            if let Err(error) = self.poll.poll(&mut events, Some(self.patience())) {
+                assert!(error.kind() == ErrorKind::Interrupted, "epoll fails for no other reason: {error}");
+                continue;
+            }
+            self.turn(&events);
+        }
+    }
+
+    /// How long the thread may sleep: until the next deadline, and never longer than a sweep's period.
+    fn patience(&self) -> Duration {
+        let sweep = Duration::from_millis(100);
+        match self.deadlines.first() {
+            None => sweep,
+            Some((at, _)) => sweep.min(Duration::from_millis(u64::try_from(at - unix_now().0).unwrap_or(0))),
+        }
+    }
+
+    fn turn(&mut self, events: &MioEvents) {
+        self.member.enter();
+        self.refresh();
+        while let Some(mail) = self.mail() {
+            self.deliver(mail);
+        }
+        for event in events.iter() {
+            if event.token() == MAIL {
+                continue;
+            }
+            let Some(client) = self.clients.get(&ClientId(event.token().0 as u64)).map(Arc::clone) else { continue };
+            if event.is_readable() || event.is_error() {
+                self.read(&client);
+            }
+            if event.is_writable() {
+                self.writable(&client);
+            }
+            self.make_way();
+        }
+        self.give_up();
+        self.sweep();
+        self.server.replicas.flush(&self.server.feed);
+        self.write_all();
+        self.member.leave();
+    }
+
+    fn mail(&self) -> Option<Mail> {
+        self.server.workers.get().expect("all threads are known")[self.index].mailbox.queue.pop()
+    }
+
+    /// Takes over the time and what has been published; the thread has just become active.
+    #[inline]
+    fn refresh(&mut self) {
+        self.now = self.server.now();
+        self.scope.now = self.now.unix;
+        let generation = self.server.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            self.generation = generation;
+            let published = self.server.published();
+            self.scope.expiry = published.expiry();
+            self.scope.access = published.access;
+            self.local.events.mask = published.notify;
+            self.local.published = published;
+        }
+    }
+
+    /// Between two pieces of work: lets a thread have its time alone.
+    #[inline]
+    fn make_way(&mut self) {
+        self.member.pause();
+        if self.server.generation.load(Ordering::Relaxed) != self.generation {
+            self.refresh();
+        }
+    }
+
+    fn deliver(&mut self, mail: Mail) {
+        match mail {
+            Mail::Adopt { socket, peer } => self.adopt(socket, peer),
+            Mail::Message { client, message } => {
+                self.with(client, |session| message.write(session));
+            }
+            Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
+            Mail::Served { client, ticket, reply } => self.served(client, ticket, &reply),
+            Mail::Answer { client, reply } => {
+                let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+                // SAFETY: this thread owns the client and is active.
+                let session = unsafe { client.session() };
+                if session.blocked.take().is_some() {
+                    dispatch::append_reply(session, &reply);
+                }
+                self.go_on(&client);
+            }
+            Mail::Look(client) => {
+                let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+                if client.condemned.load(Ordering::Acquire) {
+                    self.close(&client);
+                } else {
+                    self.go_on(&client);
+                }
+            }
+            Mail::Resume => {
+                let clients: Vec<_> = self.clients.values().cloned().collect();
+                for client in clients {
+                    // SAFETY: as above.
+                    let session = unsafe { client.session() };
+                    if matches!(session.blocked, Some(Blocked::OnPause)) {
+                        session.blocked = None;
+                        self.go_on(&client);
+                    }
+                }
+            }
+        }
+    }
+
+    fn with(&mut self, client: ClientId, change: impl FnOnce(&mut Session)) {
+        let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+        // SAFETY: this thread owns the client and is active.
+        change(unsafe { client.session() });
+        self.queue_write(&client);
+    }
+
+    fn adopt(&mut self, mut socket: Socket, peer: Peer) {
+        let id = self.server.next_client_id();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        let registered = match &mut socket {
+            Socket::Tcp(stream) => stream.register(registry, Token(id.0 as usize), interest),
+            Socket::Unix(stream) => stream.register(registry, Token(id.0 as usize), interest),
+        };
+        if let Err(error) = registered {
+            crate::log::warning(&format!("Error registering fd event for the new client: {error}"));
+            return;
+        }
+        let mut session = Session::new(socket, peer, self.now.mono);
+        session.authenticated = !self.local.published.needs_auth;
+        let client = Client::new(id, self.index, session);
+        self.server.clients.lock().insert(id, Arc::clone(&client));
+        self.clients.insert(id, Arc::clone(&client));
+        self.read(&client);
+    }
+
+    fn served(&mut self, client: ClientId, ticket: Ticket, reply: &[u8]) {
+        let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        match session.blocked.take() {
+            Some(Blocked::OnKeys { ticket: own, until, slots, keys }) if own == ticket => {
+                self.leave_queues(&client, ticket, until, slots, &keys);
+            }
+            other => {
+                session.blocked = other;
+                return;
+            }
+        }
+        // SAFETY: the earlier reference is not used any more.
+        dispatch::append_reply(unsafe { client.session() }, reply);
+        self.go_on(&client);
+    }
+
+    fn leave_queues(
+        &mut self,
+        client: &Client,
+        ticket: Ticket,
+        until: Option<i64>,
+        slots: SlotSet,
+        keys: &[(quorate_keyspace::Db, Box<[u8]>)],
+    ) {
+        if let Some(at) = until {
+            self.deadlines.remove(&(at, client.id));
+        }
+        let mut view = self.member.view(slots, &self.scope);
+        for (_, key) in keys {
+            view.forget(key, ticket);
+        }
+        drop(view);
+        self.server.waiters.remove(ticket);
+    }
+
+    /// A client that waited may have more requests in its buffer.
+    fn go_on(&mut self, client: &Arc<Client>) {
+        self.run_buffered(client);
+        self.queue_write(client);
+    }
+
+    /// Reads what has come for a client and runs it.
+    fn read(&mut self, client: &Arc<Client>) {
+        loop {
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { client.session() };
+            if session.closing == Some(Closing::Now) || client.condemned.load(Ordering::Acquire) {
+                self.close(client);
+                return;
+            }
+            let fresh = session.input.is_empty();
+            let room = if fresh { READ } else { session.input.capacity().saturating_sub(session.input.len()).clamp(READ, 16 << 20) };
+            let result = if fresh {
+                (&session.socket).read(&mut self.scratch)
+            } else {
+                read_behind(&session.socket, &mut session.input, room)
+            };
+            let count = match result {
+                Ok(0) => return self.close(client),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return self.close(client),
+            };
+            session.bytes_in += count as u64;
+            session.active_at = self.now.mono;
+            self.local.stats.bytes_in.add(count as i64);
+            self.local.stats.reads.add(1);
+            if fresh {
+                // Requests are run from the scratch buffer; only an incomplete rest is copied.
+                let scratch = std::mem::take(&mut self.scratch);
+                let used = self.run(client, &scratch[..count]);
+                // SAFETY: `run` has given up its reference.
+                unsafe { client.session() }.input.extend_from_slice(&scratch[used..count]);
+                self.scratch = scratch;
+            } else {
+                self.run_buffered(client);
+            }
+            self.queue_write(client);
+            // A short read means that the socket is empty; the next bytes raise a new event.
+            if count < room {
+                return;
+            }
+        }
+    }
+
+    /// Runs the requests that a client's own buffer holds.
+    fn run_buffered(&mut self, client: &Arc<Client>) {
+        // SAFETY: this thread owns the client and is active.
+        let mut input = std::mem::take(&mut unsafe { client.session() }.input);
+        let used = self.run(client, &input);
+        input.drain(..used);
+        if input.is_empty() && input.capacity() > READ {
+            input = Vec::new();
+        }
+        // SAFETY: `run` has given up its reference.
+        unsafe { client.session() }.input = input;
+    }
+
+    /// Runs the requests at the start of `input`; how many bytes they took.
+    fn run(&mut self, client: &Arc<Client>, input: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { client.session() };
+            if at == input.len() || session.blocked.is_some() || session.closing.is_some() {
+                return at;
+            }
+            let limits = if session.authenticated {
+                Limits::authenticated(self.local.published.settings.max_string)
+            } else {
+                Limits::unauthenticated()
+            };
+            // The parser is taken out, so that nothing of the session is borrowed while a command runs.
+            let mut parser = std::mem::take(&mut session.parser);
+            let rest = &input[at..];
+            match parser.parse(rest, &limits) {
+                Parsed::Request(len) => {
+                    let postponed = self.request(client, &parser, rest, len);
+                    if postponed {
+                        parser.clear();
+                        // SAFETY: as above.
+                        unsafe { client.session() }.parser = parser;
+                        return at;
+                    }
+                    parser.clear();
+                    parser.shrink();
+                    at += len;
+                }
+                Parsed::Incomplete(missing) => {
+                    session.parser = parser;
+                    if rest.len() + missing > self.local.published.query_limit {
+                        crate::log::warning("Closing client that reached max query buffer length");
+                        session.closing = Some(Closing::Now);
+                    } else if session.input.is_empty() {
+                        session.input.reserve(missing.min(1 << 20));
+                    }
+                    return at;
+                }
+                Parsed::Error(error) => {
+                    let text = format!("ERR {error}");
+                    self.local.stats.error(text.as_bytes());
+                    ReplyWriter::new(&mut session.out, session.protocol).error(text.as_bytes());
+                    session.closing = Some(Closing::AfterReplies);
+                    return input.len();
+                }
+            }
+            // SAFETY: the reference from above is not used any more.
+            unsafe { client.session() }.parser = parser;
+            self.make_way();
+        }
+    }
+
+    /// Runs one request; whether it has to be tried again later.
+    #[inline]
+    fn request(&mut self, client: &Arc<Client>, parser: &RequestParser, input: &[u8], len: usize) -> bool {
+        let words: SmallVec<[&[u8]; 8]> = parser.arguments(input).collect();
+        if words.is_empty() {
+            return false;
+        }
+        let raw = (!parser.is_inline()).then_some(&input[..len]);
+        let before = Deadline::of(client);
+        let step = dispatch::request(self, client, &words, raw);
+        Deadline::of(client).moved_from(before, client.id, &mut self.deadlines);
+        step == dispatch::Step::Postponed
+    }
+
+    /// Splits the thread for the dispatcher: what a command's context is made of.
+    pub(crate) fn parts(&mut self) -> (&Arc<Server>, &mut Member, &mut Local, &Scope, Now) {
+        (&self.server, &mut self.member, &mut self.local, &self.scope, self.now)
+    }
+
+    /// Becomes quiet, is alone for the time of `work`, and becomes active again.
+    pub(crate) fn alone<R>(&mut self, work: impl FnOnce(&Arc<Server>, Access<'_, '_>, &mut Local, &Scope, Now) -> R) -> R {
+        self.member.leave();
+        let (server, local, scope, now) = (&self.server, &mut self.local, &mut self.scope, self.now);
+        let generation = &mut self.generation;
+        let result = self.member.alone(|alone| {
+            // What was published up to now holds for this command too.
+            *generation = server.generation.load(Ordering::Acquire);
+            local.published = server.published();
+            local.events.mask = local.published.notify;
+            scope.expiry = local.published.expiry();
+            scope.access = local.published.access;
+            work(server, Access::Alone(alone), local, scope, now)
+        });
+        self.member.enter();
+        self.refresh();
+        result
+    }
+
+    pub(crate) fn queue_write(&mut self, client: &Arc<Client>) {
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        if !session.queued_for_write && (session.pending() > 0 || session.closing.is_some()) {
+            session.queued_for_write = true;
+            self.writes.push(Arc::clone(client));
+        }
+    }
+
+    fn write_all(&mut self) {
+        for client in std::mem::take(&mut self.writes) {
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { client.session() };
+            session.queued_for_write = false;
+            if !session.write_blocked && session.held_until.is_none() && !self.write(session) {
+                self.close(&client);
+                continue;
+            }
+            let finished = session.pending() == 0;
+            if session.closing == Some(Closing::Now) || (session.closing == Some(Closing::AfterReplies) && finished) {
+                self.close(&client);
+            } else if !finished {
+                self.check_output(&client);
+            }
+        }
+    }
+
+    /// Writes what is queued until the socket takes no more; false if the connection is broken.
+    fn write(&mut self, session: &mut Session) -> bool {
+        let mut written = 0;
+        while session.pending() > 0 && written < WRITE.max(session.out.len() / 8) {
+            match (&session.socket).write(&session.out[session.sent..]) {
+                Ok(0) => return false,
+                Ok(count) => {
+                    session.sent += count;
+                    written += count;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    session.write_blocked = true;
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        session.bytes_out += written as u64;
+        self.local.stats.bytes_out.add(written as i64);
+        self.local.stats.writes.add(1);
+        if session.pending() == 0 {
+            session.out.clear();
+            session.sent = 0;
+            if session.out.capacity() > READ {
+                session.out = Vec::new();
+            }
+        } else if session.sent > session.out.len() / 2 {
+            session.out.drain(..session.sent);
+            session.sent = 0;
+        }
+        true
+    }
+
+    fn writable(&mut self, client: &Arc<Client>) {
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        session.write_blocked = false;
+        if session.kind == Kind::Replica {
+            self.server.replicas.writable(client.id);
+        }
+        self.queue_write(client);
+    }
+
+    /// Closes a client that reads too slowly for what it asks for.
+    fn check_output(&mut self, client: &Arc<Client>) {
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        let limit = self.local.published.output_limits[if session.is_subscriber() { 2 } else { 0 }];
+        let pending = session.pending();
+        if limit.soft > 0 && pending > limit.soft {
+            session.over_soft_limit.get_or_insert(self.now.mono);
+        } else {
+            session.over_soft_limit = None;
+        }
+        let soft = session.over_soft_limit.is_some_and(|since| self.now.mono.since(since).as_secs() >= limit.seconds);
+        if soft || (limit.hard > 0 && pending > limit.hard) {
+            crate::log::warning(&format!(
+                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                crate::admin::client::describe(client, session, self.now)
+            ));
+            self.close(client);
+        } else if !session.write_blocked {
+            self.queue_write(client);
+        }
+    }
+
+    /// Answers blocked clients whose time is over.
+    fn give_up(&mut self) {
+        while let Some(&(at, id)) = self.deadlines.first() {
+            if at > self.now.unix.0 {
+                return;
+            }
+            self.deadlines.remove(&(at, id));
+            let Some(client) = self.clients.get(&id).map(Arc::clone) else { continue };
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { client.session() };
+            let reply = match &session.blocked {
+                Some(Blocked::OnKeys { ticket, .. }) => match self.server.waiters.get(*ticket) {
+                    Some(waiter) if waiter.claim() => waiter.on_timeout,
+                    // Another thread is about to serve it, or to find that it can't.
+                    Some(_) => {
+                        self.deadlines.insert((self.now.unix.0 + 5, id));
+                        continue;
+                    }
+                    None => continue,
+                },
+                Some(Blocked::OnAnswer { .. }) => {
+                    self.server.waits.expired(&self.server, id);
+                    continue;
+                }
+                Some(Blocked::OnPause) | None => continue,
+            };
+            if let Some(Blocked::OnKeys { ticket, slots, keys, .. }) = session.blocked.take() {
+                self.leave_queues(&client, ticket, None, slots, &keys);
+            }
+            // SAFETY: the reference from above is not used any more.
+            let session = unsafe { client.session() };
+            let mut text = Vec::new();
+            let mut writer = ReplyWriter::new(&mut text, session.protocol);
+            match reply {
+                TimeoutReply::Null => writer.null(),
+                TimeoutReply::NullArray => writer.null_array(),
+            }
+            dispatch::append_reply(session, &text);
+            self.go_on(&client);
+        }
+    }
+
+    /// Ten times a second: closes who has been idle for too long, has been condemned or reads too slowly.
+    fn sweep(&mut self) {
+        if self.now.mono.since(self.swept_at) < Duration::from_millis(100) {
+            return;
+        }
+        self.swept_at = self.now.mono;
+        let timeout = self.local.published.timeout;
+        let paused = self.local.published.is_paused(true);
+        let clients: Vec<_> = self.clients.values().cloned().collect();
+        for client in clients {
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { client.session() };
+            let idle = self.now.mono.since(session.active_at).as_secs();
+            let may_time_out = session.kind == Kind::Normal && session.blocked.is_none() && !session.is_subscriber();
+            if client.condemned.load(Ordering::Acquire) || (timeout > 0 && may_time_out && idle > timeout) {
+                self.close(&client);
+                continue;
+            }
+            if !paused && matches!(session.blocked, Some(Blocked::OnPause)) {
+                session.blocked = None;
+                self.go_on(&client);
+                continue;
+            }
+            if session.pending() > 0 && session.write_blocked {
+                self.check_output(&client);
+            }
+        }
+    }
+
+    pub(crate) fn close(&mut self, client: &Arc<Client>) {
+        if self.clients.remove(&client.id).is_none() {
+            return;
+        }
+        self.server.clients.lock().remove(&client.id);
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        if let Some(blocked) = session.blocked.take() {
+            match blocked {
+                Blocked::OnKeys { ticket, until, slots, keys } => {
+                    if let Some(waiter) = self.server.waiters.get(ticket) {
+                        waiter.claim();
+                    }
+                    self.leave_queues(client, ticket, until, slots, &keys);
+                }
+                Blocked::OnAnswer { until } => {
+                    if let Some(at) = until {
+                        self.deadlines.remove(&(at, client.id));
+                    }
+                    self.server.waits.forget(client.id);
+                }
+                Blocked::OnPause => {}
+            }
+        }
+        // SAFETY: the reference from above is not used any more.
+        let session = unsafe { client.session() };
+        if let Some(watch) = session.watch.take() {
+            dispatch::unwatch(&watch, &mut Access::Active(&mut self.member), &self.scope);
+        }
+        crate::admin::pubsub::forget(&self.server, client.id, session);
+        if session.kind == Kind::Replica {
+            self.server.replicas.left(&self.server, client.id);
+        }
+        let registry = self.poll.registry();
+        // The descriptor leaves the poll when it is closed anyway.
+        let _ = match &mut session.socket {
+            Socket::Tcp(stream) => stream.deregister(registry),
+            Socket::Unix(stream) => stream.deregister(registry),
+        };
+        shut(&session.socket);
+    }
+}
+
+/// Ends both directions at once: a duplicate of the descriptor may live elsewhere for a moment.
+fn shut(socket: &Socket) {
+    let _ = match socket {
+        Socket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Both),
+        Socket::Unix(stream) => stream.shutdown(std::net::Shutdown::Both),
+    };
+}
+
+fn read_behind(mut socket: &Socket, input: &mut Vec<u8>, room: usize) -> std::io::Result<usize> {
+    let len = input.len();
+    input.resize(len + room, 0);
+    let result = socket.read(&mut input[len..]);
+    input.truncate(len + *result.as_ref().unwrap_or(&0));
+    result
+}
+
+/// When a client's waiting ends, as the thread's set of deadlines has to know it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Deadline(Option<i64>);
+
+impl Deadline {
+    #[inline]
+    fn of(client: &Client) -> Deadline {
+        // SAFETY: only called by the owning thread, which is active.
+        match &unsafe { client.session() }.blocked {
+            Some(Blocked::OnKeys { until, .. } | Blocked::OnAnswer { until }) => Deadline(*until),
+            Some(Blocked::OnPause) | None => Deadline(None),
+        }
+    }
+
+    #[inline]
+    fn moved_from(self, before: Deadline, id: ClientId, set: &mut std::collections::BTreeSet<(i64, ClientId)>) {
+        if self == before {
+            return;
+        }
+        if let Some(at) = before.0 {
+            set.remove(&(at, id));
+        }
+        if let Some(at) = self.0 {
+            set.insert((at, id));
+        }
+    }
+}
+

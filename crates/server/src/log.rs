@@ -1,0 +1,93 @@
+//! The log that people and scripts read, in Redis' line form:
+//! `pid:role dd Mon yyyy hh:mm:ss.mmm level message`.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use jiff::Zoned;
+use parking_lot::RwLock;
+
+/// How much a line matters; what is below `loglevel` is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// `.`
+    Debug = 0,
+    /// `-`
+    Verbose = 1,
+    /// `*`
+    Notice = 2,
+    /// `#`
+    Warning = 3,
+    /// Nothing is written.
+    Nothing = 4,
+}
+
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Notice as u8);
+static ROLE: AtomicU8 = AtomicU8::new(b'M');
+/// Empty for standard output. The file is opened for each line, so that a rotated one is followed.
+static FILE: RwLock<String> = RwLock::new(String::new());
+
+/// Sets `loglevel`.
+pub fn set_level(level: Level) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+}
+
+/// Sets `logfile`; empty is standard output.
+pub fn set_file(path: &str) {
+    path.clone_into(&mut FILE.write());
+}
+
+/// Sets the letter behind the pid: `M` primary, `S` replica, `X` Sentinel, `C` at the start.
+pub fn set_role(letter: u8) {
+    ROLE.store(letter, Ordering::Relaxed);
+}
+
+/// Writes a line, if its level is to be written. A line that can't be written is lost: there is no
+/// better place to complain.
+pub fn write(level: Level, message: &str) {
+    if (level as u8) < LEVEL.load(Ordering::Relaxed) {
+        return;
+    }
+    let sign = match level {
+        Level::Debug => '.',
+        Level::Verbose => '-',
+        Level::Notice => '*',
+        Level::Warning | Level::Nothing => '#',
+    };
+    let role = char::from(ROLE.load(Ordering::Relaxed));
+    let time = Zoned::now().strftime("%d %b %Y %H:%M:%S%.3f").to_string();
+    raw(&format!("{}:{role} {time} {sign} {message}\n", std::process::id()));
+}
+
+/// Writes text as it is.
+pub fn raw(text: &str) {
+    let path = FILE.read();
+    // One write call a line: lines of several threads don't mix.
+    let _ = if path.is_empty() {
+        std::io::stdout().lock().write_all(text.as_bytes())
+    } else {
+        OpenOptions::new().append(true).create(true).open(&*path).and_then(|mut file| file.write_all(text.as_bytes()))
+    };
+}
+
+/// A line of interest to those who search for a fault.
+pub fn debug(message: &str) {
+    write(Level::Debug, message);
+}
+
+/// A line of detail.
+pub fn verbose(message: &str) {
+    write(Level::Verbose, message);
+}
+
+/// An ordinary line.
+pub fn notice(message: &str) {
+    write(Level::Notice, message);
+}
+
+/// A line that somebody should act on.
+pub fn warning(message: &str) {
+    write(Level::Warning, message);
+}
