@@ -1,1 +1,13 @@
-//! (stub)
+//! The server: network threads around the keyspace, and everything that commands need besides data.
+//!
+//! `data/` is the way of a request: read `data/worker.rs`, `data/dispatch.rs`, `data/call.rs`,
+//! `data/feed.rs` in this order. `admin/` holds the commands that need the server.
+
+pub mod admin;
+pub mod data;
+pub mod log;
+pub mod server;
+pub mod start;
+
+/// The version of Redis whose behaviour clients may rely on.
+pub const REDIS_VERSION: &str = "7.2.4";

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use jiff::Zoned;
+use jiff::ZonedDateTime;
 use parking_lot::RwLock;
 
 /// How much a line matters; what is below `loglevel` is not written.
@@ -57,7 +57,7 @@ pub fn write(level: Level, message: &str) {
         Level::Warning | Level::Nothing => '#',
     };
     let role = char::from(ROLE.load(Ordering::Relaxed));
-    let time = Zoned::now().strftime("%d %b %Y %H:%M:%S%.3f").to_string();
+    let time = ZonedDateTime::now().strftime("%d %b %Y %H:%M:%S%.3f").to_string();
     raw(&format!("{}:{role} {time} {sign} {message}\n", std::process::id()));
 }
 

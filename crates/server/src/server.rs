@@ -15,7 +15,9 @@ use crate::data::blocked::Waiters;
 use crate::data::client::{Client, ClientId};
 use crate::data::feed::Feed;
 use crate::data::pubsub::PubSub;
+use crate::data::replicas::Replicas;
 use crate::data::stats::Statistics;
+use crate::data::waits::Waits;
 use crate::data::worker::{Mail, Mailbox};
 
 /// What a network thread has to know of everything else: swapped as a whole while all are quiet.
@@ -106,6 +108,33 @@ pub struct Pause {
     pub all: bool,
 }
 
+impl Default for Published {
+    fn default() -> Published {
+        Published {
+            settings: Settings::default(),
+            access: AccessPolicy::Lru,
+            notify: Class::default(),
+            role: Role::Primary,
+            loading: Loading::No,
+            needs_auth: false,
+            lazy_expire: false,
+            maxmemory: 0,
+            min_replicas: 0,
+            min_replicas_max_lag: 10,
+            stop_writes_on_failed_save: false,
+            pause: None,
+            query_limit: 1 << 30,
+            timeout: 0,
+            output_limits: [
+                OutputLimit::default(),
+                OutputLimit { hard: 256 << 20, soft: 64 << 20, seconds: 60 },
+                OutputLimit { hard: 32 << 20, soft: 8 << 20, seconds: 60 },
+            ],
+            all_clear: true,
+        }
+    }
+}
+
 impl Published {
     /// Whether a command has to wait now.
     pub fn is_paused(&self, writes: bool) -> bool {
@@ -154,6 +183,12 @@ pub struct Server {
     pub pubsub: PubSub,
     /// Clients that wait for keys.
     pub waiters: Waiters,
+    /// Clients that wait for replicas.
+    pub waits: Waits,
+    /// Our replicas.
+    pub replicas: Replicas,
+    /// The default user's password.
+    password: Mutex<Option<Vec<u8>>>,
     /// All clients.
     pub clients: Mutex<std::collections::BTreeMap<ClientId, Arc<Client>>>,
     next_client: AtomicU64,
@@ -183,6 +218,35 @@ pub struct Server {
 }
 
 impl Server {
+    /// A server without threads.
+    pub fn new(databases: usize, published: Published, seed: u64) -> Server {
+        let mut published = published;
+        published.settle();
+        Server {
+            space: Arc::new(Keyspace::new(databases)),
+            feed: Feed::default(),
+            pubsub: PubSub::default(),
+            waiters: Waiters::default(),
+            waits: Waits::default(),
+            replicas: Replicas::default(),
+            password: Mutex::new(None),
+            clients: Mutex::default(),
+            next_client: AtomicU64::new(0),
+            published: ArcSwap::from_pointee(published),
+            generation: AtomicU64::new(1),
+            workers: OnceLock::new(),
+            started: Instant::now(),
+            started_unix: unix_now(),
+            run_id: ReplId::random(&mut Rng::new(seed)),
+            stopping: AtomicBool::new(false),
+            used_memory: AtomicU64::new(0),
+            save_failed: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+            rejected_connections: AtomicU64::new(0),
+            saved_dirty: AtomicI64::new(0),
+        }
+    }
+
     /// Publishes another state. Must be called while alone, or before the threads start.
     pub fn publish(&self, change: impl FnOnce(&mut Published)) {
         let mut next = Published::clone(&self.published.load());
@@ -234,8 +298,13 @@ impl Server {
     }
 
     /// How many replicas are near enough to count for `min-replicas-to-write`.
-    pub fn good_replicas(&self, _published: &Published) -> usize {
-        0
+    pub fn good_replicas(&self, published: &Published) -> usize {
+        self.replicas.good(self.mono(), published.min_replicas_max_lag)
+    }
+
+    /// The default user's password, if it needs one.
+    pub fn password(&self) -> Option<Vec<u8>> {
+        self.password.lock().clone()
     }
 }
 

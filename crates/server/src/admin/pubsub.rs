@@ -1,12 +1,11 @@
 //! SUBSCRIBE, PUBLISH and their kin.
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
-use quorate_values::glob;
+use quorate_values::{Case, glob_matches};
 
 use crate::data::call::Cx;
 use crate::data::client::{ClientId, Session};
 use crate::data::pubsub::{Kind, Listener};
-use crate::data::table::ServerRun;
 use crate::server::Server;
 
 const SUBSCRIBING: Flags = Flags::PUBSUB.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -85,7 +84,8 @@ static CHANNELS: Spec = asking("channels", Arity::AtLeast(2), "2.8.0", "Lists th
 static NUMSUB: Spec = asking("numsub", Arity::AtLeast(2), "2.8.0", "Counts the listeners of channels.");
 static NUMPAT: Spec = asking("numpat", Arity::Exactly(2), "2.8.0", "Counts the patterns that anybody listens by.");
 static SHARDCHANNELS: Spec = asking("shardchannels", Arity::AtLeast(2), "7.0.0", "Lists the channels of shards.");
-static SHARDNUMSUB: Spec = asking("shardnumsub", Arity::AtLeast(2), "7.0.0", "Counts the listeners of shards' channels.");
+static SHARDNUMSUB: Spec =
+    asking("shardnumsub", Arity::AtLeast(2), "7.0.0", "Counts the listeners of shards' channels.");
 static HELP: Spec = asking("help", Arity::Exactly(2), "6.2.0", "Explains the subcommands.");
 
 /// PUBSUB
@@ -100,7 +100,7 @@ pub static PUBSUB: Spec = Spec {
     ..Spec::BLANK
 };
 
-pub(super) static RUNS: [(&Spec, &[(&str, ServerRun)]); 9] = [
+pub(super) static RUNS: [super::Entry; 9] = [
     (&SUBSCRIBE, &[("", |cx, args| subscribe(cx, args, Kind::Channel))]),
     (&PSUBSCRIBE, &[("", |cx, args| subscribe(cx, args, Kind::Pattern))]),
     (&SSUBSCRIBE, &[("", |cx, args| subscribe(cx, args, Kind::Shard))]),
@@ -222,7 +222,7 @@ fn channels(cx: &mut Cx<'_, '_>, args: Args<'_>, kind: Kind) -> Outcome {
     }
     let mut found = cx.server.pubsub.names(kind);
     if let Some(pattern) = args.get(2) {
-        found.retain(|name| glob::matches(pattern, name, glob::Case::Sensitive));
+        found.retain(|name| glob_matches(pattern, name, Case::Sensitive));
     }
     let mut reply = cx.reply();
     reply.array(found.len());

@@ -3,14 +3,16 @@
 //! EXEC locks the union of its commands' slots, so nobody sees half of it; if one of its commands needs
 //! the whole keyspace, so does EXEC.
 
-use quorate_commands::{Access as KeyAccess, Args, Arity, CommandError, Flags, Group, Keys, Origin, Outcome, Run, Spec};
+use quorate_commands::{
+    Access as KeyAccess, Args, Arity, CommandError, Flags, Group, Keys, Origin, Outcome, Run, Spec,
+};
 use quorate_keyspace::SlotSet;
 
 use crate::data::blocked;
 use crate::data::call::{Cx, End, Job, gather, gather_effects, log_total, run_data, write_error};
 use crate::data::client::{Queued, Transaction};
 use crate::data::stats::Verdict;
-use crate::data::table::{Runner, ServerRun};
+use crate::data::table::Runner;
 
 const BASE: Flags = Flags::NO_SCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
 
@@ -78,7 +80,7 @@ pub static UNWATCH: Spec = Spec {
     ..Spec::BLANK
 };
 
-pub(super) static RUNS: [(&Spec, &[(&str, ServerRun)]); 5] = [
+pub(super) static RUNS: [super::Entry; 5] = [
     (&MULTI, &[("", multi)]),
     (&EXEC, &[("", exec)]),
     (&DISCARD, &[("", discard)]),
@@ -149,7 +151,11 @@ fn exec(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let queue = transaction.queue;
     let plain = queue.iter().all(|queued| matches!(queued.command.runner, Runner::Data(_)));
     let slots = slots_of(cx, &queue);
-    if plain { exec_plain(cx, &queue, slots) } else { exec_alone(cx, &queue) }
+    if plain {
+        exec_plain(cx, &queue, slots)
+    } else {
+        exec_alone(cx, &queue)
+    }
     Ok(())
 }
 

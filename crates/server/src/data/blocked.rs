@@ -151,7 +151,13 @@ fn serve_ready(
 
 /// Serves requests whose keys lie in other slots than those that were held.
 #[cold]
-pub fn serve_later(server: &Arc<Server>, local: &mut Local, mut access: Access<'_, '_>, scope: &Scope, tickets: Vec<Ticket>) {
+pub fn serve_later(
+    server: &Arc<Server>,
+    local: &mut Local,
+    mut access: Access<'_, '_>,
+    scope: &Scope,
+    tickets: Vec<Ticket>,
+) {
     let mut tickets: std::collections::VecDeque<Ticket> = tickets.into();
     while let Some(ticket) = tickets.pop_front() {
         let Some(waiter) = server.waiters.get(ticket) else { continue };
@@ -169,7 +175,8 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
     }
     let words: Vec<&[u8]> = waiter.words.iter().map(Vec::as_slice).collect();
     let args = Args::new(&words);
-    let job = Job { spec: waiter.command.spec, run, args, db: waiter.db, protocol: waiter.protocol, origin: Origin::Client };
+    let job =
+        Job { spec: waiter.command.spec, run, args, db: waiter.db, protocol: waiter.protocol, origin: Origin::Client };
     let mut reply = Vec::new();
     if let End::Blocks(_) = run_data(view, local, &job, &mut reply) {
         // Not this time: it keeps its place.

@@ -41,6 +41,15 @@ pub enum Access<'a, 'b> {
     Alone(&'a mut Alone<'b>),
 }
 
+impl Local {
+    /// A thread that has done nothing yet.
+    pub fn new(published: Arc<Published>, stats: Arc<Statistics>, worker: usize) -> Local {
+        let mut events = Events::default();
+        events.mask = published.notify;
+        Local { effects: Effects::default(), total: Effects::default(), events, published, stats, worker }
+    }
+}
+
 impl<'b> Access<'_, 'b> {
     /// The same for a shorter time.
     pub fn reborrow(&mut self) -> Access<'_, 'b> {
@@ -175,7 +184,14 @@ pub fn write_error(out: &mut Vec<u8>, start: usize, error: &CommandError, stats:
 /// Puts what a command did into the log, while its slots are still held. `raw` is the request as it
 /// came, if it can be passed on as it is.
 #[inline]
-pub fn log_effects(server: &Server, view: &mut KeyView<'_>, local: &mut Local, db: Db, args: Args<'_>, raw: Option<&[u8]>) {
+pub fn log_effects(
+    server: &Server,
+    view: &mut KeyView<'_>,
+    local: &mut Local,
+    db: Db,
+    args: Args<'_>,
+    raw: Option<&[u8]>,
+) {
     if view.has_expired() {
         log_expired(server, view, local);
     }
@@ -246,10 +262,19 @@ pub fn log_total(server: &Server, local: &mut Local) {
 impl Cx<'_, '_> {
     /// Runs one data command of a client at once or lets the client wait.
     #[inline]
-    pub fn call_data(&mut self, run: fn(&mut Exec<'_, '_>, Args<'_>) -> Outcome, args: Args<'_>, raw: Option<&[u8]>) -> End {
+    pub fn call_data(
+        &mut self,
+        run: fn(&mut Exec<'_, '_>, Args<'_>) -> Outcome,
+        args: Args<'_>,
+        raw: Option<&[u8]>,
+    ) -> End {
         let spec = self.command.spec;
         let db = self.session.db;
-        let slots = if spec.flags.any(Flags::ALONE.and(Flags::WALKS)) { SlotSet::None } else { SlotSet::of_keys(spec.keys_of(args)) };
+        let slots = if spec.flags.any(Flags::ALONE.and(Flags::WALKS)) {
+            SlotSet::None
+        } else {
+            SlotSet::of_keys(spec.keys_of(args))
+        };
         let job = Job { spec, run, args, db, protocol: self.session.protocol, origin: self.origin };
         let mut view = self.access.view(slots, self.scope);
         let end = run_data(&mut view, self.local, &job, self.out);

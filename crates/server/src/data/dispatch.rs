@@ -59,7 +59,9 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
         return Step::Done;
     }
     if needs_alone(session, command) {
-        worker.alone(|server, access, local, scope, now| run(server, client, access, local, scope, now, command, args, raw));
+        worker.alone(|server, access, local, scope, now| {
+            run(server, client, access, local, scope, now, command, args, raw)
+        });
     } else {
         let (server, member, local, scope, now) = worker.parts();
         run(server, client, Access::Active(member), local, scope, now, command, args, raw);
@@ -85,10 +87,10 @@ fn run(
     let mut out = std::mem::take(&mut session.out);
     let start = out.len();
     let mode = session.replies;
-    let mut cx =
-        Cx { server, client, session, access, scope, local, out: &mut out, now, origin: Origin::Client, command };
-    cx.call(args, raw);
-    let session = cx.session;
+    Cx { server, client, session, access, scope, local, out: &mut out, now, origin: Origin::Client, command }
+        .call(args, raw);
+    // SAFETY: as above; the context, which held the earlier reference, is gone.
+    let session = unsafe { client.session() };
     match (mode, session.replies) {
         (ReplyMode::On, _) => {}
         (ReplyMode::SkipNext, _) => {
@@ -219,7 +221,10 @@ fn needs_alone(session: &Session, command: &Command) -> bool {
         return true;
     }
     command.spec.name == "exec"
-        && session.transaction.as_ref().is_some_and(|transaction| !transaction.queue.iter().all(|queued| plain(queued.command)))
+        && session
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| !transaction.queue.iter().all(|queued| plain(queued.command)))
 }
 
 /// Takes back what a client watches.

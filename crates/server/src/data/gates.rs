@@ -46,7 +46,8 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
     if let Some(error) = refuse_write(server, published, command, writes) {
         return Gate::Refused(error);
     }
-    if session.protocol == quorate_resp::Protocol::Resp2 && session.is_subscriber() && !allowed_in_subscription(command) {
+    if session.protocol == quorate_resp::Protocol::Resp2 && session.is_subscriber() && !allowed_in_subscription(command)
+    {
         return Gate::Refused(CommandError::Text(Cow::Owned(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
             command.full_name
@@ -102,6 +103,14 @@ fn refuse_write(server: &Server, published: &Published, command: &Command, write
 fn allowed_in_subscription(command: &Command) -> bool {
     matches!(
         command.spec.name,
-        "ping" | "subscribe" | "ssubscribe" | "psubscribe" | "unsubscribe" | "sunsubscribe" | "punsubscribe" | "quit" | "reset"
+        "ping"
+            | "subscribe"
+            | "ssubscribe"
+            | "psubscribe"
+            | "unsubscribe"
+            | "sunsubscribe"
+            | "punsubscribe"
+            | "quit"
+            | "reset"
     )
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use quorate_commands::{Class, Events};
 use quorate_resp::ReplyWriter;
-use quorate_values::glob;
+use quorate_values::{Case, glob_matches};
 
 use crate::data::client::{ClientId, Session};
 use crate::data::worker::Mail;
@@ -112,7 +112,7 @@ impl PubSub {
         }
         let patterns = self.patterns.read();
         for (pattern, listeners) in patterns.iter() {
-            if glob::matches(pattern, channel, glob::Case::Sensitive) {
+            if glob_matches(pattern, channel, Case::Sensitive) {
                 count += send(server, listeners, Some(pattern), channel, payload, false);
             }
         }
@@ -143,7 +143,14 @@ impl PubSub {
     }
 }
 
-fn send(server: &Server, listeners: &[Listener], pattern: Option<&Name>, channel: &[u8], payload: &[u8], shard: bool) -> usize {
+fn send(
+    server: &Server,
+    listeners: &[Listener],
+    pattern: Option<&Name>,
+    channel: &[u8],
+    payload: &[u8],
+    shard: bool,
+) -> usize {
     let message =
         Arc::new(Message { pattern: pattern.cloned(), channel: channel.into(), payload: payload.into(), shard });
     for listener in listeners {

@@ -95,7 +95,11 @@ impl Statistics {
         let code = text.split(|&byte| byte == b' ').next().unwrap_or_default();
         let code = String::from_utf8_lossy(code).into_owned();
         let mut errors = self.errors.lock();
-        let code = if errors.len() < MOST_ERROR_CODES || errors.contains_key(&code) { code } else { "ERRORSTATS_OVERFLOW".to_owned() };
+        let code = if errors.len() < MOST_ERROR_CODES || errors.contains_key(&code) {
+            code
+        } else {
+            "ERRORSTATS_OVERFLOW".to_owned()
+        };
         *errors.entry(code).or_default() += 1;
     }
 
@@ -118,7 +122,8 @@ impl Statistics {
                 tally.add(-tally.get());
             }
         }
-        for tally in [&self.error_replies, &self.processed, &self.bytes_in, &self.bytes_out, &self.reads, &self.writes] {
+        for tally in [&self.error_replies, &self.processed, &self.bytes_in, &self.bytes_out, &self.reads, &self.writes]
+        {
             tally.add(-tally.get());
         }
         self.errors.lock().clear();

@@ -55,11 +55,11 @@ const CELLS: usize = 2048;
 /// The one table.
 pub fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
-    TABLE.get_or_init(|| Table::build(quorate_commands::TABLE, crate::admin::TABLE))
+    TABLE.get_or_init(|| Table::build(quorate_commands::TABLE, &crate::admin::table()))
 }
 
 impl Table {
-    fn build(data: &[&'static Spec], server: &[(&'static Spec, &'static [(&'static str, ServerRun)])]) -> Table {
+    fn build(data: &[&'static Spec], server: &[crate::admin::Entry]) -> Table {
         let mut count = 0;
         let mut commands: Vec<&'static Command> = Vec::new();
         for spec in data {

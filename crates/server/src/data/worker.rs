@@ -340,7 +340,11 @@ impl Worker {
                 return;
             }
             let fresh = session.input.is_empty();
-            let room = if fresh { READ } else { session.input.capacity().saturating_sub(session.input.len()).clamp(READ, 16 << 20) };
+            let room = if fresh {
+                READ
+            } else {
+                session.input.capacity().saturating_sub(session.input.len()).clamp(READ, 16 << 20)
+            };
             let result = if fresh {
                 (&session.socket).read(&mut self.scratch)
             } else {
@@ -360,8 +364,8 @@ impl Worker {
             if fresh {
                 // Requests are run from the scratch buffer; only an incomplete rest is copied.
                 let scratch = std::mem::take(&mut self.scratch);
-                let used = self.run(client, &scratch[..count]);
-                // SAFETY: `run` has given up its reference.
+                let used = self.run_requests(client, &scratch[..count]);
+                // SAFETY: `run_requests` has given up its reference.
                 unsafe { client.session() }.input.extend_from_slice(&scratch[used..count]);
                 self.scratch = scratch;
             } else {
@@ -379,17 +383,17 @@ impl Worker {
     fn run_buffered(&mut self, client: &Arc<Client>) {
         // SAFETY: this thread owns the client and is active.
         let mut input = std::mem::take(&mut unsafe { client.session() }.input);
-        let used = self.run(client, &input);
+        let used = self.run_requests(client, &input);
         input.drain(..used);
         if input.is_empty() && input.capacity() > READ {
             input = Vec::new();
         }
-        // SAFETY: `run` has given up its reference.
+        // SAFETY: `run_requests` has given up its reference.
         unsafe { client.session() }.input = input;
     }
 
     /// Runs the requests at the start of `input`; how many bytes they took.
-    fn run(&mut self, client: &Arc<Client>, input: &[u8]) -> usize {
+    fn run_requests(&mut self, client: &Arc<Client>, input: &[u8]) -> usize {
         let mut at = 0;
         loop {
             // SAFETY: this thread owns the client and is active.
@@ -462,7 +466,10 @@ impl Worker {
     }
 
     /// Becomes quiet, is alone for the time of `work`, and becomes active again.
-    pub(crate) fn alone<R>(&mut self, work: impl FnOnce(&Arc<Server>, Access<'_, '_>, &mut Local, &Scope, Now) -> R) -> R {
+    pub(crate) fn alone<R>(
+        &mut self,
+        work: impl FnOnce(&Arc<Server>, Access<'_, '_>, &mut Local, &Scope, Now) -> R,
+    ) -> R {
         self.member.leave();
         let (server, local, scope, now) = (&self.server, &mut self.local, &mut self.scope, self.now);
         let generation = &mut self.generation;
@@ -546,7 +553,7 @@ impl Worker {
         let session = unsafe { client.session() };
         session.write_blocked = false;
         if session.kind == Kind::Replica {
-            self.server.replicas.writable(client.id);
+            self.server.replicas.writable(client.id, &self.server.feed);
         }
         self.queue_write(client);
     }
@@ -731,4 +738,3 @@ impl Deadline {
         }
     }
 }
-

@@ -1,0 +1,38 @@
+//! Commands that need the server: connections, configuration, Pub/Sub, replication, persistence.
+
+pub mod client;
+pub mod connection;
+pub mod pubsub;
+pub mod slowlog;
+pub mod transactions;
+
+use quorate_commands::Spec;
+
+use crate::data::call::Cx;
+use crate::data::table::ServerRun;
+
+/// A command and the functions of it and its subcommands, by name ("" is the command itself).
+pub type Entry = (&'static Spec, &'static [(&'static str, ServerRun)]);
+
+/// Every command of the server.
+pub fn table() -> Vec<Entry> {
+    let mut table: Vec<Entry> = Vec::new();
+    table.extend(connection::RUNS);
+    table.extend(client::RUNS);
+    table.extend(pubsub::RUNS);
+    table.extend(transactions::RUNS);
+    table
+}
+
+/// Answers a HELP subcommand in Redis' form: lines, with a heading and HELP itself added.
+pub fn help(cx: &mut Cx<'_, '_>, command: &str, lines: &[&str]) {
+    let heading = format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    let mut reply = cx.reply();
+    reply.array(lines.len() + 3);
+    reply.simple(&heading);
+    for line in lines {
+        reply.simple(line);
+    }
+    reply.simple("HELP");
+    reply.simple("    Print this help.");
+}

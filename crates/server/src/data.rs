@@ -1,0 +1,14 @@
+//! The data plane: network threads, connections, the way of a command, the log.
+
+pub mod blocked;
+pub mod call;
+pub mod client;
+pub mod dispatch;
+pub mod feed;
+pub mod gates;
+pub mod pubsub;
+pub mod replicas;
+pub mod stats;
+pub mod table;
+pub mod waits;
+pub mod worker;
