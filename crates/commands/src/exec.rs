@@ -1,9 +1,9 @@
 //! The world as a command sees it: keys, a reply, effects, and the time.
 
-use quorate_keyspace::{Db, EntryMut, KeyView, ValueMut};
+use quorate_keyspace::{Db, EntryMut, KeyView, Record, ValueMut};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_stdx::UnixMs;
-use quorate_values::{Hash, Limits, List, Set, StrRef, ValueRef, ZSet};
+use quorate_values::{Hash, Limits, List, Set, StrRef, Value, ValueRef, ZSet};
 
 use crate::block::Block;
 use crate::effects::Effects;
@@ -116,47 +116,85 @@ impl<'a, 'v> Exec<'a, 'v> {
     /// The string at `key`.
     #[inline]
     pub fn string(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, CommandError> {
-        match self.read(key) {
-            None => Ok(None),
-            Some(ValueRef::Str(text)) => Ok(Some(text)),
-            Some(_) => Err(CommandError::WrongType),
-        }
+        as_str(self.keys.read(self.db, key))
     }
 
     /// The list at `key`.
     pub fn list(&mut self, key: &[u8]) -> Result<Option<&List>, CommandError> {
-        match self.read(key) {
-            None => Ok(None),
-            Some(ValueRef::List(list)) => Ok(Some(list)),
-            Some(_) => Err(CommandError::WrongType),
-        }
+        as_list(self.keys.read(self.db, key))
     }
 
     /// The set at `key`.
     pub fn set(&mut self, key: &[u8]) -> Result<Option<&Set>, CommandError> {
-        match self.read(key) {
-            None => Ok(None),
-            Some(ValueRef::Set(set)) => Ok(Some(set)),
-            Some(_) => Err(CommandError::WrongType),
-        }
+        as_set(self.keys.read(self.db, key))
     }
 
     /// The sorted set at `key`.
     pub fn zset(&mut self, key: &[u8]) -> Result<Option<&ZSet>, CommandError> {
-        match self.read(key) {
-            None => Ok(None),
-            Some(ValueRef::ZSet(zset)) => Ok(Some(zset)),
-            Some(_) => Err(CommandError::WrongType),
-        }
+        as_zset(self.keys.read(self.db, key))
     }
 
     /// The hash at `key`.
     pub fn hash(&mut self, key: &[u8]) -> Result<Option<&Hash>, CommandError> {
-        match self.read(key) {
-            None => Ok(None),
-            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
-            Some(_) => Err(CommandError::WrongType),
+        as_hash(self.keys.read(self.db, key))
+    }
+
+    /// The hash at `key`, to be changed by `change`; made if it is not there, unless `change` leaves it
+    /// empty.
+    pub fn with_hash_or_new<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Hash, &Limits) -> R,
+    ) -> Result<R, CommandError> {
+        let limits = &self.settings.limits;
+        if let Some(mut entry) = self.keys.modify(self.db, key) {
+            return match entry.value_mut() {
+                ValueMut::Hash(hash) => Ok(change(hash, limits)),
+                _ => Err(CommandError::WrongType),
+            };
         }
+        let mut hash = Hash::new();
+        let result = change(&mut hash, limits);
+        if !hash.is_empty() {
+            self.keys.insert_value(self.db, key, Value::Hash(Box::new(hash)));
+        }
+        Ok(result)
+    }
+
+    /// The set at `key`, to be changed by `change`; made in the form that suits `first` if it is not
+    /// there, unless `change` leaves it empty.
+    pub fn with_set_or_new<R>(
+        &mut self,
+        key: &[u8],
+        first: &[u8],
+        change: impl FnOnce(&mut Set, &Limits) -> R,
+    ) -> Result<R, CommandError> {
+        let limits = &self.settings.limits;
+        if let Some(mut entry) = self.keys.modify(self.db, key) {
+            return match entry.value_mut() {
+                ValueMut::Set(set) => Ok(change(set, limits)),
+                _ => Err(CommandError::WrongType),
+            };
+        }
+        let mut set = Set::for_member(first, limits);
+        let result = change(&mut set, limits);
+        if !set.is_empty() {
+            self.keys.insert_value(self.db, key, Value::Set(Box::new(set)));
+        }
+        Ok(result)
+    }
+
+    /// Removes `key` on behalf of a command that is not DEL; whether it was there. Replicas are told to
+    /// remove it in place of the command.
+    pub fn delete_instead(&mut self, key: &[u8]) -> bool {
+        let removed = self.keys.remove(self.db, key).is_some();
+        if removed {
+            self.changed(1);
+            self.notify(Class::GENERIC, "del", key);
+            let word: &[u8] = if self.settings.lazy_user_del { b"UNLINK" } else { b"DEL" };
+            self.propagate(&[word, key]);
+        }
+        removed
     }
 
     /// The list at `key`, to be changed by `change`; `None` if there is no such key.
@@ -219,5 +257,54 @@ fn with<R>(
     match entry {
         None => Ok(None),
         Some(mut entry) => change(entry.value_mut()).map(Some).ok_or(CommandError::WrongType),
+    }
+}
+
+// What follows takes an entry and not the whole context, so that a command can write its reply while it
+// looks at a value.
+
+/// An entry's string.
+#[inline]
+pub(crate) fn as_str(entry: Option<&Record>) -> Result<Option<StrRef<'_>>, CommandError> {
+    match entry.map(|entry| entry.value()) {
+        None => Ok(None),
+        Some(ValueRef::Str(text)) => Ok(Some(text)),
+        Some(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// An entry's list.
+pub(crate) fn as_list(entry: Option<&Record>) -> Result<Option<&List>, CommandError> {
+    match entry.map(|entry| entry.value()) {
+        None => Ok(None),
+        Some(ValueRef::List(list)) => Ok(Some(list)),
+        Some(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// An entry's set.
+pub(crate) fn as_set(entry: Option<&Record>) -> Result<Option<&Set>, CommandError> {
+    match entry.map(|entry| entry.value()) {
+        None => Ok(None),
+        Some(ValueRef::Set(set)) => Ok(Some(set)),
+        Some(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// An entry's sorted set.
+pub(crate) fn as_zset(entry: Option<&Record>) -> Result<Option<&ZSet>, CommandError> {
+    match entry.map(|entry| entry.value()) {
+        None => Ok(None),
+        Some(ValueRef::ZSet(zset)) => Ok(Some(zset)),
+        Some(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// An entry's hash.
+pub(crate) fn as_hash(entry: Option<&Record>) -> Result<Option<&Hash>, CommandError> {
+    match entry.map(|entry| entry.value()) {
+        None => Ok(None),
+        Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
+        Some(_) => Err(CommandError::WrongType),
     }
 }

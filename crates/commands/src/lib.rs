@@ -10,9 +10,15 @@ mod error;
 mod events;
 mod exec;
 mod expiry;
+mod generic;
+mod hash;
+mod sample;
+mod set;
 mod spec;
 mod string;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use args::Args;
 pub use block::{Block, TimeoutReply};

@@ -23,6 +23,6 @@ pub use entry::{Entry, Record, ValueMut};
 pub use extras::{Ticket, WatchFlag};
 pub use quiet::{Participant, Quiet};
 pub use slot::{SLOTS, Slot};
-pub use space::{Alone, Db, Keyspace, Member, SlotSet};
+pub use space::{Alone, Db, Flushed, Keyspace, Member, SlotSet};
 pub use view::{EntryMut, Expired, Expiry, KeyView, Scope};
 pub use walk::{Sink, Step, Walk};

@@ -370,8 +370,103 @@ impl<'a> Alone<'a> {
         KeyView::new(self.space, Held::All, self.counters, scope)
     }
 
-    pub(crate) fn counters(&self) -> &'a Counters {
-        self.counters
+    /// Takes every key out of `db`. A walk under way is cancelled, because its moment can't be told any more.
+    /// The tables are returned, so that they can be dropped elsewhere.
+    pub fn flush(&mut self, db: Db) -> Flushed {
+        self.cancel_walk();
+        let mut tables = Vec::new();
+        let (mut keys, mut volatile) = (0, 0);
+        let mut from = 0;
+        while let Some(slot) = self.space.next_occupied(db, from) {
+            from = slot.index() + 1;
+            // SAFETY: alone.
+            let data = unsafe { self.space.data(slot) };
+            if let Some(extras) = &data.extras {
+                let table = data.table(db);
+                extras.touch_where(|at, key| {
+                    at == db && table.is_some_and(|table| table.get(quorate_values::dict::hash_bytes(key), key).is_some())
+                });
+            }
+            let table = std::mem::take(data.table_mut(db, self.space.databases));
+            keys += table.len();
+            volatile += table.volatile();
+            tables.push(table);
+            self.space.set_occupied(db, slot, false);
+        }
+        self.counters.keys[db.index()].add(-(keys as i64));
+        self.counters.expires[db.index()].add(-(volatile as i64));
+        Flushed { tables, keys }
+    }
+
+    /// Lets two databases change places, for everybody; watched keys that are in either count as changed.
+    pub fn swap(&mut self, a: Db, b: Db) {
+        if a == b {
+            return;
+        }
+        self.cancel_walk();
+        let databases = self.space.databases;
+        for slot in Slot::all() {
+            // SAFETY: alone.
+            let data = unsafe { self.space.data(slot) };
+            let has = [a, b].map(|db| data.table(db).is_some_and(|table| table.len() > 0));
+            if let Some(extras) = &data.extras {
+                extras.touch_where(|at, key| {
+                    let hash = quorate_values::dict::hash_bytes(key);
+                    let in_db = |db| data.table(db).is_some_and(|table| table.get(hash, key).is_some());
+                    (at == a || at == b) && (in_db(a) || in_db(b))
+                });
+            }
+            if !has[0] && !has[1] {
+                continue;
+            }
+            let mut held = std::mem::take(data.table_mut(a, databases));
+            std::mem::swap(&mut held, data.table_mut(b, databases));
+            *data.table_mut(a, databases) = held;
+            self.space.set_occupied(a, slot, has[1]);
+            self.space.set_occupied(b, slot, has[0]);
+        }
+        let counts = |db| (self.space.len(db) as i64, self.space.volatile(db) as i64);
+        let ((keys_a, volatile_a), (keys_b, volatile_b)) = (counts(a), counts(b));
+        for (db, keys, volatile) in [(a, keys_b - keys_a, volatile_b - volatile_a), (b, keys_a - keys_b, volatile_a - volatile_b)] {
+            self.counters.keys[db.index()].add(keys);
+            self.counters.expires[db.index()].add(volatile);
+        }
+    }
+
+    /// The keys of any database that clients wait for and that are there now.
+    pub fn awaited_keys(&mut self) -> Vec<(Db, Box<[u8]>)> {
+        let mut found = Vec::new();
+        for slot in Slot::all() {
+            // SAFETY: alone.
+            let data = unsafe { self.space.data(slot) };
+            let Some(extras) = &data.extras else { continue };
+            let is_there = |db: Db, key: &[u8]| {
+                data.table(db).is_some_and(|table| table.get(quorate_values::dict::hash_bytes(key), key).is_some())
+            };
+            found.extend(extras.awaited().filter(|(db, key)| is_there(*db, key)).cloned());
+        }
+        found
+    }
+
+    fn cancel_walk(&mut self) {
+        // SAFETY: alone.
+        if let Some(walk) = unsafe { self.space.walk() } {
+            walk.cancel();
+        }
+    }
+}
+
+/// What a database held before it was flushed.
+pub struct Flushed {
+    #[allow(dead_code, reason = "held to be dropped")]
+    tables: Vec<Table>,
+    keys: usize,
+}
+
+impl Flushed {
+    /// How many keys there were.
+    pub fn keys(&self) -> usize {
+        self.keys
     }
 }
 

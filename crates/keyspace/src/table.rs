@@ -61,15 +61,6 @@ impl Table {
     pub(crate) fn random(&self, rng: &mut Rng) -> Option<&Record> {
         self.entries.random(rng)
     }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Record> {
-        self.entries.iter()
-    }
-
-    /// Bytes of the cells; the entries not counted.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.entries.heap_bytes()
-    }
 }
 
 /// An entry of a table, to be changed or replaced by another of the same key.

@@ -169,6 +169,15 @@ impl<'a> KeyView<'a> {
         found.map(|entry| unsafe { &*entry })
     }
 
+    /// Reads what is no value of `key` (its type, its expiry ...): as `read`, but its access time stays.
+    pub fn inspect(&mut self, db: Db, key: &[u8]) -> Option<&Record> {
+        let found = self.look(db, key, false);
+        let tally = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        tally.add(1);
+        // SAFETY: as in `read`.
+        found.map(|entry| unsafe { &*entry })
+    }
+
     /// Looks at `key` in order to change it: as `read`, but no hit or miss.
     #[inline]
     pub fn find(&mut self, db: Db, key: &[u8]) -> Option<&Record> {
@@ -431,23 +440,31 @@ impl<'a> KeyView<'a> {
     /// out. Returns the cursor to go on with; 0 at the end. Each key that is there from the first call
     /// to the last is seen.
     pub fn scan(&mut self, db: Db, cursor: u64, budget: usize, mut each: impl FnMut(&Record)) -> u64 {
+        let scope = self.scope;
+        self.scan_raw(db, cursor, budget, |entry| {
+            let due = entry.expiry().is_some_and(|at| at <= scope.now);
+            if !due || scope.expiry == Expiry::Ignore {
+                each(entry);
+            }
+        })
+    }
+
+    /// As [`KeyView::scan`], with expired keys.
+    pub fn scan_raw(&mut self, db: Db, cursor: u64, budget: usize, mut each: impl FnMut(&Record)) -> u64 {
         let (mut slot_number, mut inner) = split_cursor(cursor);
         let mut left = budget.max(1);
         while let Some(slot) = self.space.next_occupied(db, slot_number) {
             if slot.index() != slot_number {
                 inner = 0;
             }
-            let (space, scope) = (self.space, self.scope);
+            let space = self.space;
             let mut seen = 0;
             inner = self.held.visit(space, slot, || {
                 // SAFETY: the slot is held for the time of the visit.
                 let Some(table) = unsafe { space.data(slot) }.table(db) else { return 0 };
                 table.scan(inner, left, |entry| {
                     seen += 1;
-                    let due = entry.expiry().is_some_and(|at| at <= scope.now);
-                    if !due || scope.expiry == Expiry::Ignore {
-                        each(entry);
-                    }
+                    each(entry);
                 })
             });
             if inner != 0 {
@@ -463,10 +480,10 @@ impl<'a> KeyView<'a> {
     }
 
     /// A key chosen at random, each with nearly the same probability; `None` in an empty database.
-    /// Expired keys may be returned.
+    /// Expired keys are left out; where there are hardly any others, `None` is returned too.
     pub fn random_key(&mut self, db: Db) -> Option<Box<[u8]>> {
-        let space = self.space;
-        let mut rng = self.scope.rng.borrow_mut();
+        let (space, scope) = (self.space, self.scope);
+        let mut rng = scope.rng.borrow_mut();
         // Slots differ in how many keys they hold; a slot is taken with a probability that grows with its
         // keys by rejection, up to a bound of tries that keeps a lopsided keyspace from costing much.
         let mut largest = 1;
@@ -478,7 +495,9 @@ impl<'a> KeyView<'a> {
                 let table = unsafe { space.data(slot) }.table(db)?;
                 largest = largest.max(table.len());
                 let taken = attempt == 63 || rng.below(largest as u64) < table.len() as u64;
-                if taken { table.random(&mut rng).map(|entry| Box::from(entry.key())) } else { None }
+                let entry = if taken { table.random(&mut rng) } else { None }?;
+                let due = entry.expiry().is_some_and(|at| at <= scope.now);
+                if due && scope.expiry != Expiry::Ignore { None } else { Some(Box::from(entry.key())) }
             });
             if key.is_some() {
                 return key;

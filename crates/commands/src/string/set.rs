@@ -5,7 +5,21 @@
 
 use quorate_stdx::UnixMs;
 
+use crate::expiry::{self, Unit};
 use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
+
+/// PSETEX key milliseconds value
+pub(crate) static PSETEX: Spec = Spec {
+    name: "psetex",
+    group: Group::String,
+    arity: Arity::Exactly(4),
+    flags: Flags::WRITE.and(Flags::DENY_OOM),
+    keys: &[(Keys::At(1), Access::OVERWRITE)],
+    since: "2.6.0",
+    summary: "Sets the string value of a key and the milliseconds until it expires.",
+    run: Run::Data(psetex),
+    ..Spec::BLANK
+};
 
 /// SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
 pub(crate) static SET: Spec = Spec {
@@ -17,6 +31,32 @@ pub(crate) static SET: Spec = Spec {
     since: "1.0.0",
     summary: "Sets the string value of a key, ignoring its type.",
     run: Run::Data(set),
+    ..Spec::BLANK
+};
+
+/// SETEX key seconds value
+pub(crate) static SETEX: Spec = Spec {
+    name: "setex",
+    group: Group::String,
+    arity: Arity::Exactly(4),
+    flags: Flags::WRITE.and(Flags::DENY_OOM),
+    keys: &[(Keys::At(1), Access::OVERWRITE)],
+    since: "2.0.0",
+    summary: "Sets the string value of a key and the seconds until it expires.",
+    run: Run::Data(setex),
+    ..Spec::BLANK
+};
+
+/// SETNX key value
+pub(crate) static SETNX: Spec = Spec {
+    name: "setnx",
+    group: Group::String,
+    arity: Arity::Exactly(3),
+    flags: Flags::WRITE.and(Flags::DENY_OOM).and(Flags::FAST),
+    keys: &[(Keys::At(1), Access::of(&["OW", "insert"]))],
+    since: "1.0.0",
+    summary: "Sets the string value of a key if there is no such key.",
+    run: Run::Data(setnx),
     ..Spec::BLANK
 };
 
@@ -54,8 +94,8 @@ fn options(cx: &Exec<'_, '_>, args: Args<'_>) -> Result<Options, CommandError> {
             options.get = true;
         } else if args.is(at, "KEEPTTL") && unset {
             options.lifetime = Lifetime::Keep;
-        } else if let Some(unit) = crate::expiry::Unit::of(args.at(at)).filter(|_| unset && next.is_some()) {
-            options.lifetime = Lifetime::Until(crate::expiry::parse(args.at(at + 1), unit, cx.now, "set")?);
+        } else if let Some(unit) = Unit::of(args.at(at)).filter(|_| unset && next.is_some()) {
+            options.lifetime = Lifetime::Until(expiry::parse(args.at(at + 1), unit, cx.now, "set")?);
             at += 1;
         } else {
             return Err(CommandError::Syntax);
@@ -115,5 +155,71 @@ fn store(cx: &mut Exec<'_, '_>, key: &[u8], value: &[u8], lifetime: Lifetime) {
         cx.notify(Class::GENERIC, "expire", key);
         let at = at.0.to_string();
         cx.propagate(&[b"SET", key, value, b"PXAT", at.as_bytes()]);
+    }
+}
+
+fn setnx(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
+    let key = args.at(1);
+    let absent = cx.keys.find(cx.db, key).is_none();
+    if absent {
+        store(cx, key, args.at(2), Lifetime::Forever);
+    }
+    cx.reply.int(i64::from(absent));
+    Ok(())
+}
+
+fn setex(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
+    set_until(cx, args, Unit::Seconds, "setex")
+}
+
+fn psetex(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
+    set_until(cx, args, Unit::Milliseconds, "psetex")
+}
+
+fn set_until(cx: &mut Exec<'_, '_>, args: Args<'_>, unit: Unit, command: &'static str) -> Outcome {
+    let at = expiry::parse(args.at(2), unit, cx.now, command)?;
+    store(cx, args.at(1), args.at(3), Lifetime::Until(at));
+    cx.reply.ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn set_keeps_its_conditions() {
+        Bench::new().script(
+            "SET k v XX => nil
+             SET k v NX => OK
+             SET k w NX => nil
+             SET k w XX GET => v
+             SET k x NX GET => w
+             GET k => w
+             SET new x NX GET => nil
+             GET new => x
+             SET k v NX XX => ERR syntax error
+             SET k v EX => ERR syntax error
+             SET k v EX 1 PX 1 => ERR syntax error
+             SET k v EX 0 => ERR invalid expire time in 'set' command
+             SET k v EX x => ERR value is not an integer or out of range
+             SETNX k v => 0
+             SETNX k2 v => 1
+             HSET h f v => 1
+             SET h v GET => WRONGTYPE Operation against a key holding the wrong kind of value
+             SET h v => OK",
+        );
+    }
+
+    #[test]
+    fn expiries_are_passed_on_as_points_in_time() {
+        let mut bench = Bench::new();
+        bench.check("SET k v EX 10", "OK").propagates("SET k v PXAT 1010000").notifies("set k; expire k");
+        bench.check("SETEX k 5 v", "OK").propagates("SET k v PXAT 1005000");
+        bench.check("PSETEX k 5 v", "OK").propagates("SET k v PXAT 1000005");
+        bench.check("SET k w KEEPTTL", "OK").propagates("SET k w KEEPTTL").check("PTTL k", "5");
+        bench.check("SET k w", "OK").propagates("SET k w").check("PTTL k", "-1");
+        bench.check("SETEX k 0 v", "ERR invalid expire time in 'setex' command");
+        bench.check("SETEX k 9223372036854775807 v", "ERR invalid expire time in 'setex' command");
     }
 }
