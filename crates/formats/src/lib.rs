@@ -5,15 +5,21 @@
 //!
 //! - [`rdb`]: snapshots, full synchronisations, the first part of an AOF. [`rdb::Reader`] takes apart
 //!   what Redis up to 7.2 has ever written; [`rdb::Writer`] writes what Redis 7.0 reads.
+//! - [`dump`]: one value in the form of DUMP, RESTORE and MIGRATE.
 //! - [`lzf`] and [`crc64`]: what both are made of.
 //!
 //! Bytes from outside are hostile until proven otherwise: nothing here panics on them, and no promise
 //! of a length is turned into memory before enough bytes have arrived to make it plausible.
 
 mod crc64;
+#[cfg(feature = "unfinished")]
+pub mod dump;
 pub mod lzf;
+#[cfg(feature = "unfinished")]
 pub mod rdb;
+#[cfg(feature = "unfinished")]
 mod ziplist;
+#[cfg(feature = "unfinished")]
 mod zipmap;
 
 pub use crc64::{Digest, crc64};

@@ -20,16 +20,52 @@
 //! [`Writer`] writes what Redis 7.0 reads. See <https://rdb.fnordig.de/file_format.html> for the older
 //! parts of the format.
 
+mod decode;
+mod encode;
 mod error;
+mod reader;
+mod record;
 mod source;
 mod stream;
 mod string;
+mod writer;
 
 pub(crate) use error::Malformed;
 pub use error::{Error, ModuleName};
+pub use reader::{ChecksumResult, Checksums, Entry, Item, ReadOptions, Reader, Sanitize};
+pub use record::{
+    Preamble, ReplicationPoint, Version, WriteOptions, write_aux, write_end, write_entry, write_function, write_header,
+    write_preamble, write_resize_db, write_select_db,
+};
+pub use writer::Writer;
 
 /// The newest version of the format that is read.
 pub const NEWEST_VERSION: u32 = 11;
+
+/// Values without a key and a file, as DUMP payloads hold them.
+pub(crate) mod payload {
+    use quorate_values::{Value, ValueRef};
+
+    use super::source::Source;
+    use super::{Error, ReadOptions, Type, WriteOptions, decode, encode};
+
+    /// Appends type and body of `value`.
+    pub(crate) fn write(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteOptions) {
+        out.push(encode::type_byte(value, options.version));
+        encode::push_body(out, value, options);
+    }
+
+    /// Reads type and body of a value, and says how many bytes they are. `None` stands for a collection
+    /// with nothing in it.
+    pub(crate) fn read(bytes: &[u8], options: &ReadOptions) -> Result<(Option<Value>, u64), Error> {
+        let mut source = Source::new(bytes, false);
+        source.expected = "a value";
+        let byte = source.byte()?;
+        let kind = Type::from_byte(byte).ok_or(Error::UnknownType { at: source.position(), byte })?;
+        let value = decode::value(&mut source, kind, options)?;
+        Ok((value, source.position()))
+    }
+}
 
 /// What the writer knew about the last accesses to a key; it depends on how it evicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,7 +31,11 @@ use quorate_values::Listpack;
 use quorate_values::listpack::Item;
 
 use super::error::{Error, Malformed};
+use super::reader::Sanitize;
 use super::source::Source;
+
+/// How long the time is at which a consumer was last active.
+pub(crate) const ACTIVE_TIME_BYTES: usize = 8;
 
 /// An entry is marked as deleted.
 const DELETED: i64 = 1;
@@ -60,11 +64,20 @@ pub(crate) enum Depth {
     Sanitize,
 }
 
+impl From<Sanitize> for Depth {
+    fn from(sanitize: Sanitize) -> Depth {
+        match sanitize {
+            Sanitize::No => Depth::Check,
+            Sanitize::Yes => Depth::Sanitize,
+        }
+    }
+}
+
 /// What a walk has come across.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Walk {
-    /// Where each consumer's time of activity begins, counted from the stream's begin. These eight
-    /// bytes are all that form 3 has more than form 2.
+    /// Where each consumer's time of activity lies, counted from the stream's begin. It is all that form
+    /// 3 has more than form 2.
     pub(crate) active_times: Vec<usize>,
 }
 
@@ -173,7 +186,7 @@ fn walk_consumers<R: BufRead>(
         let _seen: [u8; 8] = source.array()?;
         if form == Form::Three {
             walk.active_times.push((source.position() - begin) as usize);
-            let _active: [u8; 8] = source.array()?;
+            let _active: [u8; ACTIVE_TIME_BYTES] = source.array()?;
         }
         for _ in 0..source.length()? {
             let id = source.array()?;
@@ -271,4 +284,209 @@ fn next_int<'a>(elements: &mut impl Iterator<Item = Item<'a>>) -> Option<i64> {
 fn check_node(bytes: Vec<u8>) -> Result<(), Malformed> {
     let listpack = Listpack::from_bytes(bytes).map_err(|_| Malformed("a stream node's listpack"))?;
     check_entries(&mut listpack.iter())
+}
+
+/// A builder of streams, for tests here and of the RDB reader.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use super::super::string::{push_length, push_string};
+    use super::*;
+
+    /// A stream in pieces, each of which a test may spoil.
+    #[derive(Clone)]
+    pub(crate) struct Stream {
+        pub(crate) form: Form,
+        /// Node ids and their entries.
+        pub(crate) nodes: Vec<(Vec<u8>, Vec<u8>)>,
+        pub(crate) entries: u64,
+        pub(crate) groups: Vec<Group>,
+    }
+
+    #[derive(Clone)]
+    pub(crate) struct Group {
+        pub(crate) name: &'static str,
+        pub(crate) pending: Vec<u64>,
+        pub(crate) consumers: Vec<(&'static str, Vec<u64>)>,
+    }
+
+    pub(crate) fn id(ms: u64) -> Vec<u8> {
+        [ms.to_be_bytes(), 0u64.to_be_bytes()].concat()
+    }
+
+    /// A listpack of numbers and words.
+    pub(crate) fn pack(elements: &str) -> Vec<u8> {
+        let mut listpack = Listpack::new();
+        elements.split_whitespace().for_each(|element| listpack.push_back(element.as_bytes()));
+        listpack.as_bytes().to_vec()
+    }
+
+    /// Two nodes, four entries of which one is deleted, two groups, pending entries.
+    pub(crate) fn sample(form: Form) -> Stream {
+        let first = pack("2 1 2 name age 0  2 0 0 ada 36 5  3 1 0 bob 41 5  0 2 0 1 only this 6");
+        let second = pack("1 0 1 name 0  2 0 0 eve 4");
+        let groups = vec![
+            Group { name: "g1", pending: vec![1, 3], consumers: vec![("alice", vec![3]), ("bob", vec![1])] },
+            Group { name: "g2", pending: vec![], consumers: vec![("alice", vec![])] },
+        ];
+        Stream { form, nodes: vec![(id(1), first), (id(9), second)], entries: 3, groups }
+    }
+
+    impl Stream {
+        pub(crate) fn bytes(&self) -> Vec<u8> {
+            let mut out = Vec::new();
+            push_length(&mut out, self.nodes.len() as u64);
+            for (id, entries) in &self.nodes {
+                push_string(&mut out, id, false);
+                push_string(&mut out, entries, true);
+            }
+            let further = [self.entries, 9, 0, 1, 0, 2, 0, 4];
+            let further = if self.form == Form::One { &further[..3] } else { &further };
+            further.iter().for_each(|number| push_length(&mut out, *number));
+            push_length(&mut out, self.groups.len() as u64);
+            for group in &self.groups {
+                group.push(self.form, &mut out);
+            }
+            out
+        }
+    }
+
+    impl Group {
+        fn push(&self, form: Form, out: &mut Vec<u8>) {
+            push_string(out, self.name.as_bytes(), false);
+            let numbers = if form == Form::One { &[9, 0][..] } else { &[9, 0, 4] };
+            numbers.iter().for_each(|number| push_length(out, *number));
+            push_length(out, self.pending.len() as u64);
+            for ms in &self.pending {
+                out.extend_from_slice(&id(*ms));
+                out.extend_from_slice(&1_700_000_000_000u64.to_le_bytes());
+                push_length(out, 2);
+            }
+            push_length(out, self.consumers.len() as u64);
+            for (name, pending) in &self.consumers {
+                push_string(out, name.as_bytes(), false);
+                out.extend_from_slice(&1_700_000_000_001u64.to_le_bytes());
+                if form == Form::Three {
+                    out.extend_from_slice(&1_700_000_000_002u64.to_le_bytes());
+                }
+                push_length(out, pending.len() as u64);
+                pending.iter().for_each(|ms| out.extend_from_slice(&id(*ms)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::*;
+    use super::*;
+
+    fn walked(stream: &Stream, depth: Depth) -> Result<Walk, Error> {
+        let bytes = stream.bytes();
+        let mut source = Source::new(&bytes[..], false);
+        let walk = walk(&mut source, stream.form, depth)?;
+        assert_eq!(source.position(), bytes.len() as u64, "the whole stream and no more");
+        Ok(walk)
+    }
+
+    #[test]
+    fn a_stream_of_each_form_is_walked_to_its_end() {
+        for form in [Form::One, Form::Two, Form::Three] {
+            for depth in [Depth::Skim, Depth::Check, Depth::Sanitize] {
+                let walk = walked(&sample(form), depth).unwrap();
+                assert_eq!(walk.active_times.len(), if form == Form::Three { 3 } else { 0 });
+            }
+        }
+    }
+
+    #[test]
+    fn the_times_of_activity_are_all_that_form_three_has_more() {
+        let (three, two) = (sample(Form::Three), sample(Form::Two));
+        let mut bytes = three.bytes();
+        for at in walked(&three, Depth::Skim).unwrap().active_times.into_iter().rev() {
+            let time = bytes.drain(at..at + 8).collect::<Vec<_>>();
+            assert_eq!(time, 1_700_000_000_002u64.to_le_bytes());
+        }
+        assert_eq!(bytes, two.bytes());
+    }
+
+    #[test]
+    fn an_empty_stream_is_a_stream() {
+        let empty = Stream { form: Form::Two, nodes: vec![], entries: 0, groups: vec![] };
+        walked(&empty, Depth::Sanitize).unwrap();
+    }
+
+    /// What is said about a sample that `spoil` has changed.
+    fn spoiled(depth: Depth, spoil: impl FnOnce(&mut Stream)) -> &'static str {
+        let mut stream = sample(Form::Two);
+        spoil(&mut stream);
+        match walked(&stream, depth) {
+            Err(Error::Malformed { expected, .. }) => expected,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_no_server_could_hold_is_refused() {
+        let check = |spoil: fn(&mut Stream)| spoiled(Depth::Check, spoil);
+        assert_eq!(check(|s| s.nodes[1].0 = id(1)), "a stream's nodes to have different ids");
+        assert_eq!(check(|s| s.nodes[0].0.push(0)), "a stream node's id of 16 bytes");
+        assert_eq!(check(|s| s.nodes[0].1 = vec![1, 2, 3]), "a stream node's listpack");
+        assert_eq!(check(|s| s.nodes.clear()), "a stream of no entries, as it has no nodes");
+        assert_eq!(check(|s| s.groups[1].name = "g1"), "a stream's groups to have different names");
+        assert_eq!(check(|s| s.groups[0].consumers[1].0 = "alice"), "a group's consumers to have different names");
+        assert_eq!(
+            check(|s| s.groups[0].pending[1] = 1),
+            "a group's pending entries to have different ids"
+        );
+        assert_eq!(
+            check(|s| s.groups[0].consumers[0].1 = vec![7]),
+            "a consumer's pending entry to be one of its group's"
+        );
+        assert_eq!(check(|s| s.groups[0].consumers[0].1 = vec![1]), "a pending entry to have one consumer");
+    }
+
+    #[test]
+    fn a_pending_entry_of_nobody_is_refused_from_strangers_only() {
+        let orphan = |stream: &mut Stream| stream.groups[0].consumers[0].1.clear();
+        assert_eq!(spoiled(Depth::Sanitize, orphan), "a consumer for each pending entry of a stream");
+        let mut stream = sample(Form::Two);
+        orphan(&mut stream);
+        walked(&stream, Depth::Check).unwrap();
+    }
+
+    #[test]
+    fn a_node_whose_entries_break_their_grammar_is_refused() {
+        for broken in [
+            "",
+            "1 0 1 name",
+            "1 0 1 name 1  2 0 0 eve 4",
+            "1 0 -1 0  2 0 0 eve 4",
+            "1 0 9223372036854775807 name 0",
+            "9223372036854775807 9223372036854775807 0 0",
+            "1 0 1 name 0",
+            "1 0 1 name 0  2 0 0 eve 5",
+            "1 0 1 name 0  2 0 0 eve",
+            "1 0 1 name 0  2 0 0 4",
+            "1 0 1 name 0  0 0 0 1 name eve 5",
+            "1 0 1 name 0  0 0 0 9223372036854775807 name eve 5",
+            "1 0 1 name 0  0 0 0 -1 3",
+            "1 0 1 name 0  x 0 0 eve 4",
+            "1 0 1 name 0  3 0 0 eve 4",
+            "0 1 1 name 0  2 0 0 eve 4",
+            "1 0 1 name 0  2 0 0 eve 4  2 1 0 bob 4",
+            "-1 2 1 name 0  3 0 0 eve 4",
+        ] {
+            let expected = spoiled(Depth::Check, |stream| stream.nodes[0].1 = pack(broken));
+            assert_eq!(expected, "a stream node's entries", "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_off_anywhere_is_refused() {
+        let bytes = sample(Form::Three).bytes();
+        for len in 0..bytes.len() {
+            let mut source = Source::new(&bytes[..len], false);
+            assert!(walk(&mut source, Form::Three, Depth::Sanitize).is_err(), "{len} bytes");
+        }
+    }
 }

@@ -30,6 +30,9 @@ const LZF: u8 = 0xc3;
 /// Shorter strings are not compressed: the block's two lengths would eat up the gain.
 const WORTH_COMPRESSING: usize = 21;
 
+/// The most bytes of a string; `quorate-values` holds no longer ones in its collections.
+const LONGEST: u64 = i32::MAX as u64;
+
 /// A length, or what stands in its place.
 enum Length {
     Length(u64),
@@ -73,13 +76,20 @@ impl<R: BufRead> Source<R> {
 
     fn form(&mut self) -> Result<Form, Error> {
         match self.length_or_encoding()? {
-            Length::Length(len) => Ok(Form::Raw { len }),
+            Length::Length(len) => Ok(Form::Raw { len: self.bounded(len)? }),
             Length::Encoding(INT8) => Ok(Form::Int(i8::from_le_bytes(self.array()?).into())),
             Length::Encoding(INT16) => Ok(Form::Int(i16::from_le_bytes(self.array()?).into())),
             Length::Encoding(INT32) => Ok(Form::Int(i32::from_le_bytes(self.array()?))),
-            Length::Encoding(LZF) => Ok(Form::Compressed { block: self.length()?, len: self.length()? }),
+            Length::Encoding(LZF) => {
+                let (block, len) = (self.length()?, self.length()?);
+                Ok(Form::Compressed { block: self.bounded(block)?, len: self.bounded(len)? })
+            }
             Length::Encoding(_) => Err(self.malformed(Malformed("a string's encoding"))),
         }
+    }
+
+    fn bounded(&self, len: u64) -> Result<u64, Error> {
+        if len <= LONGEST { Ok(len) } else { Err(self.malformed(Malformed("a string below 2 GiB"))) }
     }
 
     /// Appends the next string to `out`, an integer as its digits.
@@ -116,10 +126,7 @@ impl<R: BufRead> Source<R> {
     fn compressed(&mut self, block: u64, len: u64, out: &mut Vec<u8>) -> Result<(), Error> {
         let mut compressed = Vec::new();
         self.bytes(block, &mut compressed)?;
-        let expanded = usize::try_from(len).map_err(|_| lzf::Malformed);
-        expanded
-            .and_then(|len| lzf::decompress(&compressed, len, out))
-            .map_err(|lzf::Malformed| self.malformed(Malformed("a compressed string that yields its length")))
+        lzf::decompress(&compressed, len as usize, out).map_err(|lzf::Malformed| self.malformed(Malformed("a compressed string that yields its length")))
     }
 }
 

@@ -1,0 +1,131 @@
+//! Writing values: the body behind a type and a key. The layouts are described in `decode.rs`.
+//!
+//! Of several layouts the one is chosen that the value has in memory, as long as the version knows it: a
+//! listpack, an intset, a node goes out as it is, and comes back as it is.
+
+use quorate_values::listpack::Item;
+use quorate_values::{HashView, List, NodeRef, Opaque, Set, SetView, StrRef, ValueRef, ZSetView};
+
+use super::Type;
+use super::decode::{PACKED, PLAIN};
+use super::record::{Version, WriteOptions};
+use super::source::Source;
+use super::stream::{self, Depth, Form};
+use super::string::{push_int, push_length, push_string};
+
+/// Appends the body of `value`, which is laid out as [`type_byte`] says.
+pub(crate) fn push_body(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteOptions) {
+    let compress = options.compress;
+    match value {
+        ValueRef::Str(StrRef::Int(int)) => push_int(out, int),
+        ValueRef::Str(StrRef::Bytes(bytes)) => push_string(out, bytes, compress),
+        ValueRef::List(list) => push_list(out, list, compress),
+        ValueRef::Set(set) => push_set(out, set, options),
+        ValueRef::ZSet(zset) => match zset.view() {
+            ZSetView::Listpack(packed) => push_string(out, packed.as_bytes(), compress),
+            ZSetView::Table(table) => {
+                push_length(out, table.len() as u64);
+                for (member, score) in table.iter() {
+                    push_item(out, member, compress);
+                    out.extend_from_slice(&score.to_le_bytes());
+                }
+            }
+        },
+        ValueRef::Hash(hash) => match hash.view() {
+            HashView::Listpack(packed) => push_string(out, packed.as_bytes(), compress),
+            HashView::Table(table) => {
+                push_length(out, table.len() as u64);
+                for pair in table.iter() {
+                    push_string(out, pair.field(), compress);
+                    push_string(out, pair.value(), compress);
+                }
+            }
+        },
+        ValueRef::Opaque(opaque) => push_opaque(out, opaque, options.version),
+    }
+}
+
+/// The byte in front of the key that says how the body is laid out.
+pub(crate) fn type_byte(value: ValueRef<'_>, version: Version) -> u8 {
+    let layout = match value {
+        ValueRef::Str(_) => Type::String,
+        ValueRef::List(_) => Type::ListQuicklist2,
+        ValueRef::Set(set) => match set.view() {
+            SetView::Intset(_) => Type::SetIntset,
+            SetView::Listpack(_) if version >= Version::Eleven => Type::SetListpack,
+            SetView::Listpack(_) | SetView::Table(_) => Type::Set,
+        },
+        ValueRef::ZSet(zset) => match zset.view() {
+            ZSetView::Listpack(_) => Type::ZSetListpack,
+            ZSetView::Table(_) => Type::ZSet,
+        },
+        ValueRef::Hash(hash) => match hash.view() {
+            HashView::Listpack(_) => Type::HashListpack,
+            HashView::Table(_) => Type::Hash,
+        },
+        ValueRef::Opaque(opaque) if is_too_new(opaque, version) => Type::Stream2,
+        ValueRef::Opaque(opaque) => return opaque.rdb_type,
+    };
+    layout as u8
+}
+
+fn push_set(out: &mut Vec<u8>, set: &Set, options: &WriteOptions) {
+    match set.view() {
+        SetView::Intset(ints) => push_string(out, ints.as_bytes(), options.compress),
+        SetView::Listpack(packed) if options.version >= Version::Eleven => {
+            push_string(out, packed.as_bytes(), options.compress);
+        }
+        SetView::Listpack(packed) => {
+            push_length(out, packed.len() as u64);
+            packed.iter().for_each(|member| push_item(out, member, options.compress));
+        }
+        SetView::Table(table) => {
+            push_length(out, table.len() as u64);
+            table.iter().for_each(|member| push_string(out, member, options.compress));
+        }
+    }
+}
+
+fn push_list(out: &mut Vec<u8>, list: &List, compress: bool) {
+    let nodes = list.nodes();
+    push_length(out, nodes.len() as u64);
+    for node in nodes {
+        match node {
+            NodeRef::Packed(packed) => {
+                push_length(out, PACKED);
+                push_string(out, packed.as_bytes(), compress);
+            }
+            NodeRef::Plain(element) => {
+                push_length(out, PLAIN);
+                push_string(out, element, compress);
+            }
+        }
+    }
+}
+
+fn push_item(out: &mut Vec<u8>, item: Item<'_>, compress: bool) {
+    match item {
+        Item::Int(int) => push_int(out, int),
+        Item::Bytes(bytes) => push_string(out, bytes, compress),
+    }
+}
+
+/// Whether a stream is in a form that the version does not know.
+fn is_too_new(opaque: &Opaque, version: Version) -> bool {
+    version < Version::Eleven && opaque.rdb_type == Type::Stream3 as u8
+}
+
+/// Appends a value as it was read, or without what the version can't hold.
+fn push_opaque(out: &mut Vec<u8>, opaque: &Opaque, version: Version) {
+    if !is_too_new(opaque, version) {
+        return out.extend_from_slice(&opaque.body);
+    }
+    let mut source = Source::new(&opaque.body[..], false);
+    let walk = stream::walk(&mut source, Form::Three, Depth::Skim).expect("it was walked over when it was read");
+    let mut from = 0;
+    for at in walk.active_times {
+        out.extend_from_slice(&opaque.body[from..at]);
+        from = at + stream::ACTIVE_TIME_BYTES;
+    }
+    out.extend_from_slice(&opaque.body[from..]);
+}
