@@ -1,0 +1,83 @@
+//! The tables of directives, an area a file, in the order in which a reader of redis.conf meets them.
+//!
+//! Each file has the typed values of its area with their defaults, and below them the entries of its table. To add a
+//! directive: a field, its default, an entry. Nothing else lists directives.
+
+pub(crate) mod append_only;
+pub(crate) mod clients;
+pub(crate) mod cluster;
+pub(crate) mod defrag;
+pub(crate) mod encodings;
+pub(crate) mod events;
+pub(crate) mod general;
+pub(crate) mod latency;
+pub(crate) mod lazy_free;
+pub(crate) mod memory;
+pub(crate) mod network;
+pub(crate) mod process;
+pub(crate) mod replication;
+pub(crate) mod scripting;
+pub(crate) mod security;
+pub(crate) mod shutdown;
+pub(crate) mod slow_log;
+pub(crate) mod snapshots;
+pub(crate) mod testing;
+pub(crate) mod tls;
+
+use crate::spec::Spec;
+
+/// All tables in reading order.
+pub(crate) static AREAS: &[&[Spec]] = &[
+    network::TABLE,
+    tls::TABLE,
+    general::TABLE,
+    snapshots::TABLE,
+    replication::TABLE,
+    security::TABLE,
+    clients::TABLE,
+    memory::TABLE,
+    lazy_free::TABLE,
+    process::TABLE,
+    append_only::TABLE,
+    shutdown::TABLE,
+    scripting::TABLE,
+    cluster::TABLE,
+    slow_log::TABLE,
+    latency::TABLE,
+    events::TABLE,
+    encodings::TABLE,
+    defrag::TABLE,
+    testing::TABLE,
+];
+
+/// Every directive, in reading order.
+pub fn all() -> impl Iterator<Item = &'static Spec> {
+    AREAS.iter().copied().flatten()
+}
+
+/// The directive that is called `name`, by any of its names, in any case.
+pub fn find(name: &[u8]) -> Option<&'static Spec> {
+    all().find(|spec| spec.is_called(name))
+}
+
+/// A default that differs from that of Redis 7.2, and why.
+pub(crate) struct OtherDefault {
+    pub(crate) name: &'static str,
+    pub(crate) redis: &'static str,
+    pub(crate) why: &'static str,
+}
+
+pub(crate) static OTHER_DEFAULTS: &[OtherDefault] = &[
+    OtherDefault {
+        name: "repl-diskless-sync-delay",
+        redis: "5",
+        why: "a snapshot here costs no fork and one that is under way can be joined, so waiting for more replicas gains \
+              nothing",
+    },
+    OtherDefault {
+        name: "repl-backlog-size",
+        redis: "1048576",
+        why: "1 MB is a tenth of a second of a busy primary, and a replica that was away for longer needs a full sync; \
+              the backlog is the log that replicas read anyway, and nothing is kept before the first replica came",
+    },
+];
