@@ -14,13 +14,16 @@
 //! While writes are paused nothing else may move our offset: no PING, no GETACK for clients that wait. One
 //! GETACK is sent if the target lags, so that it needn't wait for the target's next report.
 //!
-//! A link that breaks while the target is asked to take over leaves it open whether it has. It is
-//! asked again, rather than taken for a refusal: two primaries would be worse than a longer pause.
+//! A link that breaks while the target is asked to take over leaves it open whether it has. That is found out
+//! by an ordinary PSYNC, rather than taken for a refusal: two primaries would be worse than a longer pause.
+//! The target isn't asked to take over twice. By then it may be another process, restarted with less
+//! than it had acknowledged, and it would obey.
 
 use std::time::Duration;
 
-use quorate_stdx::{Mono, Offset};
+use quorate_stdx::{Mono, Offset, ReplId};
 
+use crate::wire::PsyncReply;
 use crate::{Addr, OrderRefusal};
 
 /// The state of a FAILOVER.
@@ -38,6 +41,8 @@ pub(crate) enum Handover {
     /// We follow the target; it hasn't said yet that it leads.
     HandingOver {
         to: Addr,
+        /// It may lack some of what we hold.
+        forced: bool,
     },
 }
 
@@ -90,6 +95,42 @@ pub(crate) fn may_hand_over(
     }
 }
 
+/// What the one that we follow is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takeover {
+    /// Nothing: it is a primary already.
+    No,
+    /// To take over, with the next PSYNC.
+    Ask,
+    /// Whether it has taken over: it was asked to, and the link broke before it answered.
+    Unanswered,
+}
+
+/// What an answer to PSYNC means for a handover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    TakenOver,
+    Declined,
+    /// It can't be understood; it may have taken over.
+    Unclear,
+}
+
+impl Takeover {
+    /// Judges an answer to PSYNC; `None` if no handover depends on it. `ours` is the id of our history: a target
+    /// that leads has a new one, which the answer to an ordinary PSYNC must show.
+    pub(crate) fn judge(self, ours: ReplId, answer: &PsyncReply) -> Option<Verdict> {
+        let leads = match (self, answer) {
+            (Takeover::No, _) => return None,
+            (Takeover::Ask | Takeover::Unanswered, PsyncReply::Malformed) => return Some(Verdict::Unclear),
+            (_, PsyncReply::Later | PsyncReply::Unsupported) => false,
+            (Takeover::Ask, PsyncReply::FullResync { .. } | PsyncReply::Continue { .. }) => true,
+            (Takeover::Unanswered, PsyncReply::FullResync { id, .. }) => *id != ours,
+            (Takeover::Unanswered, PsyncReply::Continue { id }) => id.is_some_and(|id| id != ours),
+        };
+        Some(if leads { Verdict::TakenOver } else { Verdict::Declined })
+    }
+}
+
 impl Handover {
     /// `master_failover_state`.
     pub(crate) fn word(&self) -> &'static str {
@@ -116,6 +157,33 @@ impl Handover {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_target_with_a_history_of_its_own_is_believed_to_lead_after_its_answer_was_lost() {
+        use Verdict::*;
+        let id = |digit: u8| ReplId::parse(&[digit; 40]).unwrap();
+        let (ours, new) = (id(b'a'), id(b'b'));
+        let full = |id| PsyncReply::FullResync { id, at: Offset(7) };
+        let go_on = |id| PsyncReply::Continue { id };
+        let table = [
+            (Takeover::No, full(new), None),
+            (Takeover::Ask, full(new), Some(TakenOver)),
+            (Takeover::Ask, go_on(None), Some(TakenOver)),
+            (Takeover::Ask, go_on(Some(new)), Some(TakenOver)),
+            (Takeover::Ask, PsyncReply::Later, Some(Declined)),
+            (Takeover::Ask, PsyncReply::Unsupported, Some(Declined)),
+            (Takeover::Ask, PsyncReply::Malformed, Some(Unclear)),
+            (Takeover::Unanswered, go_on(Some(new)), Some(TakenOver)),
+            (Takeover::Unanswered, go_on(Some(ours)), Some(Declined)),
+            (Takeover::Unanswered, go_on(None), Some(Declined)),
+            (Takeover::Unanswered, full(new), Some(TakenOver)),
+            (Takeover::Unanswered, full(ours), Some(Declined)),
+            (Takeover::Unanswered, PsyncReply::Later, Some(Declined)),
+        ];
+        for (takeover, answer, expected) in table {
+            assert_eq!(takeover.judge(ours, &answer), expected, "{takeover:?} {answer:?}");
+        }
+    }
 
     #[test]
     fn a_failover_begins_only_where_it_can_succeed() {

@@ -165,7 +165,8 @@ pub enum Output {
         /// Why.
         why: Refusal,
     },
-    /// Fix the dataset at the log's current end and answer `SnapshotTaken` at once.
+    /// Fix the dataset at the log's current end, keep the log from there until `EndSnapshot`, and answer
+    /// `SnapshotTaken` at once.
     TakeSnapshot {
         /// Its number.
         id: SnapshotId,
@@ -356,7 +357,7 @@ impl Primary {
             Resync::Continue { from } => {
                 let id = peer.introduction.psync2.then(|| cx.history.id());
                 peer.stage = Stage::Online;
-                peer.applied = from;
+                peer.applied = Some(from);
                 self.peers.insert(replica, peer);
                 cx.announce(PeerEvent::Continues { addr, from });
                 cx.push(Output::Continue { replica, id });
@@ -511,8 +512,8 @@ impl Primary {
     fn on_acked(&mut self, cx: &mut Cx<'_>, replica: PeerId, applied: Offset, fsynced: Option<Offset>) {
         let Some(peer) = self.peers.get_mut(&replica) else { return };
         peer.heard = cx.now;
-        peer.applied = peer.applied.max(applied);
-        peer.fsynced = peer.fsynced.max(fsynced.unwrap_or_default());
+        peer.applied = peer.applied.max(Some(applied));
+        peer.fsynced = peer.fsynced.max(fsynced);
         match &mut peer.stage {
             Stage::Sending { acked, .. } => *acked = true,
             &mut Stage::AwaitingAck { at } => come_online(cx, replica, peer, at),
@@ -579,7 +580,8 @@ impl Primary {
     /// Whether our disk, and how many replicas, have what a client waits for.
     fn have(&self, goal: &Goal, fsynced: Offset) -> (bool, usize) {
         let online = self.peers.values().filter(|peer| peer.is_online());
-        let replicas = online.filter(|peer| if goal.durable { peer.fsynced } else { peer.applied } >= goal.offset);
+        let replicas =
+            online.filter(|peer| if goal.durable { peer.fsynced } else { peer.applied } >= Some(goal.offset));
         (fsynced >= goal.offset, replicas.count())
     }
 
@@ -588,7 +590,7 @@ impl Primary {
         if self.waits.is_empty() {
             return;
         }
-        let reported = self.peers.values().map(|peer| peer.applied.max(peer.fsynced)).max().unwrap_or_default();
+        let reported = self.peers.values().filter_map(|peer| peer.applied.max(peer.fsynced)).max().unwrap_or_default();
         for (id, wait) in self.waits.within(reported.max(cx.fsynced)) {
             let (local, replicas) = self.have(&wait.goal, cx.fsynced);
             if wait.goal.met(local, replicas) {
@@ -678,7 +680,7 @@ impl Primary {
 
     /// The announced address of a replica that has applied everything up to `goal`: `target` if it is given.
     pub(crate) fn caught_up(&self, target: Option<&Addr>, goal: Offset) -> Option<Addr> {
-        let ready = |peer: &&Peer| peer.is_online() && peer.introduction.port != 0 && peer.applied >= goal;
+        let ready = |peer: &&Peer| peer.is_online() && peer.introduction.port != 0 && peer.applied >= Some(goal);
         let mut addrs = self.peers.values().filter(ready).map(Peer::addr);
         addrs.find(|addr| target.is_none_or(|target| target.same_place(addr)))
     }
@@ -726,7 +728,7 @@ fn come_online(cx: &mut Cx<'_>, replica: PeerId, peer: &mut Peer, at: Offset) {
     peer.heard = cx.now;
     #[cfg(test)]
     if cx.config.planted == Some(crate::config::Planted::CountsUnacknowledged) {
-        peer.applied = cx.backlog.end();
+        peer.applied = Some(cx.backlog.end());
     }
     cx.push(Output::StreamFrom { replica, from: at });
 }

@@ -33,6 +33,7 @@ use std::time::Duration;
 use quorate_stdx::{Mono, Offset, ReplId};
 
 use crate::event::LinkEvent;
+use crate::handover::{Takeover, Verdict};
 use crate::replication::{Cx, Output as MachineOutput};
 use crate::wakes::Earliest;
 use crate::wire::{Framing, Origin, PsyncReply, Reply, Request};
@@ -198,8 +199,8 @@ pub(crate) enum Turn {
     Stay,
     /// We go on from where we are; the history may have a new name. Then call [`Replica::stream`].
     Continue { renamed: Option<ReplId> },
-    /// The primary will send a snapshot.
-    FullSync,
+    /// The primary will send a snapshot as of `at`.
+    FullSync { at: Offset },
     /// Our dataset is about to go. Then call [`Replica::load`].
     Replace,
     /// Our dataset is this; without an id it came from a primary that has none. Then call [`Replica::stream`].
@@ -208,23 +209,23 @@ pub(crate) enum Turn {
     Declined,
 }
 
-/// Whether the primary is asked to take over from us.
+/// What an operator's word covers: who names a primary means what it holds, not what another process at the
+/// same address may hold some day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Takeover {
-    /// It is a primary already.
-    No,
-    /// It is asked with the next PSYNC.
-    Ask,
-    /// It was asked, and the link broke before it answered: it may have taken over.
-    Unanswered,
+enum Consent {
+    /// Nothing: nobody gave the word, or what it covered is loaded.
+    None,
+    /// The first history that is offered, if that is before `until`.
+    First { until: Mono },
+    /// This history, which was offered first.
+    To(ReplId),
 }
 
 /// The one we follow.
 #[derive(Debug)]
 struct Upstream {
     addr: Addr,
-    /// Until when an operator's word covers whatever it offers.
-    consent: Option<Mono>,
+    consent: Consent,
     takeover: Takeover,
     /// Attempts that failed since the last stream.
     failures: u32,
@@ -327,14 +328,14 @@ impl Replica {
         Turn::Stay
     }
 
-    /// Follows `to` from now on. `consent`: an operator's word, which lasts as long as a silence may.
+    /// Follows `to` from now on; `consent` is an operator's.
     pub(crate) fn follow(&mut self, cx: &mut Cx<'_>, to: Addr, consent: bool, takeover: Takeover) {
         self.close_link(cx);
         if self.upstream.is_none() {
             self.resumable = cx.backlog.is_open();
         }
         cx.announce(LinkEvent::Following { to: to.clone() });
-        let consent = consent.then(|| cx.now + cx.config.timeout);
+        let consent = if consent { Consent::First { until: cx.now + cx.config.timeout } } else { Consent::None };
         let (failures, heard, down_since, refused) = (0, None, None, false);
         self.upstream = Some(Upstream { addr: to, consent, takeover, failures, heard, down_since, refused });
         self.connect(cx);
@@ -352,7 +353,7 @@ impl Replica {
     /// refused, and is accepted now.
     pub(crate) fn consent_to_refused(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.refused) else { return false };
-        upstream.consent = Some(cx.now + cx.config.timeout);
+        upstream.consent = Consent::First { until: cx.now + cx.config.timeout };
         upstream.refused = false;
         upstream.failures = 0;
         self.close_link(cx);
@@ -486,13 +487,24 @@ impl Replica {
         }
     }
 
-    /// Whether a full resync from this primary would be judged, so that it is worth asking how it came by its data.
+    /// Whether a full resync from this primary may be judged, so that it is worth asking how it came by its data.
     fn is_guarded(&self, cx: &Cx<'_>) -> bool {
-        cx.config.refuse_empty_primary && !self.has_consent(cx.now)
+        let consent = self.upstream.as_ref().map_or(Consent::None, |upstream| upstream.consent);
+        cx.config.refuse_empty_primary && !matches!(consent, Consent::First { until } if cx.now < until)
     }
 
-    fn has_consent(&self, now: Mono) -> bool {
-        self.upstream.as_ref().and_then(|upstream| upstream.consent).is_some_and(|until| now < until)
+    /// Whether an operator's word covers a history that is offered. The first one that is, is the only one.
+    fn has_consent(&mut self, now: Mono, offered: Option<ReplId>) -> bool {
+        let Some(upstream) = &mut self.upstream else { return false };
+        let covered = match upstream.consent {
+            Consent::None => false,
+            Consent::First { until } => now < until,
+            Consent::To(id) => offered == Some(id),
+        };
+        if let (true, Some(id)) = (covered, offered) {
+            upstream.consent = Consent::To(id);
+        }
+        covered
     }
 
     /// What we can ask to go on from.
@@ -502,9 +514,9 @@ impl Replica {
 
     fn ask(&mut self, cx: &mut Cx<'_>, link: LinkId) -> Turn {
         let from = self.held(cx);
-        let failover = self.upstream.as_ref().is_some_and(|upstream| upstream.takeover != Takeover::No);
+        let failover = self.upstream.as_ref().is_some_and(|upstream| upstream.takeover == Takeover::Ask);
         if let Some(Stage::Handshaking(shake)) = self.stage(cx.now, link) {
-            shake.ask(from, failover);
+            shake.ask(from);
         }
         match from {
             Some((id, held)) => cx.announce(LinkEvent::AskingToContinue { id, held }),
@@ -516,22 +528,25 @@ impl Replica {
 
     fn on_psync_answered(&mut self, cx: &mut Cx<'_>, link: LinkId, reply: Reply) -> Turn {
         let Some(Stage::Handshaking(shake)) = self.stage(cx.now, link) else { return Turn::Stay };
-        let (asked, origin) = (shake.asked(), shake.origin());
+        let (asked_from, origin) = (shake.asked_from(), shake.origin());
         let answer = PsyncReply::parse(&reply);
-        let takeover = self.upstream.as_ref().map_or(Takeover::No, |upstream| upstream.takeover);
-        if takeover != Takeover::No
-            && let Some(turn) = self.on_takeover_answered(cx, link, asked.failover, &answer)
+        if let Some(upstream) = &mut self.upstream
+            && let Some(verdict) = upstream.takeover.judge(cx.history.id(), &answer)
         {
-            return turn;
+            match verdict {
+                Verdict::TakenOver => upstream.takeover = Takeover::No,
+                Verdict::Unclear => upstream.takeover = Takeover::Unanswered,
+                Verdict::Declined => return Turn::Declined,
+            }
         }
         let text = || format!("{reply:?}");
         match answer {
             PsyncReply::FullResync { id, at } => {
                 cx.announce(LinkEvent::FullResync { id, at });
                 self.await_snapshot(cx, link, Some((id, at)), origin);
-                return Turn::FullSync;
+                return Turn::FullSync { at };
             }
-            PsyncReply::Continue { id } if asked.from.is_some() => {
+            PsyncReply::Continue { id } if asked_from.is_some() => {
                 let renamed = id.filter(|id| *id != cx.history.id());
                 cx.announce(LinkEvent::Continued { renamed });
                 return Turn::Continue { renamed };
@@ -549,46 +564,8 @@ impl Replica {
         Turn::Stay
     }
 
-    /// What an answer to PSYNC means while we hand over; `None` if it means what it always does.
-    ///
-    /// A refusal ends the handover, unless the target was asked before and its answer was lost: it may be
-    /// a primary by now, which refuses to become one. So it is asked as a primary, and only
-    /// a history with another name than ours proves that it leads.
-    fn on_takeover_answered(
-        &mut self,
-        cx: &mut Cx<'_>,
-        link: LinkId,
-        asked_failover: bool,
-        answer: &PsyncReply,
-    ) -> Option<Turn> {
-        let ours = cx.history.id();
-        let upstream = self.upstream.as_mut()?;
-        let accepted = match answer {
-            PsyncReply::FullResync { id, .. } => asked_failover || *id != ours,
-            PsyncReply::Continue { id } => asked_failover || id.is_some_and(|id| id != ours),
-            PsyncReply::Malformed => {
-                upstream.takeover = Takeover::Unanswered;
-                return None;
-            }
-            PsyncReply::Later | PsyncReply::Unsupported => false,
-        };
-        if accepted {
-            upstream.takeover = Takeover::No;
-            return None;
-        }
-        if !(asked_failover && upstream.takeover == Takeover::Unanswered) {
-            return Some(Turn::Declined);
-        }
-        let from = self.held(cx);
-        if let Some(Stage::Handshaking(shake)) = self.stage(cx.now, link) {
-            shake.ask(from, false);
-        }
-        cx.push(Output::Send { link, request: Request::Psync { from, failover: false } });
-        Some(Turn::Stay)
-    }
-
     fn await_snapshot(&mut self, cx: &mut Cx<'_>, link: LinkId, history: Option<(ReplId, Offset)>, origin: Origin) {
-        let consent = self.has_consent(cx.now);
+        let consent = self.has_consent(cx.now, history.map(|(id, _)| id));
         if let Some(stage) = self.stage(cx.now, link) {
             *stage = Stage::Awaiting(Offer { history, consent, origin });
         }
@@ -696,7 +673,7 @@ impl Replica {
         *stage = Stage::Streaming { ack_due: acks.then(|| cx.now + ACK_PERIOD) };
         self.stream = Some(link);
         if let Some(upstream) = &mut self.upstream {
-            (upstream.heard, upstream.down_since, upstream.consent) = (Some(cx.now), None, None);
+            (upstream.heard, upstream.down_since, upstream.consent) = (Some(cx.now), None, Consent::None);
             (upstream.failures, upstream.refused) = (0, false);
         }
         if broken {
@@ -793,6 +770,15 @@ impl Replica {
     /// Whom we follow.
     pub(crate) fn following(&self) -> Option<&Addr> {
         self.upstream.as_ref().map(|upstream| &upstream.addr)
+    }
+
+    /// Whether the one we follow has been asked to take over, or may have been.
+    pub(crate) fn has_asked_takeover(&self) -> bool {
+        match self.upstream.as_ref().map_or(Takeover::No, |upstream| upstream.takeover) {
+            Takeover::No => false,
+            Takeover::Ask => self.has_asked(),
+            Takeover::Unanswered => true,
+        }
     }
 
     /// Whether the stream comes in.

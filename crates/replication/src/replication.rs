@@ -23,9 +23,9 @@ use quorate_stdx::{Machine, Mono, Now, Offset, ReplId, Rng};
 
 use crate::backlog::Backlog;
 use crate::event::{FailoverEvent, PeerEvent};
-use crate::handover::{Handover, Plan, Situation, may_hand_over};
+use crate::handover::{Handover, Plan, Situation, Takeover, may_hand_over};
 use crate::primary::{self, Asks, DropReason, Primary, Refusal};
-use crate::replica::{self, Replica, Takeover, Turn};
+use crate::replica::{self, Replica, Turn};
 use crate::wakes::Earliest;
 use crate::{
     Addr, Answer, AskedId, Authority, BacklogView, Config, Event, History, Order, OrderId, OrderRefusal, PeerId, Psync,
@@ -386,12 +386,12 @@ impl Replication {
         }
         if let Some(to) = self.primary.caught_up(plan.target.as_ref(), self.backlog.end()) {
             self.announce(FailoverEvent::Synced { to: to.clone() });
-            self.hand_over(now, to);
+            self.hand_over(now, to, false);
         }
     }
 
-    fn hand_over(&mut self, now: Mono, to: Addr) {
-        self.handover = Handover::HandingOver { to: to.clone() };
+    fn hand_over(&mut self, now: Mono, to: Addr, forced: bool) {
+        self.handover = Handover::HandingOver { to: to.clone(), forced };
         self.follow(now, to, false, Takeover::Ask);
     }
 
@@ -399,7 +399,7 @@ impl Replication {
         let (target, following) = match std::mem::replace(&mut self.handover, Handover::None) {
             Handover::None => return,
             Handover::Pausing(plan) | Handover::CatchingUp { plan, .. } => (plan.target, false),
-            Handover::HandingOver { to } => (Some(to), true),
+            Handover::HandingOver { to, .. } => (Some(to), true),
         };
         self.announce(FailoverEvent::Aborted { target, why });
         if following {
@@ -410,7 +410,7 @@ impl Replication {
 
     /// The target leads: we are its replica, and writes are answered as on any replica.
     fn finish_handover(&mut self) {
-        if let Handover::HandingOver { to } = std::mem::replace(&mut self.handover, Handover::None) {
+        if let Handover::HandingOver { to, .. } = std::mem::replace(&mut self.handover, Handover::None) {
             self.announce(FailoverEvent::Done { to });
             self.out.push_back(Output::ResumeWrites);
         }
@@ -427,6 +427,18 @@ impl Replication {
         let (mut cx, primary, _) = self.rooms(now);
         primary.handle(&mut cx, input);
         self.hand_over_if_caught_up(now);
+        self.abort_if_target_left(now);
+    }
+
+    /// A target whose link broke may have been restarted, with less than it had acknowledged. So it isn't
+    /// asked any more; if it has been, its answer decides.
+    fn abort_if_target_left(&mut self, now: Mono) {
+        if let Handover::HandingOver { to, forced: false } = &self.handover
+            && !self.replica.has_asked_takeover()
+            && self.primary.is_online(to) != Some(true)
+        {
+            self.abort_handover(now, "Failover target disconnected");
+        }
     }
 
     /// Our primary steps down and names us its successor: whether we take its place.
@@ -461,7 +473,7 @@ impl Replication {
                 replica.stream(&mut cx);
                 self.finish_handover();
             }
-            Turn::FullSync => self.finish_handover(),
+            Turn::FullSync { at } => self.on_full_sync(now, at),
             Turn::Replace => {
                 primary.drop_all(&mut cx, DropReason::DataReplaced);
                 // What is there while we load, or after a load that failed, is no history that anybody knows.
@@ -482,16 +494,29 @@ impl Replication {
         }
     }
 
+    /// A snapshot is promised. One from the target of a handover must be as far as we are: else it was
+    /// restarted since it had caught up, and has lost what we still hold.
+    fn on_full_sync(&mut self, now: Mono, at: Offset) {
+        match self.handover {
+            Handover::HandingOver { forced: false, .. } if at < self.backlog.end() => {
+                self.abort_handover(now, "Failover target no longer holds our history");
+            }
+            _ => self.finish_handover(),
+        }
+    }
+
     // ---- time -------------------------------------------------------------------------------------------
 
     fn on_timeout(&mut self, now: Mono) {
-        let (mut cx, primary, replica) = self.rooms(now);
-        primary.on_timeout(&mut cx);
-        replica.on_timeout(&mut cx);
-        self.release_backlog(now);
+        // The end of a handover lets timers run that it held, so it comes first.
         if self.handover.deadline().is_some_and(|deadline| deadline <= now) {
             self.on_handover_overdue(now);
         }
+        let (mut cx, primary, replica) = self.rooms(now);
+        replica.on_timeout(&mut cx);
+        primary.on_timeout(&mut cx);
+        self.abort_if_target_left(now);
+        self.release_backlog(now);
     }
 
     fn on_handover_overdue(&mut self, now: Mono) {
@@ -499,7 +524,7 @@ impl Replication {
             Handover::CatchingUp { plan: Plan { target: Some(to), force: true, .. }, .. } => {
                 let to = to.clone();
                 self.announce(FailoverEvent::Forced { to: to.clone() });
-                self.hand_over(now, to);
+                self.hand_over(now, to, true);
             }
             _ => self.abort_handover(now, "Replica never caught up before timeout"),
         }

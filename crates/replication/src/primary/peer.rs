@@ -17,10 +17,11 @@ pub(super) struct Peer {
     /// It came with SYNC: it acknowledges nothing, and its silence means nothing.
     pub(super) legacy: bool,
     pub(super) stage: Stage,
-    /// The highest acknowledged offset.
-    pub(super) applied: Offset,
+    /// The highest acknowledged offset. None is not 0: a replica that still loads holds nothing, not even
+    /// what was written before offsets were counted.
+    pub(super) applied: Option<Offset>,
     /// The highest acknowledged offset on disk.
-    pub(super) fsynced: Offset,
+    pub(super) fsynced: Option<Offset>,
     /// When it was last heard of.
     pub(super) heard: Mono,
     /// Whether it counted as good when that was last told.
@@ -46,9 +47,8 @@ pub(super) enum Stage {
 
 impl Peer {
     pub(super) fn new(ip: String, introduction: Introduction, legacy: bool, now: Mono) -> Peer {
-        let (applied, fsynced) = (Offset(0), Offset(0));
         let stage = Stage::Waiting { since: now };
-        Peer { ip, introduction, legacy, stage, applied, fsynced, heard: now, good: false }
+        Peer { ip, introduction, legacy, stage, applied: None, fsynced: None, heard: now, good: false }
     }
 
     /// Where it says that it listens.
@@ -107,6 +107,6 @@ impl Peer {
         };
         let streams = matches!(self.stage, Stage::AwaitingAck { .. } | Stage::Online);
         let lag = if streams { now.since(self.heard) } else { Duration::ZERO };
-        PeerView { id, addr: self.addr(), state, offset: self.applied, lag }
+        PeerView { id, addr: self.addr(), state, offset: self.applied.unwrap_or_default(), lag }
     }
 }

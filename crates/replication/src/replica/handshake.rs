@@ -44,13 +44,6 @@ pub(super) enum Advance {
     Fail,
 }
 
-/// What PSYNC asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Asked {
-    pub(super) from: Option<(ReplId, Offset)>,
-    pub(super) failover: bool,
-}
-
 /// A handshake that goes on.
 #[derive(Debug)]
 pub(super) struct Handshake {
@@ -58,21 +51,22 @@ pub(super) struct Handshake {
     /// How many keys we held when the connection was made.
     keys: u64,
     origin: Origin,
-    asked: Asked,
+    /// What PSYNC asked to go on from.
+    from: Option<(ReplId, Offset)>,
 }
 
 impl Handshake {
     /// The caller has sent PING.
     pub(super) fn new(keys: u64) -> Handshake {
-        Handshake { awaited: [Step::Ping].into(), keys, origin: Origin::default(), asked: Asked::default() }
+        Handshake { awaited: [Step::Ping].into(), keys, origin: Origin::default(), from: None }
     }
 
     pub(super) fn origin(&self) -> Origin {
         self.origin
     }
 
-    pub(super) fn asked(&self) -> Asked {
-        self.asked
+    pub(super) fn asked_from(&self) -> Option<(ReplId, Offset)> {
+        self.from
     }
 
     /// Whether PSYNC is sent and not answered.
@@ -81,8 +75,8 @@ impl Handshake {
     }
 
     /// The caller sends PSYNC.
-    pub(super) fn ask(&mut self, from: Option<(ReplId, Offset)>, failover: bool) {
-        self.asked = Asked { from, failover };
+    pub(super) fn ask(&mut self, from: Option<(ReplId, Offset)>) {
+        self.from = from;
         self.awaited.push_back(Step::Psync);
     }
 
