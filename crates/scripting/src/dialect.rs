@@ -9,6 +9,11 @@ use std::borrow::Cow;
 /// `message` in the words of Lua 5.1, with its `source:line: ` left in front.
 pub(crate) fn to_lua51(message: &[u8]) -> Cow<'_, [u8]> {
     let Ok(text) = std::str::from_utf8(message) else { return Cow::Borrowed(message) };
+    // The sandbox's own Lua has no lines that would mean something to a script.
+    if let Some(complaint) = text.strip_prefix("sandbox:0: ") {
+        let complaint = translate(complaint).unwrap_or_else(|| complaint.to_owned());
+        return Cow::Owned(complaint.into_bytes());
+    }
     let (position, complaint) = split_position(text);
     match translate(complaint) {
         Some(complaint) => Cow::Owned(format!("{position}{complaint}").into_bytes()),
@@ -44,6 +49,9 @@ fn translate(complaint: &str) -> Option<String> {
         return Some(format!("bad argument #{rest}"));
     }
     if let Some(rest) = complaint.strip_prefix("missing argument #") {
+        if rest.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(format!("bad argument #{rest} to '?' (value expected)"));
+        }
         let (place, expected) = rest.split_once(" (")?;
         let expected = expected.strip_suffix(" expected)")?;
         let place = if place.contains(" to ") { place.to_owned() } else { format!("{place} to '?'") };
@@ -69,8 +77,9 @@ fn translate(complaint: &str) -> Option<String> {
         let kind = if left == "number" { right } else { left };
         return Some(format!("attempt to perform arithmetic on a {kind} value"));
     }
-    if let Some(kind) = attempt.strip_prefix("get length of ") {
-        return Some(format!("attempt to get length of a {kind} value"));
+    if let Some(rest) = attempt.strip_prefix("call missing method '") {
+        let (name, _) = rest.rsplit_once("' of ")?;
+        return Some(format!("attempt to call method '{name}' (a nil value)"));
     }
     if let Some(rest) = attempt.strip_prefix("compare ") {
         let (left, rest) = rest.split_once(' ')?;
@@ -87,6 +96,41 @@ fn translate(complaint: &str) -> Option<String> {
         return Some(format!("attempt to call a {kind}"));
     }
     None
+}
+
+/// A complaint of Luau's compiler in the words of Lua 5.1, with its `source:line: ` left in front.
+pub(crate) fn compile_error(message: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(text) = std::str::from_utf8(message) else { return Cow::Borrowed(message) };
+    let (position, complaint) = split_position(text);
+    match translate_syntax(complaint) {
+        Some(complaint) => Cow::Owned(format!("{position}{complaint}").into_bytes()),
+        None => Cow::Borrowed(message),
+    }
+}
+
+fn translate_syntax(complaint: &str) -> Option<String> {
+    match complaint {
+        "Malformed string; did you forget to finish it?" => return Some("unfinished string".into()),
+        "Malformed number" => return Some("malformed number".into()),
+        "Incomplete statement: expected assignment or a function call" => return Some("'=' expected".into()),
+        _ => {}
+    }
+    let (wanted, found) = complaint.strip_prefix("Expected ")?.split_once(", got ")?;
+    let found = found.split_once("; did you").map_or(found, |(found, _)| found);
+    let found = if found == "<eof>" { "'<eof>'" } else { found };
+    let (wanted, context) = match wanted.split_once(" when parsing ") {
+        Some((wanted, context)) => (wanted, context),
+        None => (wanted, ""),
+    };
+    match (wanted, context) {
+        ("identifier", "expression") => Some(format!("unexpected symbol near {found}")),
+        ("identifier", _) => Some(format!("<name> expected near {found}")),
+        ("<eof>", _) => Some(format!("'<eof>' expected near {found}")),
+        _ => match wanted.split_once(" (") {
+            Some((wanted, opened)) => Some(format!("{wanted} expected ({opened} near {found}")),
+            None => Some(format!("{wanted} expected near {found}")),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +155,9 @@ mod tests {
         check("attempt to concatenate string with nil", "attempt to concatenate a nil value");
         check("attempt to compare nil < number", "attempt to compare nil with number");
         check("attempt to compare nil <= nil", "attempt to compare two nil values");
-        check("attempt to get length of nil", "attempt to get length of a nil value");
+        check("attempt to get length of a nil value", "attempt to get length of a nil value");
+        check("attempt to call missing method 'x' of table", "attempt to call method 'x' (a nil value)");
+        check("missing argument #1", "bad argument #1 to '?' (value expected)");
         check(
             "invalid argument #1 to 'f' (table expected, got nil)",
             "bad argument #1 to 'f' (table expected, got nil)",
@@ -127,5 +173,25 @@ mod tests {
             assert_eq!(to_lua51(text.as_bytes()), text.as_bytes());
         }
         assert_eq!(&*to_lua51(b"\xff: attempt to index nil with 'x'"), b"\xff: attempt to index nil with 'x'");
+    }
+
+    #[test]
+    fn complaints_of_the_compiler_are_said_in_the_words_of_lua_5_1() {
+        let check = |luau: &str, lua: &str| {
+            let positioned = format!("user_script:3: {luau}");
+            assert_eq!(
+                String::from_utf8_lossy(&compile_error(positioned.as_bytes())),
+                format!("user_script:3: {lua}")
+            );
+        };
+        check("Expected identifier when parsing expression, got <eof>", "unexpected symbol near '<eof>'");
+        check("Expected identifier when parsing variable name, got '='", "<name> expected near '='");
+        check("Expected 'then' when parsing if statement, got <eof>", "'then' expected near '<eof>'");
+        check("Expected <eof>, got '5'", "'<eof>' expected near '5'");
+        check(
+            "Expected 'end' (to close 'function' at line 1), got <eof>; did you forget to close 'do' at line 2?",
+            "'end' expected (to close 'function' at line 1) near '<eof>'",
+        );
+        check("Something new", "Something new");
     }
 }

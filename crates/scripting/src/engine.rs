@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use quorate_resp::{Protocol, ReplyWriter};
 
 use crate::answer::{self, Answer};
-use crate::dialect::to_lua51;
+use crate::dialect::compile_error;
 use crate::host::Host;
 use crate::lua::{self, Failure, Kept, Lines, Vm};
 use crate::sandbox::{self, World};
@@ -120,7 +120,7 @@ impl Engine {
             made = Some(if lua::load(frame, c"@user_script", body, Lines::Kept) {
                 Ok(frame.keep())
             } else {
-                Err(to_lua51(frame.bytes(frame.top()).unwrap_or_default()).into_owned())
+                Err(compile_error(frame.bytes(frame.top()).unwrap_or_default()).into_owned())
             });
             Ok(())
         });

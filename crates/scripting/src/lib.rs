@@ -29,6 +29,8 @@ mod sandbox;
 mod session;
 mod sha;
 mod shebang;
+#[cfg(test)]
+mod trial;
 
 pub use engine::{Call, Engine, LoadError, Options, Outcome};
 pub use host::{Host, LogLevel, Replicate, Stop};

@@ -7,7 +7,7 @@
 
 use std::ffi::{CStr, CString};
 
-use crate::dialect::to_lua51;
+use crate::dialect::{compile_error, to_lua51};
 use crate::lua::{
     Frame, Kind, LUA_GCCOLLECT, LUA_GCCOUNT, LUA_GCCOUNTB, LUA_GCSTEP, Library, Lines, Raised, Results, load,
 };
@@ -37,7 +37,7 @@ const BASE: &[&CStr] = &[
 /// What `lua-enable-deprecated-api` brings back.
 const DEPRECATED: &[&CStr] = &[c"getfenv", c"setfenv", c"newproxy"];
 
-const COROUTINE: &[&CStr] = &[c"create", c"running", c"status", c"wrap", c"yield"];
+const COROUTINE: &[&CStr] = &[c"create", c"resume", c"running", c"status", c"wrap", c"yield"];
 
 const TABLE: &[&CStr] = &[c"concat", c"foreach", c"foreachi", c"getn", c"insert", c"maxn", c"remove", c"sort"];
 
@@ -257,8 +257,9 @@ fn loadstring(frame: &mut Frame<'_>) -> Results {
     if load(frame, &name, source, Lines::Kept) {
         return Ok(1);
     }
+    let complaint = compile_error(frame.bytes(frame.top()).unwrap_or_default()).into_owned();
     frame.push_nil();
-    frame.push_copy(frame.top() - 1);
+    frame.push_bytes(&complaint);
     Ok(2)
 }
 
