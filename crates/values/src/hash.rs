@@ -52,7 +52,7 @@ impl Hash {
 
     /// A hash in the bytes of another: an even number of elements, no field twice.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Hash, Corrupt> {
-        if pack.len() % 2 != 0 {
+        if !pack.len().is_multiple_of(2) {
             return Err(Corrupt { at: pack.as_bytes().len() });
         }
         let mut seen = std::collections::HashSet::with_capacity(pack.len() / 2);

@@ -60,7 +60,7 @@ impl Set {
     pub fn from_intset(ints: Intset, limits: &Limits) -> Set {
         let mut set = Set(Form::Ints(ints));
         if set.len() > limits.set_max_intset_entries {
-            set.to_table();
+            set.become_table();
         }
         set
     }
@@ -77,7 +77,7 @@ impl Set {
             && seen.iter().all(|member| member.len() <= limits.set_max_listpack_value);
         let mut set = Set(Form::Packed(pack));
         if !fits {
-            set.to_table();
+            set.become_table();
         }
         Ok(set)
     }
@@ -158,7 +158,7 @@ impl Set {
                         pack.push_back(member);
                         return true;
                     }
-                    self.to_table();
+                    self.become_table();
                 }
                 Form::Table(table) => {
                     let hash = hash_bytes(member);
@@ -203,12 +203,12 @@ impl Set {
             }
             self.0 = Form::Packed(pack);
         } else {
-            self.to_table();
+            self.become_table();
         }
     }
 
     #[cold]
-    fn to_table(&mut self) {
+    fn become_table(&mut self) {
         let mut table = Dict::new();
         for member in self.iter() {
             let mut text = itoa::Buffer::new();
