@@ -275,7 +275,7 @@ impl Feed {
     pub fn stretch(&self, position: &Position, most: usize) -> Stretch {
         let state = self.state.lock();
         let from = position.get().0;
-        let to = state.end.min(from + most as u64);
+        let to = state.end.min(from.saturating_add(most as u64));
         let first = state.blocks.partition_point(|block| block.end() <= from);
         let blocks = state.blocks.range(first..).take_while(|block| block.base < to).cloned().collect();
         Stretch { blocks, from, to }
