@@ -1,0 +1,177 @@
+//! A test stand: a fresh copy of the suite's tree with the server under test in it, and the run of one file there.
+//!
+//! Files run in trees of their own because they leave servers' directories behind, and because a file that is killed
+//! leaves them in any state. The suite's own search for free ports does not see every port that another run of it uses,
+//! so a stand owns a range of ports, and holds its first one open as the sign of that.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::transcript::{End, Transcript, read_instances, read_units};
+use crate::process::{Ended, end_strays, run_group};
+use crate::workspace::{self, output};
+
+/// Programs of Debian's redis-tools that the suite starts beside the server.
+const TOOLS: &[&str] = &["redis-cli", "redis-benchmark", "redis-check-rdb", "redis-check-aof"];
+/// What of the source package the suite reads.
+const PARTS: &[&str] =
+    &["tests", "utils", "runtest", "runtest-sentinel", "runtest-cluster", "redis.conf", "sentinel.conf"];
+/// Directives that every server of ours gets beyond the suite's own, each with the reason.
+const DIRECTIVES: &[(&str, &str)] = &[
+    // 7.0 knows no listpack encoding of sets, which came with 7.2; its tests expect a hash table in its place.
+    ("set-max-listpack-entries", "0"),
+];
+/// Where the ranges of ports begin that stands choose from, and how many ports each has. Cluster buses use the same
+/// ports plus 10000.
+const RANGES: std::ops::Range<u16> = 22_000..30_000;
+const RANGE: u16 = 1_000;
+/// The suite's test server listens below its servers' ports.
+const CONTROL_PORTS: u16 = 50;
+/// A path of a Unix socket holds at most so many bytes.
+const SOCKET_PATH: usize = 107;
+
+/// The server that is tested.
+#[derive(Clone, Debug)]
+pub(super) enum Server {
+    /// Debian's.
+    Real,
+    /// The `quorate` binary at this path.
+    Ours(PathBuf),
+}
+
+/// One run of one file.
+pub(super) struct Run {
+    pub(super) transcript: Transcript,
+    pub(super) took: Duration,
+    pub(super) log: PathBuf,
+    /// Where the servers' directories are, if they were to be kept.
+    pub(super) kept: Option<PathBuf>,
+}
+
+pub(super) struct Stand<'a> {
+    source: &'a Path,
+    server: &'a Server,
+    /// Whether the servers' directories stay for a look at their logs, until the next run.
+    keep: bool,
+    tree: PathBuf,
+    /// The first port of the stand's range.
+    ports: TcpListener,
+}
+
+impl<'a> Stand<'a> {
+    /// Takes a free range of ports; the stand's directory has the range's number.
+    pub(super) fn new(source: &'a Path, server: &'a Server, keep: bool) -> Result<Stand<'a>> {
+        let mut ranges = (0..).zip(RANGES.step_by(usize::from(RANGE)));
+        let bound = |(number, port)| Some((number, TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?));
+        let (number, ports): (u16, _) = ranges.find_map(bound).context("every range of ports is in use")?;
+        let tree = workspace::scratch("compat")?.join(format!("stand{number}"));
+        let longest = tree.join("tests/tmp/server.4194304.999/socket");
+        ensure!(
+            longest.as_os_str().len() <= SOCKET_PATH,
+            "{} is too long for a Unix socket; check the repository out at a shorter path",
+            longest.display()
+        );
+        Ok(Stand { source, server, keep, tree, ports })
+    }
+
+    /// Runs one file of the suite, for so long at most.
+    pub(super) fn run(&self, file: &str, limit: Duration) -> Result<Run> {
+        self.clear()?;
+        self.build()?;
+        let log = workspace::scratch("compat/logs")?.join(format!("{}.log", file.replace('/', "-")));
+        let out = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+        let mut command = self.command(file, limit)?;
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        let start = Instant::now();
+        let ended = run_group(&mut command, limit);
+        let took = start.elapsed();
+        self.end_strays()?;
+        let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+        let mut transcript = if is_instances(file) { read_instances(&text) } else { read_units(&text, file) };
+        if matches!(ended?, Ended::TimedOut) {
+            transcript.end = End::Aborted(format!("not finished after {} s", limit.as_secs()));
+        }
+        let kept = self.keep.then(|| self.tree.join("tests/tmp"));
+        Ok(Run { transcript, took, log, kept })
+    }
+
+    /// Removes what an earlier run left.
+    fn clear(&self) -> Result<()> {
+        if !self.tree.exists() {
+            return Ok(());
+        }
+        self.end_strays()?;
+        fs::remove_dir_all(&self.tree).with_context(|| format!("remove {}", self.tree.display()))
+    }
+
+    /// Ends servers that left the process group and still work in the tree.
+    fn end_strays(&self) -> Result<()> {
+        let server = match self.server {
+            Server::Real => debian("redis-server")?,
+            Server::Ours(binary) => binary.clone(),
+        };
+        end_strays(&self.tree.canonicalize()?, &[&server.canonicalize()?])
+    }
+
+    fn build(&self) -> Result<()> {
+        let programs = self.tree.join("src");
+        fs::create_dir_all(&programs)?;
+        let parts = PARTS.iter().map(|part| self.source.join(part));
+        output(Command::new("cp").arg("-a").args(parts).arg(&self.tree))?;
+        for tool in TOOLS {
+            symlink(debian(tool)?, programs.join(tool))?;
+        }
+        for (name, mode) in [("redis-server", "server"), ("redis-sentinel", "sentinel")] {
+            let path = programs.join(name);
+            match self.server {
+                Server::Real => symlink(debian(name)?, path)?,
+                Server::Ours(binary) => {
+                    // The suite knows its servers by the pid that it started, so the shell must become the server.
+                    let quoted = binary.display().to_string().replace('\'', r"'\''");
+                    fs::write(&path, format!("#!/bin/sh\nexec '{quoted}' {mode} \"$@\"\n"))?;
+                    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&self, file: &str, limit: Duration) -> Result<Command> {
+        let (program, unit) = match file.split_once("/tests/") {
+            Some((framework, unit)) => (format!("./runtest-{framework}"), unit),
+            None => ("./runtest".to_owned(), file),
+        };
+        let mut command = Command::new(program);
+        // The marks are read back, so they must have no colours.
+        command.current_dir(&self.tree).env("TERM", "dumb").env("LC_ALL", "C.UTF-8").args(["--single", unit]);
+        if self.keep {
+            command.arg("--dont-clean");
+        }
+        if !is_instances(file) {
+            let first = self.ports.local_addr()?.port() + CONTROL_PORTS;
+            command.args(["--clients", "1", "--durable"]);
+            command.args(["--baseport", &first.to_string(), "--portcount", &(RANGE - CONTROL_PORTS).to_string()]);
+            command.args(["--timeout", &limit.as_secs().to_string()]);
+            if let Server::Ours(_) = self.server {
+                command.args(DIRECTIVES.iter().flat_map(|(name, value)| ["--config", name, value]));
+            }
+        }
+        Ok(command)
+    }
+}
+
+/// Whether a file belongs to the frameworks of Sentinel or Cluster, which start all instances first.
+fn is_instances(file: &str) -> bool {
+    file.contains("/tests/")
+}
+
+/// A program of Debian's packages of Redis.
+fn debian(name: &str) -> Result<PathBuf> {
+    workspace::program(name).with_context(|| format!("{name} is not installed (cargo xtask peers)"))
+}
