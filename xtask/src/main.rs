@@ -4,8 +4,10 @@
 //! part of the product, and no crate of the product depends on it.
 
 mod bench;
+mod ci;
 mod compat;
 mod markdown;
+mod peers;
 mod process;
 mod tidy;
 mod workspace;
@@ -24,6 +26,9 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs everything that must hold before a change is merged.
+    Ci,
+    Peers(peers::Options),
     Tidy(tidy::Options),
     Compat(compat::Options),
     /// Measures Quorate beside Redis (cargo xtask bench --help).
@@ -43,6 +48,8 @@ struct Rest {
 
 fn main() -> Result<ExitCode> {
     match Line::parse().command {
+        Command::Ci => ci::run(),
+        Command::Peers(options) => peers::run(&options),
         Command::Tidy(options) => tidy::run(&options),
         Command::Compat(options) => compat::run(&options),
         Command::Bench(rest) => bench::run(&rest.words).map(|()| ExitCode::SUCCESS),
