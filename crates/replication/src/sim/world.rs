@@ -463,17 +463,17 @@ impl World {
         match event {
             Event::Failover(FailoverEvent::Requested { .. }) => self.nodes[index].forced = false,
             Event::Failover(FailoverEvent::Forced { .. }) => self.nodes[index].forced = true,
-            Event::Failover(FailoverEvent::Received { .. }) => {
-                let node = &mut self.nodes[index];
-                node.took_over_with = node.data.clone();
-            }
             Event::Failover(FailoverEvent::Done { to }) if !self.nodes[index].forced => {
                 if let Some(to) = self.find(to) {
                     let outcome = checks::check_handover(&self.nodes[index], &self.nodes[to]);
                     self.violate(outcome);
                 }
             }
-            Event::Peer(PeerEvent::Leading { .. }) => self.nodes[index].consented = false,
+            Event::Peer(PeerEvent::Leading { .. }) => {
+                let node = &mut self.nodes[index];
+                node.consented = false;
+                node.took_over_with = node.data.clone();
+            }
             _ => {}
         }
     }
