@@ -2,7 +2,7 @@
 //!
 //! | letter | means |
 //! | --- | --- |
-//! | `>` `<` `=` | big, little, the machine's byte order from here on |
+//! | `>` `<` | big, little byte order from here on; the machine's at first |
 //! | `!`*n* | align to at most *n* bytes (8 without *n*) from here on |
 //! | `x` | a byte of padding |
 //! | `b` `B`, `h` `H`, `l` `L`, `T` | integers of 1, 2, 8 and 8 bytes; capitals and `T` are unsigned |
@@ -116,7 +116,6 @@ impl<'f> Format<'f> {
             b' ' => Item::Control,
             b'>' => self.set_order(true),
             b'<' => self.set_order(false),
-            b'=' => self.set_order(cfg!(target_endian = "big")),
             b'!' => {
                 let alignment = self.number(MAX_ALIGNMENT)?;
                 if !alignment.is_power_of_two() {

@@ -79,7 +79,7 @@ impl Connection {
     /// Sends a command and returns the bytes of its reply.
     fn run(&mut self, argv: &[&[u8]]) -> Vec<u8> {
         let mut request = Vec::new();
-        encode_request(argv, &mut request);
+        encode_request(&mut request, argv);
         self.stream.write_all(&request).unwrap();
         loop {
             if let Some((_, length)) = parse_reply(&self.buffer).expect("Redis answers with replies") {

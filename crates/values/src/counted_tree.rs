@@ -267,8 +267,7 @@ impl<T: Weighed> CountedTree<T> {
                 }
                 Body::Leaf(items) => {
                     let slot = seek.slot(items);
-                    return before
-                        + if T::UNIT { slot } else { items[..slot].iter().map(T::weight).sum::<usize>() };
+                    return before + if T::UNIT { slot } else { items[..slot].iter().map(T::weight).sum::<usize>() };
                 }
             }
         }
@@ -460,7 +459,8 @@ fn mend<T: Weighed, R>(children: &mut Vec<Child<T>>, index: usize, edited: &Edit
         child.first = child.body.first();
     }
     if len < FULL / 2 && edited.gain < 0 {
-        let fits = |left: usize, right: &[Child<T>]| right.first().is_some_and(|right| left + right.body.len() <= COMFORTABLE);
+        let fits =
+            |left: usize, right: &[Child<T>]| right.first().is_some_and(|right| left + right.body.len() <= COMFORTABLE);
         if fits(len, &children[index + 1..]) {
             join(children, index);
         } else if index > 0 && fits(children[index - 1].body.len(), &children[index..]) {

@@ -327,13 +327,20 @@ fn c_number(text: &[u8]) -> Option<(f64, usize)> {
     } else if begins_with(b"inf") {
         (f64::INFINITY, 3)
     } else if begins_with(b"nan") {
-        (f64::NAN, 3)
+        (f64::NAN, 3 + nan_payload(&unsigned[3..]))
     } else if let Some(read) = hexadecimal(unsigned) {
         read
     } else {
         decimal(unsigned)?
     };
     Some((number.copysign(sign), signed + length))
+}
+
+/// The length of the `(payload)` that C allows behind `nan`.
+fn nan_payload(text: &[u8]) -> usize {
+    let Some(inside) = text.strip_prefix(b"(") else { return 0 };
+    let length = inside.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || byte == b'_').count();
+    if inside.get(length) == Some(&b')') { length + 2 } else { 0 }
 }
 
 fn decimal(text: &[u8]) -> Option<(f64, usize)> {
