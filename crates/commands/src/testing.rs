@@ -201,7 +201,8 @@ fn render(reply: &Reply) -> String {
         Reply::Null => "nil".to_owned(),
         Reply::Array(items) | Reply::Set(items) | Reply::Push(items) => format!("[{}]", render_all(items)),
         Reply::Map(pairs) => {
-            let pairs: Vec<_> = pairs.iter().map(|(key, value)| format!("{}: {}", render(key), render(value))).collect();
+            let pairs: Vec<_> =
+                pairs.iter().map(|(key, value)| format!("{}: {}", render(key), render(value))).collect();
             format!("{{{}}}", pairs.join(", "))
         }
         other => format!("{other:?}"),

@@ -384,7 +384,8 @@ impl<'a> Alone<'a> {
             if let Some(extras) = &data.extras {
                 let table = data.table(db);
                 extras.touch_where(|at, key| {
-                    at == db && table.is_some_and(|table| table.get(quorate_values::dict::hash_bytes(key), key).is_some())
+                    at == db
+                        && table.is_some_and(|table| table.get(quorate_values::dict::hash_bytes(key), key).is_some())
                 });
             }
             let table = std::mem::take(data.table_mut(db, self.space.databases));
@@ -427,7 +428,9 @@ impl<'a> Alone<'a> {
         }
         let counts = |db| (self.space.len(db) as i64, self.space.volatile(db) as i64);
         let ((keys_a, volatile_a), (keys_b, volatile_b)) = (counts(a), counts(b));
-        for (db, keys, volatile) in [(a, keys_b - keys_a, volatile_b - volatile_a), (b, keys_a - keys_b, volatile_a - volatile_b)] {
+        for (db, keys, volatile) in
+            [(a, keys_b - keys_a, volatile_b - volatile_a), (b, keys_a - keys_b, volatile_a - volatile_b)]
+        {
             self.counters.keys[db.index()].add(keys);
             self.counters.expires[db.index()].add(volatile);
         }

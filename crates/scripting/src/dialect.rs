@@ -179,10 +179,7 @@ mod tests {
     fn complaints_of_the_compiler_are_said_in_the_words_of_lua_5_1() {
         let check = |luau: &str, lua: &str| {
             let positioned = format!("user_script:3: {luau}");
-            assert_eq!(
-                String::from_utf8_lossy(&compile_error(positioned.as_bytes())),
-                format!("user_script:3: {lua}")
-            );
+            assert_eq!(String::from_utf8_lossy(&compile_error(positioned.as_bytes())), format!("user_script:3: {lua}"));
         };
         check("Expected identifier when parsing expression, got <eof>", "unexpected symbol near '<eof>'");
         check("Expected identifier when parsing variable name, got '='", "<name> expected near '='");

@@ -162,7 +162,12 @@ fn on_redis(connection: &mut Connection, source: &str) -> Vec<u8> {
 /// A reply as a line of text, with the script's name left out.
 fn shown(reply: &[u8], source: &str) -> String {
     let name = quorate_scripting::ScriptId::of(source.as_bytes()).to_string();
-    reply.escape_ascii().to_string().replace(&format!(" script: {name}, on"), " @").replace("\\'", "'").replace("\\\"", "\"")
+    reply
+        .escape_ascii()
+        .to_string()
+        .replace(&format!(" script: {name}, on"), " @")
+        .replace("\\'", "'")
+        .replace("\\\"", "\"")
 }
 
 #[test]

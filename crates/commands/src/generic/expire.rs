@@ -83,9 +83,7 @@ impl Conditions {
             }
         }
         if conditions.if_none && (conditions.if_any || conditions.if_later || conditions.if_sooner) {
-            return Err(CommandError::text(
-                "ERR NX and XX, GT or LT options at the same time are not compatible",
-            ));
+            return Err(CommandError::text("ERR NX and XX, GT or LT options at the same time are not compatible"));
         }
         if conditions.if_later && conditions.if_sooner {
             return Err(CommandError::text("ERR GT and LT options at the same time are not compatible"));

@@ -71,9 +71,8 @@ fn set_fields(cx: &mut Exec<'_, '_>, args: Args<'_>, name: &str) -> Result<usize
     let key = args.at(1);
     let pairs = args.from(2).chunks_exact(2);
     let count = pairs.len();
-    let added = cx.with_hash_or_new(key, |hash, limits| {
-        pairs.filter(|pair| hash.insert(pair[0], pair[1], limits)).count()
-    })?;
+    let added =
+        cx.with_hash_or_new(key, |hash, limits| pairs.filter(|pair| hash.insert(pair[0], pair[1], limits)).count())?;
     cx.modified(key, count);
     cx.notify(Class::HASH, "hset", key);
     Ok(added)

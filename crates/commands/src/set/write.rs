@@ -1,7 +1,7 @@
 //! SADD, SREM and SMOVE: members put in and taken out.
 
-use crate::{Access, Args, Arity, Class, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 use crate::exec::as_set;
+use crate::{Access, Args, Arity, Class, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 
 const SET: Spec = Spec { group: Group::Set, ..Spec::BLANK };
 
@@ -43,9 +43,8 @@ pub(crate) static SREM: Spec = Spec {
 fn sadd(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     let key = args.at(1);
     let members = args.from(2).iter();
-    let added = cx.with_set_or_new(key, args.at(2), |set, limits| {
-        members.filter(|member| set.insert(member, limits)).count()
-    })?;
+    let added =
+        cx.with_set_or_new(key, args.at(2), |set, limits| members.filter(|member| set.insert(member, limits)).count())?;
     if added > 0 {
         cx.modified(key, added);
         cx.notify(Class::SET, "sadd", key);
@@ -112,7 +111,9 @@ mod tests {
         bench.check("SADD a 1 2", "2").check("SADD b 2", "1").check("SET text v", "OK");
         bench.check("SMOVE a b 1", "1").propagates("SMOVE a b 1").notifies("srem a; sadd b");
         bench.check("SMOVE a b 3", "0").propagates("").check("SMOVE none text 1", "0").check("SMOVE a a 2", "1");
-        bench.propagates("").check("SMOVE a text 9", "WRONGTYPE Operation against a key holding the wrong kind of value");
+        bench
+            .propagates("")
+            .check("SMOVE a text 9", "WRONGTYPE Operation against a key holding the wrong kind of value");
         bench.check("SMOVE a b 2", "1").notifies("srem a; del a").check("SMEMBERS b", "~[1 2]");
         bench.check("SMOVE b new 1", "1").check("SMEMBERS new", "[1]");
     }

@@ -59,9 +59,8 @@ fn lcs(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     };
     let (a, b) = (text(cx, args.at(1))?, text(cx, args.at(2))?);
     let options = options(args)?;
-    let table = Table::of(&a, &b).ok_or(CommandError::text(
-        "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
-    ))?;
+    let table = Table::of(&a, &b)
+        .ok_or(CommandError::text("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"))?;
     if options.len {
         cx.reply.count(table.at(a.len(), b.len()));
     } else if options.idx {

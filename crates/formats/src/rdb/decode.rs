@@ -22,12 +22,12 @@ use std::io::BufRead;
 use quorate_values::listpack::Item;
 use quorate_values::{Hash, Intset, List, Listpack, Node, Opaque, Set, Value, ZSet, parse_double, parse_i64};
 
+use super::Type;
 use super::error::{Error, Malformed, ModuleName};
 use super::reader::ReadOptions;
 use super::source::Source;
-use super::string::Text;
-use super::Type;
 use super::stream::{self, Form};
+use super::string::Text;
 use crate::{ziplist, zipmap};
 
 /// The longest text of a 64-bit integer.
@@ -232,11 +232,7 @@ fn plain_list<R: BufRead>(source: &mut Source<R>, options: &ReadOptions) -> Resu
 }
 
 /// Reads a list of `nodes` ziplists. Empty ones are left out.
-fn ziplist_list<R: BufRead>(
-    source: &mut Source<R>,
-    options: &ReadOptions,
-    nodes: u64,
-) -> Result<Option<Value>, Error> {
+fn ziplist_list<R: BufRead>(source: &mut Source<R>, options: &ReadOptions, nodes: u64) -> Result<Option<Value>, Error> {
     let mut list = Vec::new();
     for _ in 0..nodes {
         let mut bytes = Vec::new();

@@ -201,12 +201,9 @@ impl<R: BufRead> Reader<R> {
         source.expected = "a value";
         Ok(match decode::value(source, kind, &self.options)? {
             None => Item::EmptyKey { key: &self.key },
-            Some(value) => Item::Entry(Entry {
-                key: &self.key,
-                value,
-                expire_at: announced.expire_at,
-                access: announced.access,
-            }),
+            Some(value) => {
+                Item::Entry(Entry { key: &self.key, value, expire_at: announced.expire_at, access: announced.access })
+            }
         })
     }
 

@@ -163,4 +163,3 @@ pub fn write_end(out: &mut Vec<u8>, digest: Option<Digest>) {
     });
     out.extend_from_slice(&checksum.to_le_bytes());
 }
-

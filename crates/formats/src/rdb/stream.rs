@@ -434,10 +434,7 @@ mod tests {
         assert_eq!(check(|s| s.nodes.clear()), "a stream of no entries, as it has no nodes");
         assert_eq!(check(|s| s.groups[1].name = "g1"), "a stream's groups to have different names");
         assert_eq!(check(|s| s.groups[0].consumers[1].0 = "alice"), "a group's consumers to have different names");
-        assert_eq!(
-            check(|s| s.groups[0].pending[1] = 1),
-            "a group's pending entries to have different ids"
-        );
+        assert_eq!(check(|s| s.groups[0].pending[1] = 1), "a group's pending entries to have different ids");
         assert_eq!(
             check(|s| s.groups[0].consumers[0].1 = vec![7]),
             "a consumer's pending entry to be one of its group's"

@@ -126,7 +126,8 @@ impl<R: BufRead> Source<R> {
     fn compressed(&mut self, block: u64, len: u64, out: &mut Vec<u8>) -> Result<(), Error> {
         let mut compressed = Vec::new();
         self.bytes(block, &mut compressed)?;
-        lzf::decompress(&compressed, len as usize, out).map_err(|lzf::Malformed| self.malformed(Malformed("a compressed string that yields its length")))
+        lzf::decompress(&compressed, len as usize, out)
+            .map_err(|lzf::Malformed| self.malformed(Malformed("a compressed string that yields its length")))
     }
 }
 

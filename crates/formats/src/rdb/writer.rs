@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use quorate_stdx::UnixMs;
 use quorate_values::ValueRef;
 
+use super::Access;
 use super::record::{
     Preamble, WriteOptions, write_aux, write_end, write_entry, write_function, write_header, write_preamble,
     write_resize_db, write_select_db,
 };
-use super::Access;
 use crate::crc64::Digest;
 
 /// Pending bytes that are worth a call of the output.
