@@ -24,5 +24,5 @@ pub use extras::{Ticket, WatchFlag};
 pub use quiet::{Participant, Quiet};
 pub use slot::{SLOTS, Slot};
 pub use space::{Alone, Db, Flushed, Keyspace, Member, SlotSet};
-pub use view::{EntryMut, Expired, Expiry, KeyView, Scope};
+pub use view::{Bite, EntryMut, Expired, Expiry, KeyView, Scope, Sweep};
 pub use walk::{Sink, Step, Walk};

@@ -207,6 +207,11 @@ impl Keyspace {
         rest.iter().position(|at| at.load(Ordering::Relaxed) <= now.0).and_then(|offset| Slot::new(from + offset))
     }
 
+    /// In how many slots a key may have expired at `now`; a hint.
+    pub fn count_due(&self, now: UnixMs) -> usize {
+        self.soonest.iter().filter(|at| at.load(Ordering::Relaxed) <= now.0).count()
+    }
+
     pub(crate) fn set_occupied(&self, db: Db, slot: Slot, value: bool) {
         self.occupied[db.index()].set(slot, value);
     }
@@ -425,6 +430,8 @@ impl<'a> Alone<'a> {
             *data.table_mut(a, databases) = held;
             self.space.set_occupied(a, slot, has[1]);
             self.space.set_occupied(b, slot, has[0]);
+            // A sweep under way may have passed one database and not the other: it has to come again.
+            self.space.soonest(slot).store(0, Ordering::Relaxed);
         }
         let counts = |db| (self.space.len(db) as i64, self.space.volatile(db) as i64);
         let ((keys_a, volatile_a), (keys_b, volatile_b)) = (counts(a), counts(b));

@@ -4,6 +4,8 @@
 //! hidden or removed, access times kept, watchers told, keys counted, waiting clients noticed, and the
 //! old value saved for a snapshot that has not reached the key.
 
+mod sweep;
+
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +21,8 @@ use crate::extras::{Ticket, WatchFlag};
 use crate::slot::Slot;
 use crate::space::{Db, Held, Keyspace, SlotSet};
 use crate::table::{EntryGuard, Table};
+
+pub use sweep::{Bite, Sweep};
 
 /// What a view does with a key whose time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -504,40 +508,6 @@ impl<'a> KeyView<'a> {
             }
         }
         None
-    }
-
-    /// Removes the keys of one slot that have expired, at most about `budget` looked at; whether it got
-    /// to the slot's end. Meant for the active expiry cycle.
-    pub fn expire_slot(&mut self, slot: Slot, budget: usize) -> bool {
-        let now = self.scope.now;
-        let mut due: Vec<(Db, Box<[u8]>)> = Vec::new();
-        let mut soonest = i64::MAX;
-        let mut left = budget;
-        let mut finished = true;
-        for number in 0..self.space.databases() {
-            let db = Db(number as u16);
-            let Some(table) = self.table(slot, db).filter(|table| table.volatile() > 0) else { continue };
-            let mut cursor = 0;
-            loop {
-                cursor = table.scan(cursor, 256.min(left.max(1)), |entry| {
-                    left = left.saturating_sub(1);
-                    if let Some(at) = entry.expiry() {
-                        if at <= now { due.push((db, entry.key().into())) } else { soonest = soonest.min(at.0) }
-                    }
-                });
-                if cursor == 0 || left == 0 {
-                    break;
-                }
-            }
-            finished &= cursor == 0;
-        }
-        for (db, key) in due {
-            self.expire_now(db, &key);
-        }
-        if finished {
-            self.space.soonest(slot).store(soonest, Ordering::Relaxed);
-        }
-        finished
     }
 }
 

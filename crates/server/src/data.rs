@@ -10,5 +10,6 @@ pub mod pubsub;
 pub mod replicas;
 pub mod stats;
 pub mod table;
+pub mod upkeep;
 pub mod waits;
 pub mod worker;

@@ -17,6 +17,7 @@ use crate::data::feed::Feed;
 use crate::data::pubsub::PubSub;
 use crate::data::replicas::Replicas;
 use crate::data::stats::Statistics;
+use crate::data::upkeep::ActiveExpiry;
 use crate::data::waits::Waits;
 use crate::data::worker::{Mail, Mailbox};
 
@@ -37,6 +38,10 @@ pub struct Published {
     pub needs_auth: bool,
     /// Whether expired keys are removed in the background (`lazyfree-lazy-expire`).
     pub lazy_expire: bool,
+    /// `hz`: rounds of upkeep a second.
+    pub hz: u32,
+    /// `active-expire-effort`, 1 to 10.
+    pub expire_effort: u32,
     /// `maxmemory`, bytes; 0 is no limit.
     pub maxmemory: u64,
     /// `min-replicas-to-write`.
@@ -118,6 +123,8 @@ impl Default for Published {
             loading: Loading::No,
             needs_auth: false,
             lazy_expire: false,
+            hz: 10,
+            expire_effort: 1,
             maxmemory: 0,
             min_replicas: 0,
             min_replicas_max_lag: 10,
@@ -215,6 +222,8 @@ pub struct Server {
     pub rejected_connections: AtomicU64,
     /// Changes up to the last save.
     pub saved_dirty: AtomicI64,
+    /// Active expiry: its switch and its figures.
+    pub expiry: ActiveExpiry,
 }
 
 impl Server {
@@ -244,6 +253,7 @@ impl Server {
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             saved_dirty: AtomicI64::new(0),
+            expiry: ActiveExpiry::default(),
         }
     }
 

@@ -26,7 +26,8 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let seed = rand::random();
     let server = Arc::new(Server::new(16, Published::default(), seed));
-    let threads = start_workers(&server, options.threads, seed)?;
+    let mut threads = start_workers(&server, options.threads, seed)?;
+    threads.push(crate::data::upkeep::start(&server, !seed).context("can't start the upkeep thread")?);
     let listener = listen(options.port)?;
     log::notice("Server initialized");
     log::notice("Ready to accept connections");

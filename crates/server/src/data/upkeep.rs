@@ -1,0 +1,262 @@
+//! The upkeep thread: what has to be done for the data when no client asks for it.
+//!
+//! It is a member of the keyspace like a network thread and works in bites of at most a millisecond, with
+//! pauses in between, so that its share of a processor is bounded (a quarter, or what
+//! `active-expire-effort` says) and nobody waits for it noticeably. It holds one slot at a time, for as
+//! long as it takes to look at a few dozen keys.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use quorate_keyspace::{Expiry, Member, Scope, SlotSet, Sweep};
+use quorate_stdx::{Rng, UnixMs};
+
+use crate::data::call::{Local, log_expired};
+use crate::data::stats::Statistics;
+use crate::server::{Loading, Server};
+
+/// The longest that the thread works without a pause.
+const BITE: Duration = Duration::from_millis(1);
+/// Entries looked at under a slot's lock before it is given up for a moment.
+const ENTRIES: usize = 64;
+
+/// Active expiry as others see it: its switch and its figures.
+pub struct ActiveExpiry {
+    /// Whether expired keys are removed in the background (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub enabled: AtomicBool,
+    /// `expire_cycle_cpu_milliseconds`, in nanoseconds.
+    pub nanos: AtomicU64,
+    /// `expired_time_cap_reached_count`: rounds that ended because their time was over.
+    pub cut_short: AtomicU64,
+    /// Millionths of the keys with an expiry that are estimated to be expired but not removed.
+    stale_millionths: AtomicU64,
+}
+
+impl Default for ActiveExpiry {
+    fn default() -> ActiveExpiry {
+        ActiveExpiry {
+            enabled: AtomicBool::new(true),
+            nanos: AtomicU64::new(0),
+            cut_short: AtomicU64::new(0),
+            stale_millionths: AtomicU64::new(0),
+        }
+    }
+}
+
+impl ActiveExpiry {
+    /// `expired_stale_perc`: percents, a moving average.
+    pub fn stale_percent(&self) -> f64 {
+        self.stale_millionths.load(Ordering::Relaxed) as f64 / 1e4
+    }
+
+    /// Forgets the figures (CONFIG RESETSTAT).
+    pub fn reset(&self) {
+        self.stale_millionths.store(0, Ordering::Relaxed);
+        self.cut_short.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes one round's estimate into the average.
+    fn estimate(&self, share: f64) {
+        let before = self.stale_millionths.load(Ordering::Relaxed) as f64;
+        let after = share.clamp(0.0, 1.0) * 1e6 * 0.05 + before * 0.95;
+        self.stale_millionths.store(after as u64, Ordering::Relaxed);
+    }
+}
+
+/// Starts the thread. It ends soon after the server's `stopping` is set.
+pub fn start(server: &Arc<Server>, seed: u64) -> std::io::Result<JoinHandle<()>> {
+    let server = Arc::clone(server);
+    std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || Upkeep::new(server, seed).run())
+}
+
+struct Upkeep {
+    server: Arc<Server>,
+    member: Member,
+    local: Local,
+    scope: Scope,
+    generation: u64,
+    /// A slot whose sweep is not at its end.
+    sweep: Option<Sweep>,
+    /// Where the search for due slots goes on.
+    next: usize,
+}
+
+/// What one round of active expiry has seen.
+#[derive(Default)]
+struct Round {
+    due_slots: usize,
+    swept: usize,
+    removed: usize,
+}
+
+impl Upkeep {
+    fn new(server: Arc<Server>, seed: u64) -> Upkeep {
+        let generation = server.generation.load(Ordering::Acquire);
+        let published = server.published();
+        Upkeep {
+            member: server.space.join(),
+            // It runs no commands: what it counts are keys, and those are the member's.
+            local: Local::new(Arc::clone(&published), Arc::new(Statistics::default()), usize::MAX),
+            scope: published.scope(server.now().unix, Rng::new(seed)),
+            generation,
+            sweep: None,
+            next: 0,
+            server,
+        }
+    }
+
+    fn run(mut self) {
+        while !self.server.stopping.load(Ordering::Acquire) {
+            let period = Duration::from_secs(1) / self.local.published.hz.max(1);
+            let began = Instant::now();
+            self.expire(period);
+            std::thread::sleep(period.saturating_sub(began.elapsed()).max(BITE));
+        }
+    }
+
+    /// Becomes active for `work`, with the time and what is published brought up to date.
+    fn active(&mut self, work: impl FnOnce(&mut Upkeep)) {
+        self.member.enter();
+        self.refresh();
+        work(self);
+        self.member.leave();
+        self.server.replicas.flush(&self.server.feed);
+        if !self.local.events.is_empty() {
+            crate::data::pubsub::publish_events(&self.server, &mut self.local.events);
+        }
+    }
+
+    fn refresh(&mut self) {
+        self.scope.now = self.server.now().unix;
+        let generation = self.server.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            self.generation = generation;
+            let published = self.server.published();
+            self.scope.expiry = published.expiry();
+            self.scope.access = published.access;
+            self.local.events.mask = published.notify;
+            self.local.published = published;
+        }
+    }
+
+    /// Whether expired keys may be removed: only a primary does that, and not while writes are paused.
+    fn may_expire(&self) -> bool {
+        self.scope.expiry == Expiry::Remove
+            && self.local.published.loading == Loading::No
+            && !self.local.published.is_paused(true)
+            && self.server.expiry.enabled.load(Ordering::Relaxed)
+    }
+
+    /// One round of active expiry: at most all slots once, within its share of the period.
+    fn expire(&mut self, period: Duration) {
+        let percent = share_percent(self.local.published.expire_effort);
+        let limit = period * percent / 100;
+        let volatile = self.volatile();
+        let now = self.server.now().unix;
+        let mut round = Round { due_slots: self.server.space.count_due(now), ..Round::default() };
+        let mut spent = Duration::ZERO;
+        let mut more = volatile > 0;
+        while more && spent < limit && !self.server.stopping.load(Ordering::Acquire) {
+            let began = Instant::now();
+            self.active(|this| more = this.bite(&mut round));
+            let took = began.elapsed();
+            spent += took;
+            if more {
+                // The pause keeps the share also within the period.
+                std::thread::sleep(took * (100 - percent) / percent);
+            }
+        }
+        let figures = &self.server.expiry;
+        figures.nanos.fetch_add(spent.as_nanos() as u64, Ordering::Relaxed);
+        if more {
+            figures.cut_short.fetch_add(1, Ordering::Relaxed);
+        }
+        figures.estimate(round.stale_share(volatile));
+    }
+
+    fn volatile(&self) -> usize {
+        let space = &self.server.space;
+        usize::try_from(space.sum(|counters| counters.expires.iter().map(|tally| tally.get()).sum())).unwrap_or(0)
+    }
+
+    /// Sweeps due slots for a bite; whether there is more to sweep.
+    fn bite(&mut self, round: &mut Round) -> bool {
+        let began = Instant::now();
+        while self.may_expire() && round.swept <= round.due_slots {
+            let Some(mut sweep) = self.sweep.take().or_else(|| self.next_sweep(self.scope.now)) else { return false };
+            let mut view = self.member.view(SlotSet::One(sweep.slot()), &self.scope);
+            let bite = view.sweep(&mut sweep, ENTRIES);
+            if view.has_expired() {
+                log_expired(&self.server, &mut view, &mut self.local);
+            }
+            drop(view);
+            round.removed += bite.removed;
+            if bite.finished {
+                round.swept += 1;
+            } else {
+                self.sweep = Some(sweep);
+            }
+            self.member.pause();
+            if self.server.generation.load(Ordering::Relaxed) != self.generation {
+                self.refresh();
+            }
+            if began.elapsed() >= BITE {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The next due slot, going round.
+    fn next_sweep(&mut self, now: UnixMs) -> Option<Sweep> {
+        let space = &self.server.space;
+        let slot = space.next_due(self.next, now).or_else(|| space.next_due(0, now))?;
+        self.next = slot.index() + 1;
+        Some(Sweep::new(slot))
+    }
+}
+
+impl Round {
+    /// The share of the keys with an expiry that had expired when the round began, as far as it can be told
+    /// from the slots that were swept.
+    fn stale_share(&self, volatile: usize) -> f64 {
+        if self.swept == 0 || volatile == 0 {
+            return 0.0;
+        }
+        let unswept = self.due_slots.max(self.swept) as f64 / self.swept as f64;
+        self.removed as f64 * unswept / volatile as f64
+    }
+}
+
+/// The share of one processor's time that active expiry may take, for `active-expire-effort` 1 to 10.
+fn share_percent(effort: u32) -> u32 {
+    25 + 2 * (effort.clamp(1, 10) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_grows_with_the_effort_and_is_bounded() {
+        assert_eq!([0, 1, 5, 10, 99].map(share_percent), [25, 25, 33, 43, 43]);
+    }
+
+    #[test]
+    fn what_was_not_swept_is_estimated_from_what_was() {
+        assert_eq!(Round { due_slots: 10, swept: 5, removed: 20 }.stale_share(100), 0.4);
+        assert_eq!(Round { due_slots: 0, swept: 1, removed: 1 }.stale_share(10), 0.1);
+        assert_eq!(Round::default().stale_share(10), 0.0);
+    }
+
+    #[test]
+    fn the_stale_average_follows_slowly() {
+        let figures = ActiveExpiry::default();
+        figures.estimate(1.0);
+        assert_eq!(figures.stale_percent(), 5.0);
+        figures.estimate(0.0);
+        assert_eq!(figures.stale_percent(), 4.75);
+    }
+}
