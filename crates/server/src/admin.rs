@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod connection;
+pub mod debug;
 pub mod pubsub;
 pub mod slowlog;
 pub mod transactions;
@@ -19,6 +20,7 @@ pub fn table() -> Vec<Entry> {
     let mut table: Vec<Entry> = Vec::new();
     table.extend(connection::RUNS);
     table.extend(client::RUNS);
+    table.extend(debug::RUNS);
     table.extend(pubsub::RUNS);
     table.extend(transactions::RUNS);
     table

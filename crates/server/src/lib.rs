@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod data;
 pub mod log;
+pub mod persist;
 pub mod server;
 pub mod start;
 

@@ -1,4 +1,3 @@
-//! Snapshots to and from bytes: the forkless walk on one side, the RDB codec on the other.
+//! Snapshots on disk: written while writes go on, read at the start.
 
-pub mod load;
-pub mod save;
+pub mod replication;

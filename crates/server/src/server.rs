@@ -11,6 +11,7 @@ use quorate_commands::{Class, Settings};
 use quorate_keyspace::{AccessPolicy, Expiry, Keyspace, Scope};
 use quorate_stdx::{Mono, Now, ReplId, Rng, UnixMs};
 
+use crate::admin::debug::{Knobs, Permitted};
 use crate::data::blocked::Waiters;
 use crate::data::client::{Client, ClientId};
 use crate::data::feed::Feed;
@@ -50,6 +51,8 @@ pub struct Published {
     pub min_replicas_max_lag: u64,
     /// `stop-writes-on-bgsave-error`.
     pub stop_writes_on_failed_save: bool,
+    /// `enable-debug-command`
+    pub debug_command: Permitted,
     /// Clients are paused.
     pub pause: Option<Pause>,
     /// The longest request, bytes.
@@ -129,6 +132,7 @@ impl Default for Published {
             min_replicas: 0,
             min_replicas_max_lag: 10,
             stop_writes_on_failed_save: false,
+            debug_command: Permitted::Nobody,
             pause: None,
             query_limit: 1 << 30,
             timeout: 0,
@@ -216,6 +220,8 @@ pub struct Server {
     pub used_memory: AtomicU64,
     /// Set when the last save failed.
     pub save_failed: AtomicBool,
+    /// What DEBUG has switched.
+    pub knobs: Knobs,
     /// Connections accepted.
     pub connections: AtomicU64,
     /// Connections refused.
@@ -250,6 +256,7 @@ impl Server {
             stopping: AtomicBool::new(false),
             used_memory: AtomicU64::new(0),
             save_failed: AtomicBool::new(false),
+            knobs: Knobs::default(),
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             saved_dirty: AtomicI64::new(0),

@@ -25,6 +25,9 @@ pub struct Limits {
     pub list_max_listpack_size: i32,
     /// Nodes at each end of a list that stay uncompressed; 0 compresses none.
     pub list_compress_depth: i32,
+    /// Bytes from which on an element of a list gets a node of its own, whatever the node's size may be; 0 leaves it
+    /// to that size. Only tests set it.
+    pub list_packed_threshold: usize,
 }
 
 impl Default for Limits {
@@ -39,6 +42,7 @@ impl Default for Limits {
             zset_max_listpack_value: 64,
             list_max_listpack_size: -2,
             list_compress_depth: 0,
+            list_packed_threshold: 0,
         }
     }
 }
