@@ -46,8 +46,15 @@ struct Rest {
     words: Vec<String>,
 }
 
-fn main() -> Result<ExitCode> {
-    match Line::parse().command {
+fn main() -> ExitCode {
+    run(Line::parse().command).unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
         Command::Ci => ci::run(),
         Command::Peers(options) => peers::run(&options),
         Command::Tidy(options) => tidy::run(&options),

@@ -50,6 +50,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "redis-sentinel", find: redis, from: Origin::Debian("redis-sentinel") },
     Peer { name: "redis-cli", find: redis, from: Origin::Debian("redis-tools") },
     Peer { name: "tclsh", find: any_version, from: Origin::Debian("tcl") },
+    Peer { name: "dpkg-source", find: any_version, from: Origin::Debian("dpkg-dev") },
     Peer { name: "python3", find: any_version, from: Origin::Debian("python3-venv") },
     Peer { name: "redis-py", find: redis_py, from: Origin::Pip },
     Peer { name: "node", find: any_version, from: Origin::Debian("nodejs") },

@@ -29,8 +29,8 @@ const DIRECTIVES: &[(&str, &str)] = &[
 ];
 /// Where the ranges of ports begin that stands choose from, and how many ports each has. Cluster buses use the same
 /// ports plus 10000.
-const RANGES: std::ops::Range<u16> = 22_000..30_000;
-const RANGE: u16 = 1_000;
+const RANGES: std::ops::Range<u16> = 22_000..32_000;
+const RANGE: u16 = 500;
 /// The suite's test server listens below its servers' ports.
 const CONTROL_PORTS: u16 = 50;
 /// A path of a Unix socket holds at most so many bytes.
@@ -130,11 +130,14 @@ impl<'a> Stand<'a> {
         for (name, mode) in [("redis-server", "server"), ("redis-sentinel", "sentinel")] {
             let path = programs.join(name);
             match self.server {
-                Server::Real => symlink(debian(name)?, path)?,
+                Server::Real => match debian(name) {
+                    Ok(program) => symlink(program, path)?,
+                    // Only the framework of Sentinel starts it.
+                    Err(_) if name == "redis-sentinel" => {}
+                    Err(error) => return Err(error),
+                },
                 Server::Ours(binary) => {
-                    // The suite knows its servers by the pid that it started, so the shell must become the server.
-                    let quoted = binary.display().to_string().replace('\'', r"'\''");
-                    fs::write(&path, format!("#!/bin/sh\nexec '{quoted}' {mode} \"$@\"\n"))?;
+                    fs::write(&path, wrapper(binary, mode))?;
                     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
                 }
             }
@@ -164,6 +167,21 @@ impl<'a> Stand<'a> {
         }
         Ok(command)
     }
+}
+
+/// The script that stands in the place of `redis-server` or `redis-sentinel`.
+///
+/// The suite knows its servers by the pid that it started, so the shell must become the server. It waits for the line
+/// of that pid, and it writes the port into a file; the script sees to both for a server that does not yet.
+fn wrapper(binary: &Path, mode: &str) -> String {
+    let quoted = binary.display().to_string().replace('\'', r"'\''");
+    format!(
+        r#"#!/bin/sh
+port=$(sed -n 's/^port \([0-9][0-9]*\).*/\1/p' "$1" 2>/dev/null | tail -n 1)
+echo "wrapper PID: $$"
+exec '{quoted}' {mode} "$@" ${{port:+--port $port}}
+"#
+    )
 }
 
 /// Whether a file belongs to the frameworks of Sentinel or Cluster, which start all instances first.
