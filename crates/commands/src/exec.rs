@@ -17,7 +17,7 @@ pub struct Settings {
     pub limits: Limits,
     /// `proto-max-bulk-len`: the longest string, in bytes.
     pub max_string: usize,
-    /// Whether MEMORY-hungry frees go to another thread by default (`lazyfree-lazy-user-del`).
+    /// Whether DEL leaves large values to the freeing thread as UNLINK does (`lazyfree-lazy-user-del`).
     pub lazy_user_del: bool,
 }
 
@@ -184,14 +184,25 @@ impl<'a, 'v> Exec<'a, 'v> {
         Ok(result)
     }
 
+    /// Removes `key`; whether it was there. Its value is freed on another thread if it is large and
+    /// `lazily` says so.
+    pub fn remove(&mut self, key: &[u8], lazily: bool) -> bool {
+        let removed = self.keys.remove(self.db, key);
+        let was_there = removed.is_some();
+        if let Some(entry) = removed {
+            self.keys.discard(entry, lazily);
+        }
+        was_there
+    }
+
     /// Removes `key` on behalf of a command that is not DEL; whether it was there. Replicas are told to
     /// remove it in place of the command.
-    pub fn delete_instead(&mut self, key: &[u8]) -> bool {
-        let removed = self.keys.remove(self.db, key).is_some();
+    pub fn delete_instead(&mut self, key: &[u8], lazily: bool) -> bool {
+        let removed = self.remove(key, lazily);
         if removed {
             self.changed(1);
             self.notify(Class::GENERIC, "del", key);
-            let word: &[u8] = if self.settings.lazy_user_del { b"UNLINK" } else { b"DEL" };
+            let word: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
             self.propagate(&[word, key]);
         }
         removed

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use quorate_keyspace::{AccessPolicy, Db, Expiry, KeyView, Keyspace, Member, Scope, SlotSet};
+use quorate_keyspace::{AccessPolicy, Db, Expiry, KeyView, Keyspace, Lazy, Member, Scope, SlotSet};
 use quorate_resp::{Protocol, Reply, ReplyWriter, parse_reply, split_words};
 use quorate_stdx::{Rng, UnixMs};
 
@@ -21,6 +21,7 @@ pub(crate) struct Bench {
     pub(crate) db: Db,
     pub(crate) protocol: Protocol,
     pub(crate) settings: Settings,
+    pub(crate) lazy: Lazy,
     seed: u64,
     propagated: String,
     events: String,
@@ -34,6 +35,7 @@ impl Bench {
             db: Db(0),
             protocol: Protocol::Resp2,
             settings: Settings::default(),
+            lazy: Lazy::default(),
             seed: 1,
             propagated: String::new(),
             events: String::new(),
@@ -60,6 +62,7 @@ impl Bench {
             expiry: Expiry::Remove,
             access: AccessPolicy::Lru,
             no_touch: false,
+            lazy: self.lazy,
             rng: RefCell::new(Rng::new(self.seed)),
         };
         let job = Job { run, args, db: self.db, protocol: self.protocol, settings: &self.settings };

@@ -475,6 +475,12 @@ impl Record {
         }
     }
 
+    /// Whether the value is no string: its parts may lie in many allocations.
+    #[inline]
+    pub fn is_collection(&self) -> bool {
+        self.kind() as u32 >= Kind::List as u32
+    }
+
     /// How OBJECT ENCODING names the value's form.
     pub fn encoding(&self) -> &'static str {
         match self.kind() {

@@ -23,6 +23,7 @@ use crate::bitmap::Bitmap;
 use crate::counters::{Counters, Registry};
 use crate::extras::Extras;
 use crate::quiet::{Participant, Quiet};
+use crate::reclaim::Reclaim;
 use crate::slot::{SLOTS, Slot};
 use crate::table::Table;
 use crate::view::{KeyView, Scope};
@@ -49,6 +50,7 @@ pub struct Keyspace {
     soonest: Box<[AtomicI64]>,
     quiet: Arc<Quiet>,
     registry: Registry,
+    reclaim: Reclaim,
     walking: AtomicBool,
     /// Changed only while alone, read only while active.
     walk: UnsafeCell<Option<Arc<Walk>>>,
@@ -161,6 +163,7 @@ impl Keyspace {
             soonest: (0..SLOTS).map(|_| AtomicI64::new(i64::MAX)).collect(),
             quiet: Arc::new(Quiet::default()),
             registry: Registry::new(databases),
+            reclaim: Reclaim::default(),
             walking: AtomicBool::new(false),
             walk: UnsafeCell::new(None),
         }
@@ -169,6 +172,11 @@ impl Keyspace {
     /// How many databases there are.
     pub fn databases(&self) -> usize {
         self.databases
+    }
+
+    /// The way to the freeing thread.
+    pub fn reclaim(&self) -> &Reclaim {
+        &self.reclaim
     }
 
     /// Makes the calling thread a member.
@@ -468,7 +476,6 @@ impl<'a> Alone<'a> {
 
 /// What a database held before it was flushed.
 pub struct Flushed {
-    #[allow(dead_code, reason = "held to be dropped")]
     tables: Vec<Table>,
     keys: usize,
 }
@@ -477,6 +484,11 @@ impl Flushed {
     /// How many keys there were.
     pub fn keys(&self) -> usize {
         self.keys
+    }
+
+    /// Gives the tables away one by one, each with its number of keys.
+    pub(crate) fn for_each_table(self, mut each: impl FnMut(usize, Table)) {
+        self.tables.into_iter().for_each(|table| each(table.len(), table));
     }
 }
 

@@ -18,6 +18,7 @@ use crate::access::AccessPolicy;
 use crate::counters::Counters;
 use crate::entry::{Entry, Record, ValueMut};
 use crate::extras::{Ticket, WatchFlag};
+use crate::reclaim::Lazy;
 use crate::slot::Slot;
 use crate::space::{Db, Held, Keyspace, SlotSet};
 use crate::table::{EntryGuard, Table};
@@ -46,6 +47,8 @@ pub struct Scope {
     pub access: AccessPolicy,
     /// Whether reads leave the access time alone (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
+    /// Which large values are freed on another thread.
+    pub lazy: Lazy,
     /// Dice for the LFU counter and for random keys.
     pub rng: RefCell<Rng>,
 }
@@ -67,6 +70,8 @@ pub struct KeyView<'a> {
     scope: &'a Scope,
     expired: Vec<Expired>,
     ready: SmallVec<[(Db, Box<[u8]>); 1]>,
+    /// Large values that were removed: they are freed when the slots are free again.
+    garbage: Vec<Entry>,
 }
 
 impl Drop for KeyView<'_> {
@@ -77,7 +82,7 @@ impl Drop for KeyView<'_> {
 
 impl<'a> KeyView<'a> {
     pub(crate) fn new(space: &'a Keyspace, held: Held, counters: &'a Counters, scope: &'a Scope) -> KeyView<'a> {
-        KeyView { space, held, counters, scope, expired: Vec::new(), ready: SmallVec::new() }
+        KeyView { space, held, counters, scope, expired: Vec::new(), ready: SmallVec::new(), garbage: Vec::new() }
     }
 
     /// The context that the view was made with.
@@ -155,7 +160,9 @@ impl<'a> KeyView<'a> {
 
     #[cold]
     fn expire_now(&mut self, db: Db, key: &[u8]) {
-        self.remove_raw(db, key);
+        if let Some(entry) = self.remove_raw(db, key) {
+            self.discard(entry, self.scope.lazy.expire);
+        }
         self.counters.expired.add(1);
         self.expired.push(Expired { db, key: key.into() });
     }
@@ -260,7 +267,27 @@ impl<'a> KeyView<'a> {
         if let Some(at) = expiry {
             note_expiry(self.space, slot, at);
         }
-        drop(old);
+        if let Some(old) = old {
+            self.discard(old, self.scope.lazy.server_del);
+        }
+    }
+
+    /// Frees what was removed: a large value not before the slots are free again, and on the freeing
+    /// thread if it may be done lazily.
+    #[inline]
+    pub fn discard(&mut self, entry: Entry, lazily: bool) {
+        if entry.is_collection() {
+            self.discard_collection(entry, lazily);
+        }
+    }
+
+    #[cold]
+    fn discard_collection(&mut self, entry: Entry, lazily: bool) {
+        if lazily {
+            self.space.reclaim().entry(entry);
+        } else if entry.is_large() {
+            self.garbage.push(entry);
+        }
     }
 
     /// Stores a string, in place where that is possible: SET's fast path.
@@ -273,9 +300,16 @@ impl<'a> KeyView<'a> {
         let data = unsafe { self.space.data(slot) };
         data.touch(db, key);
         let table = data.table_mut(db, self.space.databases());
+        let mut replaced = None;
         let (keys, volatile) = if let Some(mut entry) = table.get_mut(hash, key) {
             let before = entry.expiry().is_some();
-            entry.set_str(bytes, expiry);
+            if entry.is_collection() {
+                let access = entry.access();
+                replaced = Some(std::mem::replace(&mut *entry, Entry::string(key, bytes, expiry)));
+                entry.set_access(access);
+            } else {
+                entry.set_str(bytes, expiry);
+            }
             let access = self.scope.access.touched(entry.access(), self.scope.now, &mut self.scope.rng.borrow_mut());
             entry.set_access(access);
             (0, i64::from(expiry.is_some()) - i64::from(before))
@@ -294,6 +328,9 @@ impl<'a> KeyView<'a> {
         self.count(db, keys, volatile);
         if let Some(at) = expiry {
             note_expiry(self.space, slot, at);
+        }
+        if let Some(replaced) = replaced {
+            self.discard(replaced, self.scope.lazy.server_del);
         }
     }
 

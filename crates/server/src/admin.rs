@@ -3,6 +3,7 @@
 pub mod client;
 pub mod connection;
 pub mod debug;
+pub mod flush;
 pub mod pubsub;
 pub mod slowlog;
 pub mod transactions;
@@ -21,6 +22,7 @@ pub fn table() -> Vec<Entry> {
     table.extend(connection::RUNS);
     table.extend(client::RUNS);
     table.extend(debug::RUNS);
+    table.extend(flush::RUNS);
     table.extend(pubsub::RUNS);
     table.extend(transactions::RUNS);
     table

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_commands::{Class, Settings};
-use quorate_keyspace::{AccessPolicy, Expiry, Keyspace, Scope};
+use quorate_keyspace::{AccessPolicy, Expiry, Keyspace, Lazy, Scope};
 use quorate_stdx::{Mono, Now, ReplId, Rng, UnixMs};
 
 use crate::admin::debug::{Knobs, Permitted};
@@ -37,8 +37,12 @@ pub struct Published {
     pub loading: Loading,
     /// Whether the default user has a password.
     pub needs_auth: bool,
-    /// Whether expired keys are removed in the background (`lazyfree-lazy-expire`).
-    pub lazy_expire: bool,
+    /// Which large values are freed on another thread (`lazyfree-lazy-expire`, `lazyfree-lazy-server-del`).
+    pub lazy: Lazy,
+    /// Whether evicted values are (`lazyfree-lazy-eviction`).
+    pub lazy_eviction: bool,
+    /// Whether FLUSHALL and FLUSHDB free on another thread unless told otherwise (`lazyfree-lazy-user-flush`).
+    pub lazy_user_flush: bool,
     /// `hz`: rounds of upkeep a second.
     pub hz: u32,
     /// `active-expire-effort`, 1 to 10.
@@ -125,7 +129,9 @@ impl Default for Published {
             role: Role::Primary,
             loading: Loading::No,
             needs_auth: false,
-            lazy_expire: false,
+            lazy: Lazy::default(),
+            lazy_eviction: false,
+            lazy_user_flush: false,
             hz: 10,
             expire_effort: 1,
             maxmemory: 0,
@@ -172,7 +178,14 @@ impl Published {
 
     /// A scope for commands from `now` on.
     pub fn scope(&self, now: UnixMs, rng: Rng) -> Scope {
-        Scope { now, expiry: self.expiry(), access: self.access, no_touch: false, rng: rng.into() }
+        Scope { now, expiry: self.expiry(), access: self.access, no_touch: false, lazy: self.lazy, rng: rng.into() }
+    }
+
+    /// Brings a scope up to date with what is published.
+    pub fn update(&self, scope: &mut Scope) {
+        scope.expiry = self.expiry();
+        scope.access = self.access;
+        scope.lazy = self.lazy;
     }
 }
 

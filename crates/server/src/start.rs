@@ -28,6 +28,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let server = Arc::new(Server::new(16, Published::default(), seed));
     let mut threads = start_workers(&server, options.threads, seed)?;
     threads.push(crate::data::upkeep::start(&server, !seed).context("can't start the upkeep thread")?);
+    threads.push(crate::data::upkeep::start_reclaiming(&server).context("can't start the freeing thread")?);
     let listener = listen(options.port)?;
     log::notice("Server initialized");
     log::notice("Ready to accept connections");

@@ -140,6 +140,14 @@ impl ValueRef<'_> {
         }
     }
 
+    /// About how many allocations it lies in: what it costs to free it.
+    pub fn allocations(self) -> usize {
+        match self.encoding() {
+            "listpack" | "intset" => 1,
+            _ => self.elements(),
+        }
+    }
+
     /// Bytes on the heap, the value's own struct included, those of a string's text not: it lies in its
     /// entry.
     pub fn heap_bytes(self) -> usize {

@@ -113,7 +113,7 @@ fn expire(cx: &mut Exec<'_, '_>, args: Args<'_>, unit: Unit, name: &'static str)
         return Ok(());
     }
     if at <= cx.now && cx.origin != Origin::Replication {
-        cx.delete_instead(key);
+        cx.delete_instead(key, cx.keys.scope().lazy.expire);
         return Ok(());
     }
     if let Some(mut entry) = cx.keys.modify(cx.db, key) {

@@ -15,7 +15,7 @@ pub(crate) static DEL: Spec = Spec {
     tips: TIPS,
     complexity: "O(N) for N keys, and O(M) for a key of M elements",
     summary: "Removes keys.",
-    run: Run::Data(del),
+    run: Run::Data(|cx, args| remove(cx, args, cx.settings.lazy_user_del)),
     ..Spec::BLANK
 };
 
@@ -34,14 +34,14 @@ const DEL_LIKE: Spec = Spec {
     keys: EACH,
     tips: TIPS,
     complexity: "O(1) a key",
-    run: Run::Data(del),
+    run: Run::Data(|cx, args| remove(cx, args, true)),
     ..Spec::BLANK
 };
 
-fn del(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
+fn remove(cx: &mut Exec<'_, '_>, args: Args<'_>, lazily: bool) -> Outcome {
     let mut removed = 0;
     for key in args.from(1) {
-        if cx.keys.remove(cx.db, key).is_some() {
+        if cx.remove(key, lazily) {
             cx.notify(Class::GENERIC, "del", key);
             removed += 1;
         }

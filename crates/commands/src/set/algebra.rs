@@ -186,7 +186,7 @@ fn store(cx: &mut Exec<'_, '_>, args: Args<'_>, operation: Operation, event: &'s
             cx.reply.count(len);
         }
         None => {
-            if cx.keys.remove(cx.db, key).is_some() {
+            if cx.remove(key, cx.keys.scope().lazy.server_del) {
                 cx.changed(1);
                 cx.notify(Class::GENERIC, "del", key);
             }

@@ -138,7 +138,7 @@ fn spop_all(cx: &mut Exec<'_, '_>, key: &[u8]) -> Outcome {
         cx.reply.bulk(member.text(&mut itoa::Buffer::new()));
     }
     cx.notify(Class::SET, "spop", key);
-    cx.delete_instead(key);
+    cx.delete_instead(key, cx.keys.scope().lazy.server_del);
     cx.changed(len.saturating_sub(1));
     Ok(())
 }
@@ -165,7 +165,7 @@ mod tests {
         bench.check("SADD s x", "1").check("SPOP s", "x").propagates("SREM s x").notifies("spop s; del s");
         bench.check("SPOP s -1", "ERR value is out of range, must be positive");
         bench.check("SPOP s x", "ERR value is out of range, must be positive").check("SPOP s 1 2", "ERR syntax error");
-        bench.settings.lazy_user_del = true;
+        bench.lazy.server_del = true;
         bench.check("SADD s x", "1").check("SPOP s 1", "[x]").propagates("UNLINK s");
     }
 

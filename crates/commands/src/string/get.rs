@@ -75,7 +75,7 @@ fn get(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
 
 fn getdel(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     if answer(cx, args.at(1))? {
-        cx.delete_instead(args.at(1));
+        cx.delete_instead(args.at(1), cx.settings.lazy_user_del);
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ fn getex(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     match lifetime {
         Lifetime::Keep => {}
         Lifetime::Until(at) if at <= cx.now && cx.origin != Origin::Replication => {
-            cx.delete_instead(key);
+            cx.delete_instead(key, cx.keys.scope().lazy.expire);
         }
         Lifetime::Until(at) => {
             if let Some(mut entry) = cx.keys.modify(cx.db, key) {

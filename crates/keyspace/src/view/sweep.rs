@@ -95,7 +95,7 @@ mod tests {
     use quorate_stdx::{Rng, UnixMs};
 
     use super::*;
-    use crate::{AccessPolicy, Expiry, Keyspace, Member, Scope, SlotSet};
+    use crate::{AccessPolicy, Expiry, Keyspace, Lazy, Member, Scope, SlotSet};
 
     fn scope(now: i64) -> Scope {
         Scope {
@@ -103,6 +103,7 @@ mod tests {
             expiry: Expiry::Remove,
             access: AccessPolicy::Lru,
             no_touch: false,
+            lazy: Lazy::default(),
             rng: Rng::new(1).into(),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use quorate_commands::{Args, Block, Origin, TimeoutReply};
-use quorate_keyspace::{Db, KeyView, Scope, SlotSet, Ticket};
+use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet, Ticket};
 use quorate_resp::Protocol;
 
 use crate::data::call::{Access, End, Job, Local, log_effects, run_data};
@@ -147,6 +147,19 @@ fn serve_ready(
         ready = view.take_ready();
     }
     later
+}
+
+/// Serves who waits for the keys that were noted while a transaction, a script or SWAPDB was under way,
+/// now that it is in the log.
+#[cold]
+pub fn serve_noted(server: &Arc<Server>, local: &mut Local, alone: &mut Alone<'_>, scope: &Scope) {
+    let mut view = alone.view(scope);
+    for (db, key) in std::mem::take(&mut local.ready) {
+        view.signal(db, &key);
+    }
+    let later = serve(server, local, &mut view);
+    debug_assert!(later.is_empty(), "a view of everything covers every waiter's slots");
+    local.effects.clear();
 }
 
 /// Serves requests whose keys lie in other slots than those that were held.

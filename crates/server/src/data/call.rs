@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quorate_commands::{Args, Block, Class, CommandError, Effects, Events, Exec, Flags, Origin, Outcome, Spec};
-use quorate_keyspace::{Alone, Db, KeyView, Member, Scope, SlotSet};
+use quorate_keyspace::{Alone, Db, Flushed, KeyView, Member, Scope, SlotSet};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_stdx::Now;
 
@@ -25,6 +25,10 @@ pub struct Local {
     pub total: Effects,
     /// Keyspace events of the command that runs.
     pub events: Events,
+    /// Keys that waiting clients may be served from when the command under way is in the log.
+    pub ready: Vec<(Db, Box<[u8]>)>,
+    /// What flushed databases held, to be freed by this thread when it is not alone any more.
+    pub flushed: Vec<Flushed>,
     /// What commands depend on besides keys.
     pub published: Arc<Published>,
     /// This thread's statistics.
@@ -46,7 +50,16 @@ impl Local {
     pub fn new(published: Arc<Published>, stats: Arc<Statistics>, worker: usize) -> Local {
         let mut events = Events::default();
         events.mask = published.notify;
-        Local { effects: Effects::default(), total: Effects::default(), events, published, stats, worker }
+        Local {
+            effects: Effects::default(),
+            total: Effects::default(),
+            events,
+            ready: Vec::new(),
+            flushed: Vec::new(),
+            published,
+            stats,
+            worker,
+        }
     }
 }
 
@@ -222,7 +235,7 @@ pub fn log_expired(server: &Server, view: &mut KeyView<'_>, local: &mut Local) {
     for expired in view.take_expired() {
         local.events.note(Class::EXPIRED, "expired", expired.db, &expired.key);
         if server.feed.is_on() {
-            let name: &[u8] = if local.published.lazy_expire { b"UNLINK" } else { b"DEL" };
+            let name: &[u8] = if local.published.lazy.expire { b"UNLINK" } else { b"DEL" };
             let mut wire = Vec::new();
             quorate_resp::encode_request(&mut wire, &[name, &expired.key]);
             server.feed.append(expired.db, &wire);
@@ -324,6 +337,10 @@ impl Cx<'_, '_> {
         if self.origin == Origin::Client {
             let mut view = self.access.view(SlotSet::None, self.scope);
             log_effects(self.server, &mut view, self.local, db, args, raw);
+            drop(view);
+            if !self.local.ready.is_empty() {
+                blocked::serve_noted(self.server, self.local, self.access.alone(), self.scope);
+            }
         }
         verdict
     }

@@ -71,6 +71,13 @@ pub fn start(server: &Arc<Server>, seed: u64) -> std::io::Result<JoinHandle<()>>
     std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || Upkeep::new(server, seed).run())
 }
 
+/// Starts the thread that frees what is large.
+pub fn start_reclaiming(server: &Arc<Server>) -> std::io::Result<JoinHandle<()>> {
+    let server = Arc::clone(server);
+    let run = move || server.space.reclaim().run(|| server.stopping.load(Ordering::Acquire));
+    std::thread::Builder::new().name("lazyfree".to_owned()).spawn(run)
+}
+
 struct Upkeep {
     server: Arc<Server>,
     member: Member,
@@ -134,8 +141,7 @@ impl Upkeep {
         if generation != self.generation {
             self.generation = generation;
             let published = self.server.published();
-            self.scope.expiry = published.expiry();
-            self.scope.access = published.access;
+            published.update(&mut self.scope);
             self.local.events.mask = published.notify;
             self.local.published = published;
         }

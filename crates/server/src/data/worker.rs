@@ -205,8 +205,7 @@ impl Worker {
         if generation != self.generation {
             self.generation = generation;
             let published = self.server.published();
-            self.scope.expiry = published.expiry();
-            self.scope.access = published.access;
+            published.update(&mut self.scope);
             self.local.events.mask = published.notify;
             self.local.published = published;
         }
@@ -478,10 +477,10 @@ impl Worker {
             *generation = server.generation.load(Ordering::Acquire);
             local.published = server.published();
             local.events.mask = local.published.notify;
-            scope.expiry = local.published.expiry();
-            scope.access = local.published.access;
+            local.published.update(scope);
             work(server, Access::Alone(alone), local, scope, now)
         });
+        self.local.flushed.clear();
         self.member.enter();
         self.refresh();
         result

@@ -1,0 +1,100 @@
+//! FLUSHALL, FLUSHDB and SWAPDB: whole databases at once.
+//!
+//! They run while every other thread is quiet. What takes long is to free what was there, and that is done
+//! when the others are at work again: on the freeing thread if the client asks for it (ASYNC).
+
+use quorate_commands::{Args, Arity, CommandError, Flags, Group, Origin, Outcome, Run, Spec};
+use quorate_keyspace::{Db, Flushed};
+
+use crate::data::call::Cx;
+
+const FLUSHING: Spec = Spec {
+    group: Group::Server,
+    arity: Arity::AtLeast(1),
+    flags: Flags::WRITE.and(Flags::ALONE).and(Flags::DANGEROUS),
+    categories: &["keyspace"],
+    tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+    complexity: "O(N) for N keys",
+    run: Run::Server,
+    ..Spec::BLANK
+};
+
+/// FLUSHALL [ASYNC | SYNC]
+pub static FLUSHALL: Spec = Spec { name: "flushall", summary: "Removes all keys of all databases.", ..FLUSHING };
+
+/// FLUSHDB [ASYNC | SYNC]
+pub static FLUSHDB: Spec = Spec { name: "flushdb", summary: "Removes all keys of the selected database.", ..FLUSHING };
+
+/// SWAPDB index index
+pub static SWAPDB: Spec = Spec {
+    name: "swapdb",
+    group: Group::Server,
+    arity: Arity::Exactly(3),
+    flags: Flags::WRITE.and(Flags::FAST).and(Flags::ALONE).and(Flags::DANGEROUS),
+    categories: &["keyspace"],
+    since: "4.0.0",
+    complexity: "O(1) for the number of keys",
+    summary: "Lets two databases change places.",
+    run: Run::Server,
+    ..Spec::BLANK
+};
+
+pub(super) static RUNS: [super::Entry; 3] =
+    [(&FLUSHALL, &[("", flushall)]), (&FLUSHDB, &[("", flushdb)]), (&SWAPDB, &[("", swapdb)])];
+
+/// Whether what was removed is freed on the freeing thread.
+fn lazily(cx: &Cx<'_, '_>, args: Args<'_>) -> Result<bool, CommandError> {
+    match args.len() {
+        1 => Ok(cx.local.published.lazy_user_flush),
+        2 if args.is(1, "SYNC") => Ok(false),
+        2 if args.is(1, "ASYNC") => Ok(true),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// Takes what `db` holds out of it.
+fn flush(cx: &mut Cx<'_, '_>, db: Db, lazily: bool) {
+    let flushed: Flushed = cx.access.alone().flush(db);
+    cx.local.effects.changed(flushed.keys());
+    if lazily || cx.origin == Origin::Replication {
+        cx.server.space.reclaim().tables(flushed);
+    } else {
+        cx.local.flushed.push(flushed);
+    }
+}
+
+fn flushdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let lazily = lazily(cx, args)?;
+    flush(cx, cx.session.db, lazily);
+    // Replicas hear of it even if there was nothing: theirs may hold something.
+    cx.local.effects.force();
+    cx.reply().ok();
+    Ok(())
+}
+
+fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let lazily = lazily(cx, args)?;
+    for number in 0..cx.server.space.databases() {
+        flush(cx, Db(number as u16), lazily);
+    }
+    cx.local.effects.force();
+    cx.reply().ok();
+    Ok(())
+}
+
+fn swapdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let database = |index: usize, error: &'static str| -> Result<Db, CommandError> {
+        let number = args.int(index).map_err(|_| CommandError::text(error))?;
+        let number = usize::try_from(number).ok().filter(|&number| number < cx.server.space.databases());
+        number.map(|number| Db(number as u16)).ok_or(CommandError::text("ERR DB index is out of range"))
+    };
+    let first = database(1, "ERR invalid first DB index")?;
+    let second = database(2, "ERR invalid second DB index")?;
+    let alone = cx.access.alone();
+    alone.swap(first, second);
+    // Clients that wait for a key may find it now; they are served behind this command in the log.
+    cx.local.ready.extend(alone.awaited_keys());
+    cx.local.effects.changed(1);
+    cx.reply().ok();
+    Ok(())
+}
