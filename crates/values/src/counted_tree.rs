@@ -297,6 +297,21 @@ impl<T: Weighed> CountedTree<T> {
         self.edit(&mut Inside { left: at }, take)
     }
 
+    /// Takes out the items from the weight `range.start` to `range.end`, neither of which may lie inside of an
+    /// item, and hands them to `taken`. Costs as much as finding the two ends, and a step for each item.
+    pub(crate) fn remove_range(&mut self, range: std::ops::Range<usize>, mut taken: impl FnMut(T)) {
+        assert!(range.end <= self.weight, "the range ends at {} of {}", range.end, self.weight);
+        if range.is_empty() {
+            return;
+        }
+        self.weight -= range.len();
+        if self.weight == 0 {
+            return std::mem::replace(&mut self.root, Body::Leaf(Vec::new())).drain(&mut taken);
+        }
+        self.root.remove_range(range, &mut taken);
+        self.lower();
+    }
+
     /// Offers the last item for which `holds`, with its neighbours as far as they are at hand (in the same
     /// leaf), to be changed in its place, without changing its weight.
     pub(crate) fn adjust_where<R>(
@@ -358,12 +373,18 @@ impl<T: Weighed> CountedTree<T> {
             let left = Child { first: left.first(), weight: self.weight - sibling.weight, body: left };
             self.root = Body::Branch(exact([left, sibling]));
         }
+        self.lower();
+        edited.result
+    }
+
+    /// Takes away roots that only hold another.
+    #[inline]
+    fn lower(&mut self) {
         while let Body::Branch(children) = &mut self.root
             && children.len() <= 1
         {
             self.root = children.pop().map_or(Body::Leaf(Vec::new()), |child| child.body);
         }
-        edited.result
     }
 }
 
@@ -434,6 +455,60 @@ impl<T: Weighed> Body<T> {
         }
     }
 
+    /// Takes out the items of a range that is not everything, so that no node is left empty.
+    fn remove_range(&mut self, range: std::ops::Range<usize>, taken: &mut impl FnMut(T)) {
+        match self {
+            Body::Leaf(items) => {
+                let slot = |weight| {
+                    let mut seek = Between { left: weight };
+                    Seek::<T>::slot(&mut seek, items)
+                };
+                let slots = slot(range.start)..slot(range.end);
+                items.drain(slots).for_each(taken);
+                shrink(items);
+            }
+            Body::Branch(children) => {
+                let mut start = 0;
+                // Of the children that the range meets, those at its two ends may keep something.
+                let mut emptied = 0..0;
+                let mut seam = 0;
+                for (index, child) in children.iter_mut().enumerate() {
+                    let end = start + child.weight;
+                    let part = range.start.max(start)..range.end.min(end);
+                    if part.len() == child.weight {
+                        std::mem::replace(&mut child.body, Body::Leaf(Vec::new())).drain(taken);
+                        emptied.start = if emptied.is_empty() { index } else { emptied.start };
+                        emptied.end = index + 1;
+                    } else if !part.is_empty() {
+                        child.body.remove_range(part.start - start..part.end - start, taken);
+                        child.weight -= part.len();
+                        child.first = child.body.first();
+                    }
+                    if start <= range.start {
+                        seam = index;
+                    }
+                    if end >= range.end {
+                        break;
+                    }
+                    start = end;
+                }
+                children.drain(emptied);
+                for index in [seam + 1, seam, seam.wrapping_sub(1)] {
+                    join_if_small(children, index);
+                }
+                shrink(children);
+            }
+        }
+    }
+
+    /// Hands all items to `taken`.
+    fn drain(self, taken: &mut impl FnMut(T)) {
+        match self {
+            Body::Leaf(items) => items.into_iter().for_each(taken),
+            Body::Branch(children) => children.into_iter().for_each(|child| child.body.drain(taken)),
+        }
+    }
+
     fn heap_bytes(&self) -> usize {
         match self {
             Body::Leaf(items) => items.capacity() * size_of::<T>(),
@@ -458,14 +533,20 @@ fn mend<T: Weighed, R>(children: &mut Vec<Child<T>>, index: usize, edited: &Edit
     if edited.is_new_front {
         child.first = child.body.first();
     }
-    if len < FULL / 2 && edited.gain < 0 {
-        let fits =
-            |left: usize, right: &[Child<T>]| right.first().is_some_and(|right| left + right.body.len() <= COMFORTABLE);
-        if fits(len, &children[index + 1..]) {
-            join(children, index);
-        } else if index > 0 && fits(children[index - 1].body.len(), &children[index..]) {
-            join(children, index - 1);
-        }
+    if edited.gain < 0 {
+        join_if_small(children, index);
+    }
+}
+
+/// Joins the child at `index`, if there is one and it is below half, with a neighbour that has room.
+fn join_if_small<T: Weighed>(children: &mut Vec<Child<T>>, index: usize) {
+    let Some(len) = children.get(index).map(|child| child.body.len()).filter(|&len| len < FULL / 2) else { return };
+    let fits =
+        |left: usize, right: &[Child<T>]| right.first().is_some_and(|right| left + right.body.len() <= COMFORTABLE);
+    if fits(len, &children[index + 1..]) {
+        join(children, index);
+    } else if index > 0 && fits(children[index - 1].body.len(), &children[index..]) {
+        join(children, index - 1);
     }
 }
 
@@ -587,5 +668,117 @@ impl<'a, T: Weighed> Iterator for Backward<'a, T> {
         self.end = place.start;
         self.items = place.items[..=place.slot].iter();
         self.items.next_back()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An item that weighs what it says.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Load(usize);
+
+    impl Weighed for Load {
+        type Key = ();
+        const UNIT: bool = false;
+        fn key(&self) {}
+        fn weight(&self) -> usize {
+            self.0
+        }
+    }
+
+    /// An item in order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    struct Number(u32);
+
+    impl Weighed for Number {
+        type Key = u32;
+        const UNIT: bool = true;
+        fn key(&self) -> u32 {
+            self.0
+        }
+        fn weight(&self) -> usize {
+            1
+        }
+    }
+
+    /// The depth below; weights and first keys are right, and no node is empty or overfull.
+    fn depth<T: Weighed<Key: PartialEq + std::fmt::Debug>>(body: &Body<T>) -> usize {
+        assert!(body.len() < FULL);
+        let Body::Branch(children) = body else { return 0 };
+        let depths = children.iter().map(|child| {
+            assert!(child.body.len() > 0);
+            assert_eq!(child.first, child.body.first());
+            let weight: usize = match &child.body {
+                Body::Leaf(items) => items.iter().map(T::weight).sum(),
+                Body::Branch(children) => children.iter().map(|child| child.weight).sum(),
+            };
+            assert_eq!(child.weight, weight);
+            depth(&child.body)
+        });
+        let depths: Vec<usize> = depths.collect();
+        assert!(depths.windows(2).all(|pair| pair[0] == pair[1]), "all leaves lie equally deep");
+        depths[0] + 1
+    }
+
+    fn check<T: Weighed<Key: PartialEq + std::fmt::Debug>>(tree: &CountedTree<T>) {
+        depth(&tree.root);
+        assert_eq!(tree.iter_from(0).map(T::weight).sum::<usize>(), tree.weight());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+        #[test]
+        fn ranges_are_removed_as_from_a_vector(
+            len in 0usize..12_000, cuts in prop::collection::vec((any::<usize>(), 0usize..5000), 0..12), adds in 0u32..3,
+        ) {
+            let mut model: Vec<Number> = (0..len as u32).map(|number| Number(number * 2)).collect();
+            let mut tree = CountedTree::from_ordered(model.iter().copied());
+            for (start, count) in cuts {
+                let start = start % (model.len() + 1);
+                let end = (start + count).min(model.len());
+                let mut taken = Vec::new();
+                tree.remove_range(start..end, |number| taken.push(number));
+                prop_assert_eq!(taken, model.drain(start..end).collect::<Vec<_>>());
+                check(&tree);
+                for add in 0..adds {
+                    let number = Number(start as u32 * 2 + add * 700 + 1);
+                    if let Err(at) = model.binary_search(&number) {
+                        model.insert(at, number);
+                        tree.insert_where(|key| key < number.0, number);
+                    }
+                }
+                check(&tree);
+                prop_assert_eq!(tree.iter_from(0).copied().collect::<Vec<_>>(), model.clone());
+            }
+        }
+
+        #[test]
+        fn weights_say_where_an_item_is(loads in prop::collection::vec(1usize..9, 1..3000), at in any::<usize>()) {
+            let mut tree = CountedTree::new();
+            for load in &loads {
+                tree.insert_at(tree.weight(), Load(*load));
+            }
+            check(&tree);
+            let at = at % tree.weight();
+            let (mut index, mut before) = (0, 0);
+            while before + loads[index] <= at {
+                before += loads[index];
+                index += 1;
+            }
+            let place = tree.place(at).unwrap();
+            prop_assert_eq!((place.items[place.slot], place.offset), (Load(loads[index]), at - before));
+            let end: usize = loads[..=index].iter().sum();
+            tree.remove_range(before..end, |_| {});
+            check(&tree);
+            let expected: Vec<Load> =
+                loads.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, load)| Load(*load)).collect();
+            prop_assert_eq!(tree.iter_from(0).copied().collect::<Vec<_>>(), expected.clone());
+            let backwards: Vec<Load> = tree.iter_rev_from(tree.weight()).copied().collect();
+            prop_assert_eq!(backwards, expected.into_iter().rev().collect::<Vec<_>>());
+        }
     }
 }

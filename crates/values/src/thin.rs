@@ -1,4 +1,5 @@
-//! Strings on the heap behind one thin pointer: members of sets, and fields of hashes with their values.
+//! Strings on the heap behind one thin pointer: members of sets, fields of hashes with their values, and
+//! members of sorted sets with their scores.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -201,9 +202,134 @@ unsafe impl Item for FieldValue {
     }
 }
 
+/// A member and its score: `f64` score, `u32` length, member. It stays where it is until it is dropped.
+pub struct ScoredMember(NonNull<u8>);
+
+// SAFETY: it owns plain bytes.
+unsafe impl Send for ScoredMember {}
+// SAFETY: as above.
+unsafe impl Sync for ScoredMember {}
+
+impl ScoredMember {
+    /// A copy of `member` with `score`.
+    pub fn new(member: &[u8], score: f64) -> ScoredMember {
+        let len = u32::try_from(member.len()).expect("the parser refuses strings of 4 GiB");
+        let layout = ScoredMember::layout(member.len());
+        // SAFETY: the layout is not empty.
+        let pointer = NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: the allocation holds score, length and member, and is aligned for the score.
+        unsafe {
+            pointer.cast::<f64>().write(score);
+            pointer.add(8).cast::<u32>().write(len);
+            pointer.as_ptr().add(12).copy_from_nonoverlapping(member.as_ptr(), member.len());
+        }
+        ScoredMember(pointer)
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::from_size_align(ScoredMember::heap_bytes(len), 8).expect("far below isize::MAX")
+    }
+
+    /// Borrows both.
+    pub fn scored(&self) -> &Scored {
+        // SAFETY: we own the allocation.
+        unsafe { ScoredMember::body(self.0) }
+    }
+
+    /// Where it lies, for [`Item::body`].
+    pub(crate) fn address(&self) -> NonNull<u8> {
+        self.0
+    }
+
+    /// Changes the score.
+    pub fn set_score(&mut self, score: f64) {
+        // SAFETY: we own the allocation, which begins with the score.
+        unsafe { self.0.cast::<f64>().write(score) }
+    }
+
+    /// Bytes of the allocation for a member of `len` bytes.
+    pub fn heap_bytes(len: usize) -> usize {
+        size_class((12 + len).max(size_of::<Scored>()))
+    }
+}
+
+impl Drop for ScoredMember {
+    fn drop(&mut self) {
+        let layout = ScoredMember::layout(self.scored().member().len());
+        // SAFETY: allocated with the layout that the same length gives.
+        unsafe { dealloc(self.0.as_ptr(), layout) }
+    }
+}
+
+/// A borrowed member with its score: a name for the bytes that a [`ScoredMember`] points to.
+#[repr(C)]
+pub struct Scored {
+    score: f64,
+    len: u32,
+    /// The member follows; its length is in the header, not in the pointer.
+    rest: [u8; 0],
+}
+
+impl Scored {
+    /// The score.
+    #[inline]
+    pub fn score(&self) -> f64 {
+        self.score
+    }
+
+    /// The member.
+    #[inline]
+    pub fn member(&self) -> &[u8] {
+        // SAFETY: a `Scored` only exists at the start of a `ScoredMember`'s allocation, whose bytes live as
+        // long as it. The pointer's provenance is the allocation's (exposed by `body`).
+        unsafe {
+            let base = std::ptr::with_exposed_provenance::<u8>((&raw const *self).expose_provenance());
+            std::slice::from_raw_parts(base.add(std::mem::offset_of!(Scored, rest)), self.len as usize)
+        }
+    }
+}
+
+// SAFETY: the pointer is unique, from the heap, and valid until `from_raw`.
+unsafe impl Item for ScoredMember {
+    type Body = Scored;
+
+    fn into_raw(self) -> NonNull<u8> {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
+    unsafe fn from_raw(raw: NonNull<u8>) -> ScoredMember {
+        ScoredMember(raw)
+    }
+
+    #[inline]
+    unsafe fn body<'a>(raw: NonNull<u8>) -> &'a Scored {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            raw.as_ptr().expose_provenance();
+            raw.cast::<Scored>().as_ref()
+        }
+    }
+
+    #[inline]
+    fn key(body: &Scored) -> &[u8] {
+        body.member()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_keeps_its_place_when_its_score_changes() {
+        for len in [0, 3, 4, 5, 100] {
+            let mut member = ScoredMember::new(&vec![7; len], 1.5);
+            let at = member.address();
+            member.set_score(-2.0);
+            assert_eq!((member.scored().score(), member.scored().member()), (-2.0, &vec![7; len][..]));
+            assert_eq!(member.address(), at);
+        }
+    }
 
     #[test]
     fn a_value_is_replaced_in_place_or_elsewhere() {

@@ -25,8 +25,9 @@ pub(crate) fn push_body(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteO
             ZSetView::Listpack(packed) => push_string(out, packed.as_bytes(), compress),
             ZSetView::Table(table) => {
                 push_length(out, table.len() as u64);
-                for (member, score) in table.iter() {
-                    push_item(out, member, compress);
+                // From the last to the first, as Redis does, which then never has to search where it inserts.
+                for (member, score) in table.iter_rev() {
+                    push_string(out, member, compress);
                     out.extend_from_slice(&score.to_le_bytes());
                 }
             }
