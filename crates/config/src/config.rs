@@ -24,6 +24,7 @@ use crate::directives::slow_log::SlowLog;
 use crate::directives::snapshots::Snapshots;
 use crate::directives::testing::Testing;
 use crate::directives::tls::Tls;
+use crate::spec::Meaning;
 use crate::text::Text;
 
 /// All directives that have an effect, in the order of redis.conf. [`Config::default`] holds their defaults.
@@ -88,6 +89,21 @@ impl Config {
         config.network.port = 26379;
         config.network.protected_mode = false;
         config
+    }
+
+    /// What it asks for that must not be left out in silence, and is not there yet: the directive and the reason.
+    pub fn unsupported(&self) -> Option<(&'static str, &'static str)> {
+        let asked = [
+            ("appendonly", self.append_only.enabled),
+            ("cluster-enabled", self.cluster.enabled),
+            ("tls-port", self.tls.port != 0),
+            ("tls-replication", self.tls.replication),
+        ];
+        let (name, _) = asked.into_iter().find(|(_, is_asked)| *is_asked)?;
+        match crate::directives::find(name.as_bytes())?.meaning {
+            Meaning::ToCome(why) => Some((name, why)),
+            Meaning::Live | Meaning::Accepted(_) => None,
+        }
     }
 }
 

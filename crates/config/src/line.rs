@@ -39,7 +39,8 @@ fn argument(rest: &mut &[u8]) -> Result<Vec<u8>, Unbalanced> {
                 return Ok(taken);
             }
             [quote @ (b'"' | b'\''), ref inside @ ..] => {
-                *rest = if quote == b'"' { double_quoted(inside, &mut taken)? } else { single_quoted(inside, &mut taken)? };
+                *rest =
+                    if quote == b'"' { double_quoted(inside, &mut taken)? } else { single_quoted(inside, &mut taken)? };
                 return match rest.first() {
                     None | Some(b' ' | b'\t'..=b'\r') => Ok(taken),
                     Some(_) => Err(Unbalanced),

@@ -68,7 +68,9 @@ impl Bounds {
             Decimal => parse_i64(text).map(i128::from).ok_or("argument couldn't be parsed into an integer")?,
             Octal => parse_octal(text).ok_or("argument couldn't be parsed as an octal number")?,
             Memory => parse_memory(text).map(i128::from).ok_or("argument must be a memory value")?,
-            MemoryOrPercent => parse_memory(text).map(i128::from).ok_or("argument must be a memory or percent value")?,
+            MemoryOrPercent => {
+                parse_memory(text).map(i128::from).ok_or("argument must be a memory or percent value")?
+            }
         };
         if (self.low..=self.high).contains(&value) {
             return Ok(value);
@@ -114,7 +116,10 @@ pub(crate) fn parse_memory(text: &[u8]) -> Option<u64> {
         b"gb" => 1 << 30,
         _ => return None,
     };
-    digits.iter().try_fold(0u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))?.checked_mul(unit)
+    digits
+        .iter()
+        .try_fold(0u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))?
+        .checked_mul(unit)
 }
 
 fn parse_octal(text: &[u8]) -> Option<i128> {
@@ -149,7 +154,8 @@ mod tests {
     #[test]
     fn units_of_memory_are_of_ten_or_of_two() {
         let unlimited = memory(0, i128::from(u64::MAX));
-        let sizes = [("1k", 1000), ("1KB", 1024), ("2m", 2_000_000), ("2Mb", 2 << 20), ("3g", 3_000_000_000), ("3gB", 3 << 30)];
+        let sizes =
+            [("1k", 1000), ("1KB", 1024), ("2m", 2_000_000), ("2Mb", 2 << 20), ("3g", 3_000_000_000), ("3gB", 3 << 30)];
         for (text, bytes) in sizes.into_iter().chain([("7", 7), ("7b", 7), ("", 0), ("b", 0)]) {
             assert_eq!(parse(unlimited, text), Ok(bytes), "{text}");
         }
@@ -187,7 +193,9 @@ mod tests {
     #[test]
     fn sizes_are_written_with_the_largest_unit_that_divides_them() {
         let size = memory(0, LONG);
-        for (bytes, text) in [(0, "0"), (1000, "1000"), (1024, "1kb"), (100 << 20, "100mb"), (3 << 30, "3gb"), (1 << 40, "1024gb")] {
+        for (bytes, text) in
+            [(0, "0"), (1000, "1000"), (1024, "1kb"), (100 << 20, "100mb"), (3 << 30, "3gb"), (1 << 40, "1024gb")]
+        {
             assert_eq!(size.write(bytes), text);
             assert_eq!(decimal(0, LONG).write(bytes), bytes.to_string());
         }

@@ -45,6 +45,8 @@ pub enum Meaning {
     Live,
     /// It is taken, checked and shown, and has no effect, for this reason: a sentence without its full stop.
     Accepted(&'static str),
+    /// The same, until the part of the server that obeys it is there.
+    ToCome(&'static str),
 }
 
 /// Who knows a directive.
@@ -371,12 +373,7 @@ pub(crate) const fn checked_text(
     spec(name, Kind::Text { get, set, check })
 }
 
-pub(crate) const fn special(
-    name: &'static str,
-    get: fn(&Config) -> Vec<u8>,
-    set: SetSpecial,
-    lines: Lines,
-) -> Spec {
+pub(crate) const fn special(name: &'static str, get: fn(&Config) -> Vec<u8>, set: SetSpecial, lines: Lines) -> Spec {
     spec(name, Kind::Special { get, set, lines })
 }
 
@@ -410,6 +407,12 @@ impl Spec {
 
     pub(crate) const fn later(mut self) -> Spec {
         self.origin = Origin::Later;
+        self
+    }
+
+    /// Has its field already, and nothing that obeys it.
+    pub(crate) const fn to_come(mut self, why: &'static str) -> Spec {
+        self.meaning = Meaning::ToCome(why);
         self
     }
 

@@ -4,11 +4,16 @@
 //! `data/feed.rs` in this order. `admin/` holds the commands that need the server.
 
 pub mod admin;
+pub mod command_line;
 pub mod data;
 pub mod log;
 pub mod persist;
+pub mod published;
 pub mod server;
 pub mod start;
 
 /// The version of Redis whose behaviour clients may rely on.
 pub const REDIS_VERSION: &str = "7.2.4";
+
+/// Our own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

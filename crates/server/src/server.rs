@@ -1,5 +1,6 @@
 //! What all threads of a server share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -7,11 +8,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use quorate_commands::{Class, Settings};
-use quorate_keyspace::{AccessPolicy, Expiry, Keyspace, Lazy, Scope};
+use quorate_config::{Change, Config};
+use quorate_keyspace::Keyspace;
 use quorate_stdx::{Mono, Now, ReplId, Rng, UnixMs};
 
-use crate::admin::debug::{Knobs, Permitted};
+use crate::admin::debug::Knobs;
 use crate::data::blocked::Waiters;
 use crate::data::client::{Client, ClientId};
 use crate::data::feed::Feed;
@@ -21,173 +22,7 @@ use crate::data::stats::Statistics;
 use crate::data::upkeep::ActiveExpiry;
 use crate::data::waits::Waits;
 use crate::data::worker::{Mail, Mailbox};
-
-/// What a network thread has to know of everything else: swapped as a whole while all are quiet.
-#[derive(Clone)]
-pub struct Published {
-    /// What data commands depend on.
-    pub settings: Settings,
-    /// What is remembered of accesses.
-    pub access: AccessPolicy,
-    /// Which keyspace events anybody may want.
-    pub notify: Class,
-    /// The server's role.
-    pub role: Role,
-    /// Whether the dataset is being loaded.
-    pub loading: Loading,
-    /// Whether the default user has a password.
-    pub needs_auth: bool,
-    /// Which large values are freed on another thread (`lazyfree-lazy-expire`, `lazyfree-lazy-server-del`).
-    pub lazy: Lazy,
-    /// Whether evicted values are (`lazyfree-lazy-eviction`).
-    pub lazy_eviction: bool,
-    /// Whether FLUSHALL and FLUSHDB free on another thread unless told otherwise (`lazyfree-lazy-user-flush`).
-    pub lazy_user_flush: bool,
-    /// `hz`: rounds of upkeep a second.
-    pub hz: u32,
-    /// `active-expire-effort`, 1 to 10.
-    pub expire_effort: u32,
-    /// `maxmemory`, bytes; 0 is no limit.
-    pub maxmemory: u64,
-    /// `min-replicas-to-write`.
-    pub min_replicas: usize,
-    /// `min-replicas-max-lag`, seconds.
-    pub min_replicas_max_lag: u64,
-    /// `stop-writes-on-bgsave-error`.
-    pub stop_writes_on_failed_save: bool,
-    /// `enable-debug-command`
-    pub debug_command: Permitted,
-    /// Clients are paused.
-    pub pause: Option<Pause>,
-    /// The longest request, bytes.
-    pub query_limit: usize,
-    /// Seconds without a request after which a client is closed; 0 is never.
-    pub timeout: u64,
-    /// Hard, soft (bytes) and soft seconds for normal, replica and Pub/Sub clients.
-    pub output_limits: [OutputLimit; 3],
-    /// Nothing of the above can refuse a command of an authenticated client.
-    pub all_clear: bool,
-}
-
-/// When a client that doesn't read is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OutputLimit {
-    /// At once above so many bytes; 0 is never.
-    pub hard: usize,
-    /// After a while above so many bytes; 0 is never.
-    pub soft: usize,
-    /// That while, seconds.
-    pub seconds: u64,
-}
-
-/// Primary or replica.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
-    /// It takes writes.
-    Primary,
-    /// It follows another.
-    Replica(Following),
-}
-
-/// What matters to clients of a replica.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Following {
-    /// `replica-read-only`
-    pub read_only: bool,
-    /// `replica-serve-stale-data`
-    pub serves_stale: bool,
-    /// Whether the stream flows.
-    pub link_up: bool,
-}
-
-/// Whether the dataset is being loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loading {
-    /// No.
-    No,
-    /// Yes, and nothing else is served meanwhile.
-    Blocking,
-    /// Yes, and the old one is served meanwhile.
-    Async,
-}
-
-/// CLIENT PAUSE, FAILOVER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pause {
-    /// When it ends.
-    pub until: UnixMs,
-    /// Whether reads wait as well.
-    pub all: bool,
-}
-
-impl Default for Published {
-    fn default() -> Published {
-        Published {
-            settings: Settings::default(),
-            access: AccessPolicy::Lru,
-            notify: Class::default(),
-            role: Role::Primary,
-            loading: Loading::No,
-            needs_auth: false,
-            lazy: Lazy::default(),
-            lazy_eviction: false,
-            lazy_user_flush: false,
-            hz: 10,
-            expire_effort: 1,
-            maxmemory: 0,
-            min_replicas: 0,
-            min_replicas_max_lag: 10,
-            stop_writes_on_failed_save: false,
-            debug_command: Permitted::Nobody,
-            pause: None,
-            query_limit: 1 << 30,
-            timeout: 0,
-            output_limits: [
-                OutputLimit::default(),
-                OutputLimit { hard: 256 << 20, soft: 64 << 20, seconds: 60 },
-                OutputLimit { hard: 32 << 20, soft: 8 << 20, seconds: 60 },
-            ],
-            all_clear: true,
-        }
-    }
-}
-
-impl Published {
-    /// Whether a command has to wait now.
-    pub fn is_paused(&self, writes: bool) -> bool {
-        self.pause.is_some_and(|pause| (pause.all || writes) && unix_now() < pause.until)
-    }
-
-    /// Recomputes what follows from the rest; called before it is published.
-    pub fn settle(&mut self) {
-        self.all_clear = self.role == Role::Primary
-            && self.loading == Loading::No
-            && self.maxmemory == 0
-            && self.min_replicas == 0
-            && self.pause.is_none()
-            && !self.stop_writes_on_failed_save;
-    }
-
-    /// How keys expire for clients.
-    pub fn expiry(&self) -> Expiry {
-        match self.role {
-            Role::Primary => Expiry::Remove,
-            Role::Replica(_) => Expiry::Hide,
-        }
-    }
-
-    /// A scope for commands from `now` on.
-    pub fn scope(&self, now: UnixMs, rng: Rng) -> Scope {
-        Scope { now, expiry: self.expiry(), access: self.access, no_touch: false, lazy: self.lazy, rng: rng.into() }
-    }
-
-    /// Brings a scope up to date with what is published.
-    pub fn update(&self, scope: &mut Scope) {
-        scope.expiry = self.expiry();
-        scope.access = self.access;
-        scope.lazy = self.lazy;
-    }
-}
+pub use crate::published::{Following, Loading, OutputLimit, Pause, Published, Role};
 
 /// A network thread as others see it.
 pub struct WorkerHandle {
@@ -196,6 +31,9 @@ pub struct WorkerHandle {
     /// Its statistics.
     pub stats: Arc<Statistics>,
 }
+
+/// Who wants to know of changes of the configuration; see [`Server::on_config_change`].
+type ConfigListener = Box<dyn Fn(&Change) + Send + Sync>;
 
 /// Everything shared; see the module's text.
 pub struct Server {
@@ -211,8 +49,12 @@ pub struct Server {
     pub waits: Waits,
     /// Our replicas.
     pub replicas: Replicas,
-    /// The default user's password.
-    password: Mutex<Option<Vec<u8>>>,
+    /// The configuration; see [`Server::configure`] for how it changes.
+    pub config: ArcSwap<Config>,
+    /// The configuration's file, by its absolute path, if there is one.
+    pub config_file: Option<PathBuf>,
+    /// Who wants to know of changes of the configuration.
+    config_listeners: Mutex<Vec<ConfigListener>>,
     /// All clients.
     pub clients: Mutex<std::collections::BTreeMap<ClientId, Arc<Client>>>,
     next_client: AtomicU64,
@@ -247,17 +89,18 @@ pub struct Server {
 
 impl Server {
     /// A server without threads.
-    pub fn new(databases: usize, published: Published, seed: u64) -> Server {
-        let mut published = published;
-        published.settle();
+    pub fn new(config: Config, seed: u64) -> Server {
+        let published = Published::of(&config);
         Server {
-            space: Arc::new(Keyspace::new(databases)),
+            space: Arc::new(Keyspace::new(config.general.databases as usize)),
             feed: Feed::default(),
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
             waits: Waits::default(),
             replicas: Replicas::default(),
-            password: Mutex::new(None),
+            config: ArcSwap::from_pointee(config),
+            config_file: None,
+            config_listeners: Mutex::default(),
             clients: Mutex::default(),
             next_client: AtomicU64::new(0),
             published: ArcSwap::from_pointee(published),
@@ -332,9 +175,21 @@ impl Server {
         self.replicas.good(self.mono(), published.min_replicas_max_lag)
     }
 
-    /// The default user's password, if it needs one.
-    pub fn password(&self) -> Option<Vec<u8>> {
-        self.password.lock().clone()
+    /// Puts another configuration in force, with what network threads see of it, and tells those who want to know.
+    /// Must be called while alone, or before the threads start.
+    pub fn configure(&self, change: &Change) {
+        let config = Arc::new(change.config.clone());
+        self.config.store(Arc::clone(&config));
+        self.publish(|published| published.follow(&config));
+        for listener in &*self.config_listeners.lock() {
+            listener(change);
+        }
+    }
+
+    /// From now on `listener` is told of every change of the configuration, while the thread that makes it is alone:
+    /// it must be quick, and not wait for a network thread.
+    pub fn on_config_change(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
+        self.config_listeners.lock().push(Box::new(listener));
     }
 }
 

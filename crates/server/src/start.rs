@@ -1,37 +1,71 @@
-//! Starting and stopping a server: threads, listeners, signals.
+//! Starting and stopping a server: configuration, threads, listeners.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
+use quorate_config::{Config, LogLevel, Mode, ParseError};
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 
+use crate::command_line::Options;
 use crate::data::client::{Peer, Socket};
 use crate::data::stats::Statistics;
 use crate::data::worker::{Mail, Worker};
-use crate::log;
-use crate::server::{Published, Server, WorkerHandle};
-
-/// What a server needs to start.
-pub struct Options {
-    /// Its TCP port.
-    pub port: u16,
-    /// The number of network threads.
-    pub threads: usize,
-}
+use crate::log::{self, Level};
+use crate::server::{Server, WorkerHandle};
 
 /// Runs a server until it is told to stop.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub fn run(options: &Options) -> ExitCode {
+    let config = match configuration(options) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("\n*** FATAL CONFIG FILE ERROR (Redis {}) ***\n{error}", crate::REDIS_VERSION);
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(options, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::warning(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configuration(options: &Options) -> Result<Config, ParseError> {
+    let sources = options.sources().map_err(|error| ParseError::of(format!("can't read standard input: {error}")))?;
+    let config = quorate_config::load(Mode::Server, &sources)?.config;
+    match config.unsupported() {
+        Some((name, why)) => Err(ParseError::of(format!("'{name}' can't be obeyed: {why}"))),
+        None => Ok(config),
+    }
+}
+
+fn serve(options: &Options, config: Config) -> anyhow::Result<()> {
     let seed = rand::random();
-    let server = Arc::new(Server::new(16, Published::default(), seed));
-    let mut threads = start_workers(&server, options.threads, seed)?;
+    log::set_level(match config.general.log_level {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Verbose => Level::Verbose,
+        LogLevel::Notice => Level::Notice,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Nothing => Level::Nothing,
+    });
+    let (port, threads) = (config.network.port, config.network.threads);
+    let threads =
+        if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, |count| count.get()) };
+    let mut server = Server::new(config, seed);
+    server.config_file = options.file.as_deref().map(std::path::absolute).transpose()?;
+    let server = Arc::new(server);
+    let mut threads = start_workers(&server, threads, seed)?;
     threads.push(crate::data::upkeep::start(&server, !seed).context("can't start the upkeep thread")?);
     threads.push(crate::data::upkeep::start_reclaiming(&server).context("can't start the freeing thread")?);
-    let listener = listen(options.port)?;
+    let listener = listen(port)?;
+    log::raw(&format!(" PID: {}\n", std::process::id()));
     log::notice("Server initialized");
-    log::notice("Ready to accept connections");
+    log::notice("Ready to accept connections tcp");
     accept(&server, &listener)?;
     server.stopping.store(true, Ordering::Release);
     for thread in threads {

@@ -85,8 +85,7 @@ pub struct OutputBufferLimit {
 
 impl Default for OutputBufferLimits {
     fn default() -> OutputBufferLimits {
-        let limit =
-            |hard, soft, seconds| OutputBufferLimit { hard, soft, soft_time: Duration::from_secs(seconds) };
+        let limit = |hard, soft, seconds| OutputBufferLimit { hard, soft, soft_time: Duration::from_secs(seconds) };
         OutputBufferLimits {
             normal: limit(0, 0, 0),
             replica: limit(256 << 20, 64 << 20, 60),
@@ -102,9 +101,14 @@ pub(super) static TABLE: &[Spec] = &[
         .applies(Apply::MaxClients),
     number("maxmemory-clients", memory_or_percent(LONG), get_client_memory, set_client_memory)
         .applies(Apply::ClientMemory),
-    number("client-query-buffer-limit", memory(MEGABYTE, LONG), |c| c.clients.query_buffer_max.into(), |c, n| {
-        c.clients.query_buffer_max = n as u64;
-    })
+    number(
+        "client-query-buffer-limit",
+        memory(MEGABYTE, LONG),
+        |c| c.clients.query_buffer_max.into(),
+        |c, n| {
+            c.clients.query_buffer_max = n as u64;
+        },
+    )
     .is(Flags::DEBUG),
     number(
         "proto-max-bulk-len",
@@ -115,9 +119,14 @@ pub(super) static TABLE: &[Spec] = &[
     .is(Flags::DEBUG),
     special("client-output-buffer-limit", get_output_buffer, set_output_buffer, Lines::As(output_buffer_lines))
         .is(Flags::MANY),
-    number("tracking-table-max-keys", decimal(0, LONG), |c| c.clients.tracked_keys_max.into(), |c, n| {
-        c.clients.tracked_keys_max = n as u64;
-    }),
+    number(
+        "tracking-table-max-keys",
+        decimal(0, LONG),
+        |c| c.clients.tracked_keys_max.into(),
+        |c, n| {
+            c.clients.tracked_keys_max = n as u64;
+        },
+    ),
 ];
 
 fn get_client_memory(config: &Config) -> i128 {

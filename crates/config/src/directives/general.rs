@@ -3,7 +3,9 @@
 use crate::choice::Choice;
 use crate::config::Config;
 use crate::quantity::{INT, decimal};
-use crate::spec::{Apply, Flags, Form, Lines, Refusal, Spec, checked_text, choice, kept, number, special, switch, text};
+use crate::spec::{
+    Apply, Flags, Form, Lines, Refusal, Spec, checked_text, choice, kept, number, special, switch, text,
+};
 use crate::text::{Text, shown};
 
 /// The process, its logs and its files.
@@ -192,8 +194,7 @@ pub(super) static TABLE: &[Spec] = &[
         |c, word| c.general.log_level = Choice::named(word),
     )
     .applies(Apply::Log),
-    text("logfile", |c| c.general.log_file.as_bytes(), |c, text| c.general.log_file = text.into())
-        .is(Flags::IMMUTABLE),
+    text("logfile", |c| c.general.log_file.as_bytes(), |c, text| c.general.log_file = text.into()).is(Flags::IMMUTABLE),
     kept("log-format", Form::Choice(&["legacy", "logfmt", "json"]), "legacy", "lines have the form of Redis").later(),
     kept(
         "log-timestamp-format",
@@ -232,9 +233,14 @@ pub(super) static TABLE: &[Spec] = &[
     special("dir", |c| shown(&c.general.directory).to_vec(), set_directory, Lines::As(directory_lines))
         .is(Flags::PROTECTED.and(Flags::NOT_WHILE_LOADING))
         .applies(Apply::Directory),
-    number("hz", decimal(0, INT), |c| c.general.timer_frequency.into(), |c, n| {
-        c.general.timer_frequency = n.clamp(1, 500) as u32;
-    })
+    number(
+        "hz",
+        decimal(0, INT),
+        |c| c.general.timer_frequency.into(),
+        |c, n| {
+            c.general.timer_frequency = n.clamp(1, 500) as u32;
+        },
+    )
     .applies(Apply::Timers),
     kept("dynamic-hz", Form::Switch, "yes", "timers do not slow down with many clients"),
     choice(

@@ -74,12 +74,8 @@ pub(super) static TABLE: &[Spec] = &[
         .applies(Apply::Listen),
     number("tcp-backlog", decimal(0, INT), |c| c.network.tcp_backlog.into(), |c, n| c.network.tcp_backlog = n as u32)
         .is(Flags::IMMUTABLE),
-    text(
-        "unixsocket",
-        |c| shown(&c.network.unix_socket),
-        |c, text| c.network.unix_socket = Text::unless_empty(text),
-    )
-    .is(Flags::IMMUTABLE),
+    text("unixsocket", |c| shown(&c.network.unix_socket), |c, text| c.network.unix_socket = Text::unless_empty(text))
+        .is(Flags::IMMUTABLE),
     number(
         "unixsocketperm",
         octal(0, 0o777),
@@ -118,11 +114,21 @@ pub(super) static TABLE: &[Spec] = &[
     kept("io-threads-always-active", Form::Switch, "no", "there is no main thread that hands work to others")
         .is(Flags::HIDDEN)
         .later(),
-    kept("events-per-io-thread", Form::Number(decimal(0, INT)), "2", "there is no main thread that hands work to others")
-        .is(Flags::HIDDEN)
-        .later(),
-    kept("prefetch-batch-max-size", Form::Number(decimal(0, 128)), "16", "commands of a batch are looked ahead as it suits")
-        .later(),
+    kept(
+        "events-per-io-thread",
+        Form::Number(decimal(0, INT)),
+        "2",
+        "there is no main thread that hands work to others",
+    )
+    .is(Flags::HIDDEN)
+    .later(),
+    kept(
+        "prefetch-batch-max-size",
+        Form::Number(decimal(0, 128)),
+        "16",
+        "commands of a batch are looked ahead as it suits",
+    )
+    .later(),
     kept("max-new-connections-per-cycle", Form::Number(decimal(1, 1000)), "10", ACCEPTS_ALL).later(),
     kept("max-new-tls-connections-per-cycle", Form::Number(decimal(1, 1000)), "1", ACCEPTS_ALL).later(),
     kept("min-io-threads-avoid-copy-reply", Form::Number(decimal(0, INT)), "7", COPIES).is(Flags::HIDDEN).later(),

@@ -137,12 +137,8 @@ pub(super) static TABLE: &[Spec] = &[
         |c, on| c.replication.refuse_empty_primary = on,
     )
     .ours(),
-    switch(
-        "replica-serve-stale-data",
-        |c| c.replication.serve_stale_data,
-        |c, on| c.replication.serve_stale_data = on,
-    )
-    .also(&["slave-serve-stale-data"]),
+    switch("replica-serve-stale-data", |c| c.replication.serve_stale_data, |c, on| c.replication.serve_stale_data = on)
+        .also(&["slave-serve-stale-data"]),
     switch("replica-read-only", |c| c.replication.read_only, |c, on| c.replication.read_only = on)
         .also(&["slave-read-only"])
         .is(Flags::DEBUG),
@@ -167,8 +163,13 @@ pub(super) static TABLE: &[Spec] = &[
         |c, word| c.replication.diskless_load = Choice::named(word),
     )
     .is(Flags::DEBUG.and(Flags::NOT_WHILE_LOADING)),
-    kept("dual-channel-replication-enabled", Form::Switch, "no", "the stream is kept in the log while a snapshot is sent")
-        .later(),
+    kept(
+        "dual-channel-replication-enabled",
+        Form::Switch,
+        "no",
+        "the stream is kept in the log while a snapshot is sent",
+    )
+    .later(),
     kept("repl-mptcp", Form::Switch, "no", "connections are plain TCP").is(Flags::IMMUTABLE).later(),
     number(
         "repl-ping-replica-period",
@@ -201,9 +202,14 @@ pub(super) static TABLE: &[Spec] = &[
         |c| c.replication.backlog_ttl.map_or(0, seconds),
         |c, n| c.replication.backlog_ttl = unless_zero(from_seconds(n)),
     ),
-    number("replica-priority", decimal(0, INT), |c| c.replication.priority.into(), |c, n| {
-        c.replication.priority = n as u32;
-    })
+    number(
+        "replica-priority",
+        decimal(0, INT),
+        |c| c.replication.priority.into(),
+        |c, n| {
+            c.replication.priority = n as u32;
+        },
+    )
     .also(&["slave-priority"]),
     kept(
         "propagation-error-behavior",
@@ -224,13 +230,23 @@ pub(super) static TABLE: &[Spec] = &[
         |c, text| c.replication.announce_ip = Text::unless_empty(text),
     )
     .also(&["slave-announce-ip"]),
-    number("replica-announce-port", decimal(0, 65535), |c| c.replication.announce_port.into(), |c, n| {
-        c.replication.announce_port = n as u16;
-    })
+    number(
+        "replica-announce-port",
+        decimal(0, 65535),
+        |c| c.replication.announce_port.into(),
+        |c, n| {
+            c.replication.announce_port = n as u16;
+        },
+    )
     .also(&["slave-announce-port"]),
-    number("min-replicas-to-write", decimal(0, INT), |c| c.replication.min_replicas.into(), |c, n| {
-        c.replication.min_replicas = n as u32;
-    })
+    number(
+        "min-replicas-to-write",
+        decimal(0, INT),
+        |c| c.replication.min_replicas.into(),
+        |c, n| {
+            c.replication.min_replicas = n as u32;
+        },
+    )
     .also(&["min-slaves-to-write"])
     .applies(Apply::GoodReplicas),
     number(

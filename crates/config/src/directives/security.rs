@@ -54,7 +54,12 @@ pub(super) static TABLE: &[Spec] = &[
         |c| c.security.channels.as_word(),
         |c, word| c.security.channels = Choice::named(word),
     ),
-    number("acllog-max-len", decimal(0, LONG), |c| c.security.acl_log_len_max.into(), |c, n| {
-        c.security.acl_log_len_max = n as u64;
-    }),
+    number(
+        "acllog-max-len",
+        decimal(0, LONG),
+        |c| c.security.acl_log_len_max.into(),
+        |c, n| {
+            c.security.acl_log_len_max = n as u64;
+        },
+    ),
 ];

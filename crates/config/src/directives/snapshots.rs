@@ -72,11 +72,7 @@ pub(super) static TABLE: &[Spec] = &[
     )
     .is(Flags::PROTECTED),
     kept("rdb-del-sync-files", Form::Switch, "no", "a full sync leaves no file behind"),
-    switch(
-        "rdb-save-incremental-fsync",
-        |c| c.snapshots.incremental_fsync,
-        |c, on| c.snapshots.incremental_fsync = on,
-    ),
+    switch("rdb-save-incremental-fsync", |c| c.snapshots.incremental_fsync, |c, on| c.snapshots.incremental_fsync = on),
     kept(
         "rdb-version-check",
         Form::Choice(&["strict", "relaxed"]),

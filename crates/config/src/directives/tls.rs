@@ -2,7 +2,7 @@
 
 use crate::choice::Choice;
 use crate::quantity::{INT, decimal};
-use crate::spec::{Apply, Flags, Form, Spec, choice, kept, number, switch, text};
+use crate::spec::{Apply, Flags, Form, Refusal, Spec, choice, kept, number, switch, text};
 use crate::text::{Secret, Text, shown};
 
 /// Certificates and what is encrypted. Paths are of PEM files.
@@ -63,72 +63,92 @@ const A_FILE: Flags = Flags::ALWAYS_APPLIED;
 const SUITES: &str = "the TLS library picks the ciphers of TLS 1.2 itself; it has no weak ones";
 const SESSIONS: &str = "the TLS library keeps its sessions itself";
 
+const NOT_YET: &str = "there is no TLS yet";
+
 pub(super) static TABLE: &[Spec] = &[
     number("tls-port", decimal(0, 65535), |c| c.tls.port.into(), |c, n| c.tls.port = n as u16)
-        .applies(Apply::ListenTls),
+        .applies(Apply::ListenTls)
+        .vetted(check_off)
+        .to_come(NOT_YET),
     text("tls-cert-file", |c| shown(&c.tls.certificate), |c, text| c.tls.certificate = Text::unless_empty(text))
         .is(A_FILE)
-        .applies(Apply::Tls),
+        .applies(Apply::Tls)
+        .to_come(NOT_YET),
     text("tls-key-file", |c| shown(&c.tls.key), |c, text| c.tls.key = Text::unless_empty(text))
         .is(A_FILE)
-        .applies(Apply::Tls),
+        .applies(Apply::Tls)
+        .to_come(NOT_YET),
     text(
         "tls-key-file-pass",
         |c| Secret::shown(&c.tls.key_password),
         |c, text| c.tls.key_password = Secret::unless_empty(text),
     )
     .is(Flags::SENSITIVE)
-    .applies(Apply::Tls),
+    .applies(Apply::Tls)
+    .to_come(NOT_YET),
     text(
         "tls-client-cert-file",
         |c| shown(&c.tls.client_certificate),
         |c, text| c.tls.client_certificate = Text::unless_empty(text),
     )
     .is(A_FILE)
-    .applies(Apply::Tls),
+    .applies(Apply::Tls)
+    .to_come(NOT_YET),
     text("tls-client-key-file", |c| shown(&c.tls.client_key), |c, text| c.tls.client_key = Text::unless_empty(text))
         .is(A_FILE)
-        .applies(Apply::Tls),
+        .applies(Apply::Tls)
+        .to_come(NOT_YET),
     text(
         "tls-client-key-file-pass",
         |c| Secret::shown(&c.tls.client_key_password),
         |c, text| c.tls.client_key_password = Secret::unless_empty(text),
     )
     .is(Flags::SENSITIVE)
-    .applies(Apply::Tls),
-    kept("tls-dh-params-file", Form::Text, "", "key exchange is by elliptic curves, which need no parameters").is(A_FILE),
+    .applies(Apply::Tls)
+    .to_come(NOT_YET),
+    kept("tls-dh-params-file", Form::Text, "", "key exchange is by elliptic curves, which need no parameters")
+        .is(A_FILE),
     text("tls-ca-cert-file", |c| shown(&c.tls.authorities), |c, text| c.tls.authorities = Text::unless_empty(text))
         .is(A_FILE)
-        .applies(Apply::Tls),
+        .applies(Apply::Tls)
+        .to_come(NOT_YET),
     text(
         "tls-ca-cert-dir",
         |c| shown(&c.tls.authorities_directory),
         |c, text| c.tls.authorities_directory = Text::unless_empty(text),
     )
     .is(A_FILE)
-    .applies(Apply::Tls),
+    .applies(Apply::Tls)
+    .to_come(NOT_YET),
     choice(
         "tls-auth-clients",
         ClientAuthentication::words,
         |c| c.tls.client_authentication.as_word(),
         |c, word| c.tls.client_authentication = Choice::named(word),
     )
-    .applies(Apply::Tls),
-    kept("tls-auth-clients-user", Form::Choice(&["CN", "URI", "off"]), "off", "a certificate does not name a user").later(),
-    switch("tls-replication", |c| c.tls.replication, |c, on| c.tls.replication = on).applies(Apply::Tls),
-    switch("tls-cluster", |c| c.tls.cluster, |c, on| c.tls.cluster = on).applies(Apply::Tls),
+    .applies(Apply::Tls)
+    .to_come(NOT_YET),
+    kept("tls-auth-clients-user", Form::Choice(&["CN", "URI", "off"]), "off", "a certificate does not name a user")
+        .later(),
+    switch("tls-replication", |c| c.tls.replication, |c, on| c.tls.replication = on)
+        .applies(Apply::Tls)
+        .to_come(NOT_YET),
+    switch("tls-cluster", |c| c.tls.cluster, |c, on| c.tls.cluster = on).applies(Apply::Tls).to_come(NOT_YET),
     text("tls-protocols", |c| shown(&c.tls.protocols), |c, text| c.tls.protocols = Text::unless_empty(text))
-        .applies(Apply::Tls),
+        .applies(Apply::Tls)
+        .to_come(NOT_YET),
     kept("tls-ciphers", Form::Text, "", SUITES),
-    text(
-        "tls-ciphersuites",
-        |c| shown(&c.tls.cipher_suites),
-        |c, text| c.tls.cipher_suites = Text::unless_empty(text),
-    )
-    .applies(Apply::Tls),
+    text("tls-ciphersuites", |c| shown(&c.tls.cipher_suites), |c, text| c.tls.cipher_suites = Text::unless_empty(text))
+        .applies(Apply::Tls)
+        .to_come(NOT_YET),
     kept("tls-prefer-server-ciphers", Form::Switch, "no", SUITES),
     kept("tls-session-caching", Form::Switch, "yes", SESSIONS),
     kept("tls-session-cache-size", Form::Number(decimal(0, INT)), "20480", SESSIONS),
     kept("tls-session-cache-timeout", Form::Number(decimal(0, INT)), "300", SESSIONS),
-    kept("tls-auto-reload-interval", Form::Number(decimal(0, INT)), "0", "setting a certificate's path loads it anew").later(),
+    kept("tls-auto-reload-interval", Form::Number(decimal(0, INT)), "0", "setting a certificate's path loads it anew")
+        .later(),
 ];
+
+fn check_off(shown: &[u8]) -> Result<(), Refusal> {
+    if shown == b"0" { Ok(()) } else { Err(NOT_YET.into()) }
+}

@@ -81,10 +81,9 @@ fn quit(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
 /// Checks name and password and, if they are right, lets the client in.
 fn let_in(cx: &mut Cx<'_, '_>, user: &[u8], password: &[u8]) -> Outcome {
     let wrong = CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");
-    let expected = cx.server.password();
-    let matches = match &expected {
+    let matches = match &cx.server.config.load().security.password {
         None => true,
-        Some(expected) => equal_in_constant_time(expected, password),
+        Some(expected) => equal_in_constant_time(expected.reveal(), password),
     };
     if user != b"default" || !matches {
         return Err(wrong);
@@ -103,7 +102,7 @@ fn equal_in_constant_time(expected: &[u8], given: &[u8]) -> bool {
 
 fn auth(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     match args.len() {
-        2 if cx.server.password().is_none() => {
+        2 if cx.server.config.load().security.password.is_none() => {
             return Err(CommandError::text(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?",

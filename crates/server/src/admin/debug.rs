@@ -14,7 +14,6 @@ use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Sp
 use quorate_values::{Case, glob_matches, parse_double, parse_i64};
 
 use crate::data::call::Cx;
-use crate::data::client::Peer;
 use crate::log;
 
 /// What DEBUG can switch, for those whose work it concerns.
@@ -36,29 +35,6 @@ impl Default for Knobs {
             cron_paused: AtomicBool::new(false),
             skip_checksums: AtomicBool::new(false),
             disable_deny_scripts: AtomicBool::new(false),
-        }
-    }
-}
-
-/// Who may use a command that is dangerous (`enable-debug-command` and its kin).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Permitted {
-    /// Nobody.
-    #[default]
-    Nobody,
-    /// Clients on this machine.
-    Local,
-    /// Everybody.
-    Everybody,
-}
-
-impl Permitted {
-    /// Whether a client that comes from there may.
-    pub fn covers(self, peer: &Peer) -> bool {
-        match (self, peer) {
-            (Permitted::Everybody, _) | (Permitted::Local, Peer::Unix(_)) => true,
-            (Permitted::Local, Peer::Inet { remote, .. }) => remote.ip().to_canonical().is_loopback(),
-            (Permitted::Nobody, _) => false,
         }
     }
 }
@@ -112,7 +88,7 @@ static SUBCOMMANDS: &[Sub] = &[
 ];
 
 fn debug(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    if !cx.local.published.debug_command.covers(&cx.session.peer) {
+    if !cx.local.published.debug_command.allows(cx.session.peer.is_local()) {
         return Err(CommandError::text(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
              a local connection, otherwise you need to set this option in the configuration file, and then restart the \

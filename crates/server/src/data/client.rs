@@ -116,6 +116,16 @@ pub enum Peer {
     Unix(String),
 }
 
+impl Peer {
+    /// Whether the client is on this machine.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Peer::Inet { remote, .. } => remote.ip().to_canonical().is_loopback(),
+            Peer::Unix(_) => true,
+        }
+    }
+}
+
 /// What a client is to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -1,0 +1,119 @@
+//! Up to which sizes values keep their compact encodings.
+
+use quorate_values::Limits;
+
+use crate::quantity::{INT, LONG, decimal, memory};
+use crate::spec::{Form, Spec, kept, number};
+
+/// Up to which sizes values keep their compact encodings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encodings {
+    /// What the data types obey.
+    pub limits: Limits,
+    /// `hll-sparse-max-bytes`: bytes up to which a HyperLogLog is sparse.
+    pub hll_sparse_bytes_max: u64,
+    /// `stream-node-max-bytes`; 0 is no limit.
+    pub stream_node_bytes_max: u64,
+    /// `stream-node-max-entries`; 0 is no limit.
+    pub stream_node_entries_max: u64,
+}
+
+impl Default for Encodings {
+    fn default() -> Encodings {
+        Encodings {
+            limits: Limits { hash_max_listpack_entries: 512, ..Limits::default() },
+            hll_sparse_bytes_max: 3000,
+            stream_node_bytes_max: 4096,
+            stream_node_entries_max: 100,
+        }
+    }
+}
+
+const COUNT: crate::quantity::Bounds = decimal(0, LONG);
+const SIZE: crate::quantity::Bounds = memory(0, LONG);
+
+pub(super) static TABLE: &[Spec] = &[
+    number(
+        "hash-max-listpack-entries",
+        COUNT,
+        |c| c.encodings.limits.hash_max_listpack_entries as i128,
+        |c, n| c.encodings.limits.hash_max_listpack_entries = n as usize,
+    )
+    .also(&["hash-max-ziplist-entries"]),
+    number(
+        "hash-max-listpack-value",
+        SIZE,
+        |c| c.encodings.limits.hash_max_listpack_value as i128,
+        |c, n| c.encodings.limits.hash_max_listpack_value = n as usize,
+    )
+    .also(&["hash-max-ziplist-value"]),
+    number(
+        "list-max-listpack-size",
+        decimal(i32::MIN as i128, INT),
+        |c| c.encodings.limits.list_max_listpack_size.into(),
+        |c, n| c.encodings.limits.list_max_listpack_size = n as i32,
+    )
+    .also(&["list-max-ziplist-size"]),
+    number(
+        "list-compress-depth",
+        decimal(0, INT),
+        |c| c.encodings.limits.list_compress_depth.into(),
+        |c, n| c.encodings.limits.list_compress_depth = n as i32,
+    ),
+    number(
+        "set-max-intset-entries",
+        COUNT,
+        |c| c.encodings.limits.set_max_intset_entries as i128,
+        |c, n| c.encodings.limits.set_max_intset_entries = n as usize,
+    ),
+    number(
+        "set-max-listpack-entries",
+        COUNT,
+        |c| c.encodings.limits.set_max_listpack_entries as i128,
+        |c, n| c.encodings.limits.set_max_listpack_entries = n as usize,
+    ),
+    number(
+        "set-max-listpack-value",
+        SIZE,
+        |c| c.encodings.limits.set_max_listpack_value as i128,
+        |c, n| c.encodings.limits.set_max_listpack_value = n as usize,
+    ),
+    number(
+        "zset-max-listpack-entries",
+        COUNT,
+        |c| c.encodings.limits.zset_max_listpack_entries as i128,
+        |c, n| c.encodings.limits.zset_max_listpack_entries = n as usize,
+    )
+    .also(&["zset-max-ziplist-entries"]),
+    number(
+        "zset-max-listpack-value",
+        SIZE,
+        |c| c.encodings.limits.zset_max_listpack_value as i128,
+        |c, n| c.encodings.limits.zset_max_listpack_value = n as usize,
+    )
+    .also(&["zset-max-ziplist-value"]),
+    number(
+        "hll-sparse-max-bytes",
+        SIZE,
+        |c| c.encodings.hll_sparse_bytes_max.into(),
+        |c, n| c.encodings.hll_sparse_bytes_max = n as u64,
+    )
+    .to_come("there are no HyperLogLogs yet"),
+    number(
+        "stream-node-max-bytes",
+        SIZE,
+        |c| c.encodings.stream_node_bytes_max.into(),
+        |c, n| c.encodings.stream_node_bytes_max = n as u64,
+    )
+    .to_come(NO_STREAMS),
+    number(
+        "stream-node-max-entries",
+        COUNT,
+        |c| c.encodings.stream_node_entries_max.into(),
+        |c, n| c.encodings.stream_node_entries_max = n as u64,
+    )
+    .to_come(NO_STREAMS),
+    kept("activerehashing", Form::Switch, "yes", "tables are small, a slot each, and grow a step with each change"),
+];
+
+const NO_STREAMS: &str = "there are no streams yet";

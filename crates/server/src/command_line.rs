@@ -1,0 +1,164 @@
+//! What the program is asked to be: by the name that it was started under, or by its first argument.
+//!
+//! `redis-server a.conf` and `quorate server a.conf` are the same, so that a link under the old name replaces the old
+//! program. What follows is a configuration file or `-` for standard input, then options, each a line of that file.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use quorate_config::Source;
+
+use crate::{REDIS_VERSION, VERSION};
+
+/// What is to be done.
+pub enum Invocation {
+    /// Be a server.
+    Server(Options),
+    /// Say this and be done.
+    Say(String),
+    /// Say this, and that it was an error.
+    Refuse(String),
+}
+
+/// What a server is started with.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The configuration file, as it was named.
+    pub file: Option<PathBuf>,
+    /// Whether there is more of the configuration on standard input.
+    pub from_stdin: bool,
+    /// The options as lines of a file.
+    pub lines: Vec<u8>,
+}
+
+impl Options {
+    /// What the configuration is to be read from, in order.
+    ///
+    /// # Errors
+    /// Standard input can't be read.
+    pub fn sources(&self) -> std::io::Result<Vec<Source>> {
+        let mut sources: Vec<Source> = self.file.iter().cloned().map(Source::File).collect();
+        if self.from_stdin {
+            let mut text = Vec::new();
+            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut text)?;
+            sources.push(Source::Text(text));
+        }
+        if !self.lines.is_empty() {
+            sources.push(Source::Text(self.lines.clone()));
+        }
+        Ok(sources)
+    }
+}
+
+/// Reads the arguments, the program's name first.
+pub fn read(arguments: &[Vec<u8>]) -> Invocation {
+    let program = arguments.first().map(|path| std::path::Path::new(std::ffi::OsStr::from_bytes(path)));
+    let program = program.and_then(|path| path.file_name()).map(|name| String::from_utf8_lossy(name.as_bytes()));
+    let rest = arguments.get(1..).unwrap_or_default();
+    match program.as_deref().unwrap_or_default() {
+        "redis-server" | "valkey-server" => dispatch("server", rest),
+        "redis-sentinel" | "valkey-sentinel" => dispatch("sentinel", rest),
+        "redis-check-rdb" | "valkey-check-rdb" => dispatch("check-rdb", rest),
+        "redis-check-aof" | "valkey-check-aof" => dispatch("check-aof", rest),
+        _ => match rest.split_first() {
+            None => Invocation::Refuse(usage()),
+            Some((first, rest)) => dispatch(&String::from_utf8_lossy(first), rest),
+        },
+    }
+}
+
+fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
+    match what {
+        "server" => server(rest),
+        "sentinel" | "demo" | "check-rdb" | "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
+        "-v" | "--version" => Invocation::Say(version()),
+        "-h" | "--help" | "help" => Invocation::Say(usage()),
+        other => Invocation::Refuse(format!("quorate: there is no '{other}'\n\n{}", usage())),
+    }
+}
+
+fn server(arguments: &[Vec<u8>]) -> Invocation {
+    let (alone, first) = (arguments.len() == 1, arguments.first().map(Vec::as_slice));
+    match first {
+        Some(b"-v" | b"--version") => return Invocation::Say(version()),
+        Some(b"-h" | b"--help") if alone => return Invocation::Say(usage()),
+        Some(b"--test-memory") => {
+            return Invocation::Refuse(
+                "--test-memory: the memory is not tested; memtest86 does that better".to_owned(),
+            );
+        }
+        Some(b"--check-system") if alone => return Invocation::Say("[checks]...OK".to_owned()),
+        _ => {}
+    }
+    if arguments.iter().any(|argument| argument == b"--sentinel") {
+        return Invocation::Refuse("quorate sentinel: not yet".to_owned());
+    }
+    let mut options = Options::default();
+    let mut rest = arguments;
+    if let Some((first, behind)) = rest.split_first()
+        && !first.starts_with(b"-")
+    {
+        options.file = Some(PathBuf::from(std::ffi::OsStr::from_bytes(first)));
+        rest = behind;
+    }
+    // `-` stands in front of the options or behind them.
+    if let Some((first, behind)) = rest.split_first()
+        && first == b"-"
+    {
+        options.from_stdin = true;
+        rest = behind;
+    } else if let Some((last, before)) = rest.split_last()
+        && last == b"-"
+    {
+        options.from_stdin = true;
+        rest = before;
+    }
+    options.lines = quorate_config::as_text(rest);
+    Invocation::Server(options)
+}
+
+/// What `--version` says; scripts read `v=`.
+fn version() -> String {
+    format!("Quorate server v={REDIS_VERSION} quorate={VERSION} malloc=jemalloc bits={}", usize::BITS)
+}
+
+fn usage() -> String {
+    "Usage: quorate server [/path/to/redis.conf | -] [--directive value ...]\n\
+     \x20      quorate --version | --help\n\n\
+     Every directive of redis.conf is an option: quorate server --port 7777 --replicaof 127.0.0.1 8888\n\
+     Under the name redis-server or valkey-server it is a server at once.\n\
+     \x20      quorate server --sentinel, quorate sentinel: not yet"
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        let arguments: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
+        match read(&arguments) {
+            Invocation::Server(options) => options,
+            Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn the_name_of_the_program_or_the_first_argument_says_what_it_is() {
+        for arguments in [&["/usr/bin/redis-server", "a.conf"][..], &["quorate", "server", "a.conf"]] {
+            assert_eq!(options(arguments).file, Some(PathBuf::from("a.conf")));
+        }
+        assert!(matches!(read(&[b"redis-server".to_vec(), b"-v".to_vec()]), Invocation::Say(_)));
+        assert!(matches!(read(&[b"redis-check-rdb".to_vec()]), Invocation::Refuse(_)));
+        assert!(matches!(read(&[]), Invocation::Refuse(_)));
+    }
+
+    #[test]
+    fn a_file_standard_input_and_options_follow_each_other() {
+        let all = options(&["redis-server", "a.conf", "-", "--port", "5"]);
+        assert!(all.from_stdin && all.lines == b"\nport \"5\"");
+        let behind = options(&["redis-server", "--port", "5", "-"]);
+        assert!(behind.from_stdin && behind.file.is_none() && behind.lines == b"\nport \"5\"");
+        assert!(options(&["redis-server"]).lines.is_empty());
+    }
+}

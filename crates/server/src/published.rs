@@ -1,0 +1,247 @@
+//! What a network thread has to know of everything else, taken together so that one look at a counter tells whether
+//! any of it has changed.
+
+use quorate_commands::{Class, Settings};
+use quorate_config::{Config, EventClasses, Permission};
+use quorate_keyspace::{AccessPolicy, Expiry, Lazy, Scope};
+use quorate_stdx::{Rng, UnixMs};
+
+use crate::server::unix_now;
+
+/// What a network thread has to know of everything else: swapped as a whole while all are quiet.
+#[derive(Clone)]
+pub struct Published {
+    /// What data commands depend on.
+    pub settings: Settings,
+    /// What is remembered of accesses.
+    pub access: AccessPolicy,
+    /// Which keyspace events anybody may want.
+    pub notify: Class,
+    /// The server's role.
+    pub role: Role,
+    /// Whether the dataset is being loaded.
+    pub loading: Loading,
+    /// Whether the default user has a password.
+    pub needs_auth: bool,
+    /// Which large values are freed on another thread (`lazyfree-lazy-expire`, `lazyfree-lazy-server-del`).
+    pub lazy: Lazy,
+    /// Whether evicted values are (`lazyfree-lazy-eviction`).
+    pub lazy_eviction: bool,
+    /// Whether FLUSHALL and FLUSHDB free on another thread unless told otherwise (`lazyfree-lazy-user-flush`).
+    pub lazy_user_flush: bool,
+    /// `hz`: rounds of upkeep a second.
+    pub hz: u32,
+    /// `active-expire-effort`, 1 to 10.
+    pub expire_effort: u32,
+    /// `maxmemory`, bytes; 0 is no limit.
+    pub maxmemory: u64,
+    /// `min-replicas-to-write`.
+    pub min_replicas: usize,
+    /// `min-replicas-max-lag`, seconds.
+    pub min_replicas_max_lag: u64,
+    /// `stop-writes-on-bgsave-error`.
+    pub stop_writes_on_failed_save: bool,
+    /// `enable-debug-command`
+    pub debug_command: Permission,
+    /// Clients are paused.
+    pub pause: Option<Pause>,
+    /// The longest request, bytes.
+    pub query_limit: usize,
+    /// Seconds without a request after which a client is closed; 0 is never.
+    pub timeout: u64,
+    /// Hard, soft (bytes) and soft seconds for normal, replica and Pub/Sub clients.
+    pub output_limits: [OutputLimit; 3],
+    /// Nothing of the above can refuse a command of an authenticated client.
+    pub all_clear: bool,
+}
+
+/// When a client that doesn't read is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutputLimit {
+    /// At once above so many bytes; 0 is never.
+    pub hard: usize,
+    /// After a while above so many bytes; 0 is never.
+    pub soft: usize,
+    /// That while, seconds.
+    pub seconds: u64,
+}
+
+/// Primary or replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Primary,
+    /// It follows another.
+    Replica(Following),
+}
+
+/// What matters to clients of a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Following {
+    /// `replica-read-only`
+    pub read_only: bool,
+    /// `replica-serve-stale-data`
+    pub serves_stale: bool,
+    /// Whether the stream flows.
+    pub link_up: bool,
+}
+
+/// Whether the dataset is being loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loading {
+    /// No.
+    No,
+    /// Yes, and nothing else is served meanwhile.
+    Blocking,
+    /// Yes, and the old one is served meanwhile.
+    Async,
+}
+
+/// CLIENT PAUSE, FAILOVER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// When it ends.
+    pub until: UnixMs,
+    /// Whether reads wait as well.
+    pub all: bool,
+}
+
+impl Default for Published {
+    fn default() -> Published {
+        Published::of(&Config::default())
+    }
+}
+
+impl Published {
+    /// What network threads see of a server that has just started with this configuration.
+    pub fn of(config: &Config) -> Published {
+        let mut published = Published {
+            settings: Settings::default(),
+            access: AccessPolicy::Lru,
+            notify: Class::default(),
+            role: Role::Primary,
+            loading: Loading::No,
+            needs_auth: false,
+            lazy: Lazy::default(),
+            lazy_eviction: false,
+            lazy_user_flush: false,
+            hz: 0,
+            expire_effort: 0,
+            maxmemory: 0,
+            min_replicas: 0,
+            min_replicas_max_lag: 0,
+            stop_writes_on_failed_save: false,
+            debug_command: Permission::No,
+            pause: None,
+            query_limit: 0,
+            timeout: 0,
+            output_limits: [OutputLimit::default(); 3],
+            all_clear: true,
+        };
+        published.follow(config);
+        published.settle();
+        published
+    }
+
+    /// Takes over what follows from the configuration. What is no setting (role, loading, pause) stays as it is.
+    pub fn follow(&mut self, config: &Config) {
+        self.settings = Settings {
+            limits: config.encodings.limits,
+            max_string: config.clients.bulk_len_max as usize,
+            lazy_user_del: config.lazy_free.user_del,
+        };
+        self.access = if config.memory.policy.counts_uses() {
+            AccessPolicy::Lfu {
+                log_factor: config.memory.lfu_log_factor,
+                decay_minutes: config.memory.lfu_decay_minutes,
+            }
+        } else {
+            AccessPolicy::Lru
+        };
+        self.notify = classes(config.events);
+        self.needs_auth = config.security.password.is_some();
+        self.lazy = Lazy { expire: config.lazy_free.expire, server_del: config.lazy_free.server_del };
+        self.lazy_eviction = config.lazy_free.eviction;
+        self.lazy_user_flush = config.lazy_free.user_flush;
+        self.hz = config.general.timer_frequency;
+        self.expire_effort = config.memory.expire_effort;
+        self.maxmemory = config.memory.max;
+        self.min_replicas = config.replication.min_replicas as usize;
+        // Without a limit on their silence no replica is counted, and none is asked for.
+        match config.replication.max_lag {
+            Some(lag) => self.min_replicas_max_lag = lag.as_secs(),
+            None => self.min_replicas = 0,
+        }
+        self.stop_writes_on_failed_save = config.snapshots.stop_writes_on_error && !config.snapshots.save.is_empty();
+        self.debug_command = config.general.debug_command;
+        self.query_limit = config.clients.query_buffer_max as usize;
+        self.timeout = config.network.timeout.map_or(0, |timeout| timeout.as_secs());
+        let limits = &config.clients.output_buffer;
+        self.output_limits = [limits.normal, limits.replica, limits.pubsub].map(|limit| OutputLimit {
+            hard: limit.hard as usize,
+            soft: limit.soft as usize,
+            seconds: limit.soft_time.as_secs(),
+        });
+        if let Role::Replica(following) = &mut self.role {
+            following.read_only = config.replication.read_only;
+            following.serves_stale = config.replication.serve_stale_data;
+        }
+    }
+
+    /// Whether a command has to wait now.
+    pub fn is_paused(&self, writes: bool) -> bool {
+        self.pause.is_some_and(|pause| (pause.all || writes) && unix_now() < pause.until)
+    }
+
+    /// Recomputes what follows from the rest; called before it is published.
+    pub fn settle(&mut self) {
+        self.all_clear = self.role == Role::Primary
+            && self.loading == Loading::No
+            && self.maxmemory == 0
+            && self.min_replicas == 0
+            && self.pause.is_none()
+            && !self.stop_writes_on_failed_save;
+    }
+
+    /// How keys expire for clients.
+    pub fn expiry(&self) -> Expiry {
+        match self.role {
+            Role::Primary => Expiry::Remove,
+            Role::Replica(_) => Expiry::Hide,
+        }
+    }
+
+    /// A scope for commands from `now` on.
+    pub fn scope(&self, now: UnixMs, rng: Rng) -> Scope {
+        Scope { now, expiry: self.expiry(), access: self.access, no_touch: false, lazy: self.lazy, rng: rng.into() }
+    }
+
+    /// Brings a scope up to date with what is published.
+    pub fn update(&self, scope: &mut Scope) {
+        scope.expiry = self.expiry();
+        scope.access = self.access;
+        scope.lazy = self.lazy;
+    }
+}
+
+/// The classes of keyspace events that the letters of `notify-keyspace-events` name.
+fn classes(letters: EventClasses) -> Class {
+    let named = letters.letters().map(|letter| match letter {
+        b'K' => Class::KEYSPACE,
+        b'E' => Class::KEYEVENT,
+        b'g' => Class::GENERIC,
+        b'$' => Class::STRING,
+        b'l' => Class::LIST,
+        b's' => Class::SET,
+        b'h' => Class::HASH,
+        b'z' => Class::ZSET,
+        b'x' => Class::EXPIRED,
+        b'e' => Class::EVICTED,
+        b't' => Class::STREAM,
+        b'm' => Class::KEY_MISS,
+        b'd' => Class::MODULE,
+        b'n' => Class::NEW,
+        _ => Class::default(),
+    });
+    Class(named.fold(0, |all, class| all | class.0))
+}
