@@ -15,6 +15,7 @@ mod slot;
 mod space;
 mod sync;
 mod table;
+mod undo;
 mod view;
 mod walk;
 

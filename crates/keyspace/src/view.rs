@@ -22,6 +22,7 @@ use crate::reclaim::Lazy;
 use crate::slot::Slot;
 use crate::space::{Db, Held, Keyspace, SlotSet};
 use crate::table::{EntryGuard, Table};
+use crate::undo::{self, Undo};
 
 pub use sweep::{Bite, Sweep};
 
@@ -72,6 +73,7 @@ pub struct KeyView<'a> {
     ready: SmallVec<[(Db, Box<[u8]>); 1]>,
     /// Large values that were removed: they are freed when the slots are free again.
     garbage: Vec<Entry>,
+    undo: Option<Box<Undo>>,
 }
 
 impl Drop for KeyView<'_> {
@@ -82,7 +84,16 @@ impl Drop for KeyView<'_> {
 
 impl<'a> KeyView<'a> {
     pub(crate) fn new(space: &'a Keyspace, held: Held, counters: &'a Counters, scope: &'a Scope) -> KeyView<'a> {
-        KeyView { space, held, counters, scope, expired: Vec::new(), ready: SmallVec::new(), garbage: Vec::new() }
+        KeyView {
+            space,
+            held,
+            counters,
+            scope,
+            expired: Vec::new(),
+            ready: SmallVec::new(),
+            garbage: Vec::new(),
+            undo: None,
+        }
     }
 
     /// The context that the view was made with.
@@ -389,13 +400,43 @@ impl<'a> KeyView<'a> {
 
     /// Saves what `key` holds for a walk that has not reached it.
     #[inline]
-    fn before_change(&self, slot: Slot, db: Db, hash: u64, key: &[u8]) {
+    fn before_change(&mut self, slot: Slot, db: Db, hash: u64, key: &[u8]) {
+        if let Some(undo) = &mut self.undo {
+            // SAFETY: the slot is held, and no other reference into it is alive.
+            let data = unsafe { self.space.data(slot) };
+            undo.save(db, key, data.table(db).and_then(|table| table.get(hash, key)));
+        }
         // SAFETY: a view exists only while its member is active or alone.
         if let Some(walk) = unsafe { self.space.walk() } {
             // SAFETY: the slot is held, and no other reference into it is alive.
             let data = unsafe { self.space.data(slot) };
             walk.before_change(data, slot, db, position(hash), hash, key);
         }
+    }
+
+    /// From here on the view can take back what is changed through it: see [`crate::undo`].
+    pub fn keep_undo(&mut self) {
+        self.undo = Some(Box::default());
+    }
+
+    /// The bytes that it takes, roughly, to remember what has been changed so far and what `keys` hold.
+    pub fn undo_weight<'k>(&self, db: Db, keys: impl Iterator<Item = &'k [u8]>) -> usize {
+        let Some(undo) = &self.undo else { return 0 };
+        let fresh = keys.filter(|key| !undo.has(db, key));
+        undo.weight() + fresh.filter_map(|key| self.peek_raw(db, key)).map(undo::weight).sum::<usize>()
+    }
+
+    /// Takes back everything that was changed since [`KeyView::keep_undo`], what has expired included.
+    pub fn take_back(&mut self) {
+        let Some(undo) = self.undo.take() else { return };
+        for (key, db, old) in undo.into_saved() {
+            match old {
+                Some(old) => self.insert(db, old),
+                None => drop(self.remove_raw(db, &key)),
+            }
+        }
+        self.expired.clear();
+        self.ready.clear();
     }
 
     /// Marks `key` as changed for those who watch it, without changing it.

@@ -228,3 +228,37 @@ fn report(failure: &Failure, hex: &[u8; 40], out: &mut Vec<u8>) {
     }
     ReplyWriter::new(out, Protocol::Resp2).error(&text);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::Trial;
+
+    fn eval(engine: &mut Engine, source: &str, keys: &[&[u8]], argv: &[&[u8]]) -> String {
+        let mut out = Vec::new();
+        let id = engine.load(source.as_bytes()).unwrap();
+        let call = Call { keys, argv, protocol: Protocol::Resp2 };
+        engine.eval(&id, &call, &mut Trial::default(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_call_sees_its_own_keys_and_arguments_and_nothing_of_earlier_ones() {
+        let mut engine = Engine::new(Options::default());
+        let source = "local n = #KEYS return {KEYS[1] or '-', ARGV[1] or '-', n, #ARGV, KEYS.left or 'clean'}";
+        for (keys, argv, reply) in [
+            (&[&b"a"[..]][..], &[&b"x"[..], b"y"][..], "*5\r\n$1\r\na\r\n$1\r\nx\r\n:1\r\n:2\r\n$5\r\nclean\r\n"),
+            (&[], &[b"z"], "*5\r\n$1\r\n-\r\n$1\r\nz\r\n:0\r\n:1\r\n$5\r\nclean\r\n"),
+            (&[b"b"], &[], "*5\r\n$1\r\nb\r\n$1\r\n-\r\n:1\r\n:0\r\n$5\r\nclean\r\n"),
+        ] {
+            assert_eq!(eval(&mut engine, source, keys, argv), reply);
+            eval(
+                &mut engine,
+                "KEYS.left = 1 setmetatable(KEYS, {__index = function() return 'bad' end}) ARGV[7] = 7",
+                &[b"k"],
+                &[],
+            );
+        }
+        assert_eq!(eval(&mut engine, "return {unpack(ARGV)}", &[], &[b"1", b"2"]), "*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
+    }
+}

@@ -59,6 +59,8 @@ pub enum Stop {
     FunctionKill,
     /// The server goes down.
     Shutdown,
+    /// The host runs it again, and wants no answer of this run.
+    Again,
 }
 
 impl Stop {
@@ -67,6 +69,7 @@ impl Stop {
         match self {
             Stop::ScriptKill => b"ERR Script killed by user with SCRIPT KILL...",
             Stop::FunctionKill => b"ERR Script killed by user with FUNCTION KILL.",
+            Stop::Again => b"ERR Script is run again.",
             Stop::Shutdown => b"ERR Script stopped because the server shuts down.",
         }
     }

@@ -35,4 +35,4 @@ mod trial;
 pub use engine::{Call, Engine, LoadError, Options, Outcome};
 pub use host::{Host, LogLevel, Replicate, Stop};
 pub use sha::ScriptId;
-pub use shebang::{Flags, ShebangError};
+pub use shebang::{Flags, ShebangError, declared_flags};

@@ -279,9 +279,6 @@ struct Name(*const c_char);
 // SAFETY: the names are static and never written to.
 unsafe impl Sync for Name {}
 
-/// Globals that are set anew for every call, so that the compiler must not resolve them ahead.
-static MUTABLE_GLOBALS: &[Name] = &[Name(c"KEYS".as_ptr()), Name(c"ARGV".as_ptr()), Name(ptr::null())];
-
 /// The built-ins that Redis does not have, and which the compiler would otherwise call past the sandbox.
 #[rustfmt::skip]
 static DISABLED_BUILTINS: &[Name] = &[
@@ -310,7 +307,6 @@ static DISABLED_BUILTINS: &[Name] = &[
 pub(crate) fn load(frame: &mut Frame<'_>, chunk_name: &CStr, source: &[u8], lines: Lines) -> bool {
     let mut options = ffi::lua_CompileOptions::default();
     options.debugLevel = c_int::from(lines == Lines::Kept);
-    options.mutableGlobals = MUTABLE_GLOBALS.as_ptr().cast();
     options.disabledBuiltins = DISABLED_BUILTINS.as_ptr().cast();
     // SAFETY: the lists end in null. What comes out is the compiler's own bytecode (or its
     // complaint, in the same wrapping), which is all that the frame's `load` asks for.

@@ -52,10 +52,10 @@ mod tests {
     #[test]
     fn a_name_reads_back_in_either_case() {
         let id = ScriptId::of(b"return redis.call('get',KEYS[1])");
-        assert_eq!(id.to_string(), "4e6d8fc8bb01276962cce5371fa795a7763657ae");
+        assert_eq!(id.to_string(), "fd758d1589d044dd850a6f05d52f2eefd27f033f");
         assert_eq!(ScriptId::parse(id.to_string().to_uppercase().as_bytes()), Some(id));
-        assert_eq!(ScriptId::parse(b"4e6d8fc8bb01276962cce5371fa795a7763657a"), None);
-        assert_eq!(ScriptId::parse(b"4e6d8fc8bb01276962cce5371fa795a7763657ag"), None);
+        assert_eq!(ScriptId::parse(b"fd758d1589d044dd850a6f05d52f2eefd27f033"), None);
+        assert_eq!(ScriptId::parse(b"fd758d1589d044dd850a6f05d52f2eefd27f033g"), None);
         assert_eq!(ScriptId::parse(b""), None);
     }
 }

@@ -64,6 +64,11 @@ pub(crate) fn split(source: &[u8]) -> Result<(Option<Flags>, &[u8]), ShebangErro
     Ok((Some(flags), &source[end..]))
 }
 
+/// What the first line of `source` declares; `None` if there is no such line, or one that is refused.
+pub fn declared_flags(source: &[u8]) -> Option<Flags> {
+    split(source).ok()?.0
+}
+
 impl Flags {
     fn named(&mut self, name: &[u8]) -> Option<&mut bool> {
         Some(match name {

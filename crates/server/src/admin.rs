@@ -5,6 +5,7 @@ pub mod connection;
 pub mod debug;
 pub mod flush;
 pub mod pubsub;
+pub mod script;
 pub mod slowlog;
 pub mod transactions;
 
@@ -24,6 +25,7 @@ pub fn table() -> Vec<Entry> {
     table.extend(debug::RUNS);
     table.extend(flush::RUNS);
     table.extend(pubsub::RUNS);
+    table.extend(script::RUNS);
     table.extend(transactions::RUNS);
     table
 }

@@ -8,6 +8,8 @@ pub mod feed;
 pub mod gates;
 pub mod pubsub;
 pub mod replicas;
+pub mod script_host;
+pub mod scripts;
 pub mod stats;
 pub mod table;
 pub mod upkeep;

@@ -18,6 +18,7 @@ use crate::data::client::{Client, ClientId};
 use crate::data::feed::Feed;
 use crate::data::pubsub::PubSub;
 use crate::data::replicas::Replicas;
+use crate::data::scripts::Scripts;
 use crate::data::stats::Statistics;
 use crate::data::upkeep::ActiveExpiry;
 use crate::data::waits::Waits;
@@ -43,6 +44,8 @@ pub struct Server {
     pub feed: Feed,
     /// Pub/Sub.
     pub pubsub: PubSub,
+    /// Scripts.
+    pub scripts: Scripts,
     /// Clients that wait for keys.
     pub waiters: Waiters,
     /// Clients that wait for replicas.
@@ -95,6 +98,7 @@ impl Server {
             space: Arc::new(Keyspace::new(config.general.databases as usize)),
             feed: Feed::default(),
             pubsub: PubSub::default(),
+            scripts: Scripts::default(),
             waiters: Waiters::default(),
             waits: Waits::default(),
             replicas: Replicas::default(),

@@ -454,29 +454,28 @@ impl<'f> Frame<'f> {
         }
     }
 
-    /// Gives the running script its `KEYS` and `ARGV`, past the lock on the globals.
+    /// Gives the running script its `KEYS` and `ARGV`. The two tables stay the same from call to call,
+    /// because scripts are compiled with them; whatever a script has put into them is gone.
     pub(crate) fn set_call_globals(&mut self, keys: &[&[u8]], argv: &[&[u8]]) {
-        self.push_strings(keys);
-        self.push_strings(argv);
-        // SAFETY: two tables lie on top. Setting fields that exist already allocates nothing, so
-        // nothing raises between unlocking the globals and locking them again.
-        unsafe {
-            ffi::lua_setreadonly(self.state, ffi::LUA_GLOBALSINDEX, 0);
-            ffi::lua_rawsetfield(self.state, ffi::LUA_GLOBALSINDEX, c"ARGV".as_ptr());
-            ffi::lua_rawsetfield(self.state, ffi::LUA_GLOBALSINDEX, c"KEYS".as_ptr());
-            ffi::lua_setreadonly(self.state, ffi::LUA_GLOBALSINDEX, 1);
-        }
-    }
-
-    fn push_strings(&mut self, strings: &[&[u8]]) {
-        self.push_table(strings.len(), 0);
-        self.room();
-        for (string, position) in strings.iter().zip(1..) {
-            // SAFETY: the table lies on top, and there is room for the string above it.
+        for (name, strings) in [(c"KEYS", keys), (c"ARGV", argv)] {
+            self.push_globals();
+            let globals = self.top();
+            self.raw_get_field(globals, name);
+            let table = self.top();
+            self.expect_table(table);
+            self.set_readonly(table, false);
+            self.push_nil();
+            self.room();
+            // SAFETY: there is a table, nothing above it, and room for one string at a time.
             unsafe {
-                ffi::lua_pushlstring_(self.state, string.as_ptr().cast::<c_char>(), string.len());
-                ffi::lua_rawseti_(self.state, -2, position);
+                ffi::lua_setmetatable(self.state, table);
+                ffi::lua_cleartable(self.state, table);
+                for (string, position) in strings.iter().zip(1..) {
+                    ffi::lua_pushlstring_(self.state, string.as_ptr().cast::<c_char>(), string.len());
+                    ffi::lua_rawseti_(self.state, table, position);
+                }
             }
+            self.pop(2);
         }
     }
 

@@ -9,7 +9,7 @@ use quorate_commands::{
 use quorate_keyspace::SlotSet;
 
 use crate::data::blocked;
-use crate::data::call::{Cx, End, Job, gather, gather_effects, log_total, run_data, write_error};
+use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_total, run_data, write_error};
 use crate::data::client::{Queued, Transaction};
 use crate::data::stats::Verdict;
 use crate::data::table::Runner;
@@ -208,6 +208,7 @@ fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
         let end = run_data(&mut view, local, &job, cx.out);
         let verdict = if matches!(end, End::Failed) { Verdict::Failed } else { Verdict::Done };
         local.stats.called(queued.command, started.elapsed(), verdict);
+        local.stats.dirty.add(local.effects.dirty() as i64);
         gather_effects(&mut view, local, session.db, args);
     }
     log_total(server, local);
@@ -246,14 +247,20 @@ fn exec_alone(cx: &mut Cx<'_, '_>, queue: &[Queued]) {
     quorate_resp::push_multibulk(cx.out, queue.len());
     for queued in queue {
         let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
-        run_nested(cx, queued.command, Args::new(&words), Origin::Transaction);
+        run_nested(cx, queued.command, Args::new(&words), Origin::Transaction, true);
     }
     log_total(cx.server, cx.local);
     cx.local.effects.clear();
 }
 
 /// Runs a command within another one's context, while alone; its effects join those of the whole.
-pub fn run_nested(cx: &mut Cx<'_, '_>, command: &'static crate::data::table::Command, args: Args<'_>, origin: Origin) {
+pub fn run_nested(
+    cx: &mut Cx<'_, '_>,
+    command: &'static crate::data::table::Command,
+    args: Args<'_>,
+    origin: Origin,
+    replicates: bool,
+) {
     let started = std::time::Instant::now();
     let db = cx.session.db;
     let mut verdict = Verdict::Done;
@@ -263,6 +270,10 @@ pub fn run_nested(cx: &mut Cx<'_, '_>, command: &'static crate::data::table::Com
             let mut view = cx.access.view(SlotSet::None, cx.scope);
             if matches!(run_data(&mut view, cx.local, &job, cx.out), End::Failed) {
                 verdict = Verdict::Failed;
+            }
+            cx.local.stats.dirty.add(cx.local.effects.dirty() as i64);
+            if !replicates {
+                cx.local.effects.clear();
             }
             gather_effects(&mut view, cx.local, db, args);
             // Who waits is served when the whole is in the log: what it does then comes behind it.
@@ -278,7 +289,13 @@ pub fn run_nested(cx: &mut Cx<'_, '_>, command: &'static crate::data::table::Com
                 write_error(cx.out, start, &error, &cx.local.stats);
                 verdict = Verdict::Failed;
             }
-            gather(cx.local, db, args);
+            if std::mem::take(&mut cx.local.after) == After::Failed {
+                verdict = Verdict::Failed;
+            }
+            cx.local.stats.dirty.add(cx.local.effects.dirty() as i64);
+            if replicates {
+                gather(cx.local, db, args);
+            }
         }
         Runner::Container => unreachable!("a container is resolved to its subcommand before it is queued"),
     }

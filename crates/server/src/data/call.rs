@@ -13,6 +13,7 @@ use quorate_stdx::Now;
 
 use crate::data::blocked;
 use crate::data::client::{Client, Session};
+use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, Runner};
 use crate::server::{Published, Server};
@@ -35,6 +36,24 @@ pub struct Local {
     pub stats: Arc<Statistics>,
     /// The index of the thread among the network threads.
     pub worker: usize,
+    /// Runs scripts; made at the first one.
+    pub interpreter: Option<Box<Interpreter>>,
+    /// The reply of the script under way.
+    pub script_reply: Vec<u8>,
+    /// What a command of the server says of itself beyond its reply.
+    pub after: After,
+}
+
+/// What is to be done after a command of the server that has not returned an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum After {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// It counts as failed, and its error has been counted already.
+    Failed,
+    /// It has done nothing, because it needs to be alone for it: it is to be run again so.
+    Again,
 }
 
 /// The data, as far as a command may reach.
@@ -43,6 +62,8 @@ pub enum Access<'a, 'b> {
     Active(&'a mut Member),
     /// A thread that is alone.
     Alone(&'a mut Alone<'b>),
+    /// The data are in use by the script on whose behalf the command runs, which needs none itself.
+    Withheld,
 }
 
 impl Local {
@@ -59,6 +80,9 @@ impl Local {
             published,
             stats,
             worker,
+            interpreter: None,
+            script_reply: Vec::new(),
+            after: After::Nothing,
         }
     }
 }
@@ -69,6 +93,7 @@ impl<'b> Access<'_, 'b> {
         match self {
             Access::Active(member) => Access::Active(member),
             Access::Alone(alone) => Access::Alone(alone),
+            Access::Withheld => Access::Withheld,
         }
     }
 
@@ -78,6 +103,7 @@ impl<'b> Access<'_, 'b> {
         match self {
             Access::Active(member) => member.view(slots, scope),
             Access::Alone(alone) => alone.view(scope),
+            Access::Withheld => unreachable!("a script runs commands on data itself"),
         }
     }
 
@@ -88,7 +114,9 @@ impl<'b> Access<'_, 'b> {
     pub fn alone(&mut self) -> &mut Alone<'b> {
         match self {
             Access::Alone(alone) => alone,
-            Access::Active(_) => panic!("a command that needs to be alone says so in its specification"),
+            Access::Active(_) | Access::Withheld => {
+                panic!("a command that needs to be alone says so in its specification")
+            }
         }
     }
 }
@@ -243,7 +271,8 @@ pub fn log_expired(server: &Server, view: &mut KeyView<'_>, local: &mut Local) {
     }
 }
 
-/// Adds the effects of a command within a transaction or script to those of the whole.
+/// Adds the effects of a command within a transaction or script to those of the whole. Its changes are
+/// counted by the caller.
 pub fn gather_effects(view: &mut KeyView<'_>, local: &mut Local, db: Db, args: Args<'_>) {
     for expired in view.take_expired() {
         local.events.note(Class::EXPIRED, "expired", expired.db, &expired.key);
@@ -254,7 +283,6 @@ pub fn gather_effects(view: &mut KeyView<'_>, local: &mut Local, db: Db, args: A
 
 /// As [`gather_effects`], for a command that saw no keys.
 pub fn gather(local: &mut Local, db: Db, args: Args<'_>) {
-    local.stats.dirty.add(local.effects.dirty() as i64);
     if local.effects.is_verbatim() {
         local.total.record(db, args.words());
     } else {
@@ -314,6 +342,9 @@ impl Cx<'_, '_> {
             Runner::Server(run) => self.call_server(run, args, raw),
             Runner::Container => unreachable!("a container is resolved to its subcommand before it is called"),
         };
+        if verdict == Verdict::Again {
+            return;
+        }
         let elapsed = started.elapsed();
         self.local.stats.called(self.command, elapsed, verdict);
         crate::admin::slowlog::note(self, args, elapsed);
@@ -328,7 +359,14 @@ impl Cx<'_, '_> {
         let db = self.session.db;
         let outcome = run(self, args);
         let verdict = match outcome {
-            Ok(()) => Verdict::Done,
+            Ok(()) => match std::mem::take(&mut self.local.after) {
+                After::Nothing => Verdict::Done,
+                After::Failed => Verdict::Failed,
+                After::Again => {
+                    self.local.after = After::Again;
+                    return Verdict::Again;
+                }
+            },
             Err(error) => {
                 write_error(self.out, start, &error, &self.local.stats);
                 Verdict::Failed

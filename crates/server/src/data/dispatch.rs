@@ -8,7 +8,7 @@ use quorate_keyspace::{Scope, SlotSet};
 use quorate_resp::ReplyWriter;
 use quorate_stdx::Now;
 
-use crate::data::call::{Access, Cx, Local};
+use crate::data::call::{Access, After, Cx, Local};
 use crate::data::client::{Blocked, Client, Closing, Queued, ReplyMode, Session, Watch};
 use crate::data::gates::{self, Gate};
 use crate::data::table::{Command, Runner, table};
@@ -42,7 +42,7 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
     let (server, _, local, _, _) = worker.parts();
     let exec_writes = command.spec.name == "exec" && transaction_writes(session);
     let writes = exec_writes || command.spec.flags.has(Flags::WRITE);
-    match gates::pass(server, &local.published, session, command, writes) {
+    match gates::pass(server, &local.published, session, command, args, writes) {
         Gate::Open => {}
         Gate::Refused(error) => {
             local.stats.rejected(command);
@@ -65,6 +65,12 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
     } else {
         let (server, member, local, scope, now) = worker.parts();
         run(server, client, Access::Active(member), local, scope, now, command, args, raw);
+        if worker.local.after == After::Again {
+            worker.local.after = After::Nothing;
+            worker.alone(|server, access, local, scope, now| {
+                run(server, client, access, local, scope, now, command, args, raw)
+            });
+        }
     }
     Step::Done
 }
@@ -91,6 +97,10 @@ fn run(
         .call(args, raw);
     // SAFETY: as above; the context, which held the earlier reference, is gone.
     let session = unsafe { client.session() };
+    if local.after == After::Again {
+        session.out = out;
+        return;
+    }
     match (mode, session.replies) {
         (ReplyMode::On, _) => {}
         (ReplyMode::SkipNext, _) => {

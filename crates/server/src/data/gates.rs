@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use quorate_commands::{CommandError, Flags};
+use quorate_commands::{Args, CommandError, Flags};
 
 use crate::data::client::{Kind, Session};
 use crate::data::table::Command;
@@ -22,7 +22,14 @@ pub enum Gate {
 }
 
 /// Asks every gate. `queued` says whether the command will only be queued now.
-pub fn pass(server: &Server, published: &Published, session: &Session, command: &Command, writes: bool) -> Gate {
+pub fn pass(
+    server: &Server,
+    published: &Published,
+    session: &Session,
+    command: &Command,
+    args: Args<'_>,
+    writes: bool,
+) -> Gate {
     let flags = command.spec.flags;
     if !session.authenticated && published.needs_auth && !flags.has(Flags::NO_AUTH) {
         return Gate::Refused(CommandError::text("NOAUTH Authentication required."));
@@ -31,19 +38,28 @@ pub fn pass(server: &Server, published: &Published, session: &Session, command: 
     if published.all_clear && !session.is_subscriber() && session.kind == Kind::Normal {
         return Gate::Open;
     }
-    pass_slowly(server, published, session, command, writes)
+    pass_slowly(server, published, session, command, args, writes)
 }
 
 #[cold]
-fn pass_slowly(server: &Server, published: &Published, session: &Session, command: &Command, writes: bool) -> Gate {
-    let flags = command.spec.flags;
+fn pass_slowly(
+    server: &Server,
+    published: &Published,
+    session: &Session,
+    command: &Command,
+    args: Args<'_>,
+    writes: bool,
+) -> Gate {
+    let declared = crate::admin::script::flags_of(server, command, args);
+    let flags = declared.unwrap_or(command.spec.flags);
+    let writes = writes || declared.is_some_and(|flags| flags.has(Flags::WRITE));
     if session.kind == Kind::Monitor && !flags.any(Flags::ADMIN) && flags.any(Flags::WRITE.and(Flags::READONLY)) {
         return Gate::Refused(CommandError::text("ERR Replica can't interact with the keyspace"));
     }
     if published.maxmemory > 0 && flags.has(Flags::DENY_OOM) && server.is_out_of_memory() {
         return Gate::Refused(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
     }
-    if let Some(error) = refuse_write(server, published, command, writes) {
+    if let Some(error) = refuse_write(server, published, command, flags, writes) {
         return Gate::Refused(error);
     }
     if session.protocol == quorate_resp::Protocol::Resp2 && session.is_subscriber() && !allowed_in_subscription(command)
@@ -76,8 +92,13 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
     Gate::Open
 }
 
-fn refuse_write(server: &Server, published: &Published, command: &Command, writes: bool) -> Option<CommandError> {
-    let flags = command.spec.flags;
+pub(crate) fn refuse_write(
+    server: &Server,
+    published: &Published,
+    command: &Command,
+    flags: Flags,
+    writes: bool,
+) -> Option<CommandError> {
     let is_primary = matches!(published.role, Role::Primary);
     if is_primary && (writes || command.spec.name == "ping") && server.last_save_failed(published) {
         return Some(CommandError::text(

@@ -127,6 +127,16 @@ impl PubSub {
         }
     }
 
+    /// How many would get a message.
+    pub fn receivers(&self, channel: &[u8], shard: bool) -> usize {
+        if shard {
+            return self.listeners(Kind::Shard, channel);
+        }
+        let patterns = self.patterns.read();
+        let matching = patterns.iter().filter(|(pattern, _)| glob_matches(pattern, channel, Case::Sensitive));
+        self.listeners(Kind::Channel, channel) + matching.map(|(_, listeners)| listeners.len()).sum::<usize>()
+    }
+
     /// The channels that anybody listens to.
     pub fn names(&self, kind: Kind) -> Vec<Name> {
         self.table(kind).read().keys().cloned().collect()

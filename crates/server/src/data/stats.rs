@@ -15,6 +15,8 @@ pub enum Verdict {
     Done,
     /// It was run and answered with an error.
     Failed,
+    /// It has done nothing and is run again.
+    Again,
 }
 
 /// The statistics of one command.

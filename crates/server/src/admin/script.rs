@@ -1,0 +1,335 @@
+//! EVAL, EVALSHA and SCRIPT.
+
+use std::sync::Arc;
+
+use quorate_commands::{
+    Access as KeyAccess, Args, Arity, CommandError, Flags, Group, Keys as KeySpec, Origin, Outcome, Run, Spec,
+};
+use quorate_keyspace::SlotSet;
+use quorate_scripting::{Call, Outcome as End, ScriptId};
+
+use crate::data::blocked;
+use crate::data::call::{Access, After, Cx, log_total};
+use crate::data::script_host::{Keys, Own, Rules, ScriptHost};
+use crate::data::scripts::{Interpreter, Kill};
+use crate::data::table::{Command, ServerRun};
+use crate::server::{Role, Server};
+
+const RUNNING: Flags = Flags::NO_SCRIPT.and(Flags::STALE).and(Flags::SKIP_MONITOR).and(Flags::MOVABLE_KEYS);
+
+const fn running(name: &'static str, reads_only: bool, since: &'static str, summary: &'static str) -> Spec {
+    Spec {
+        name,
+        group: Group::Scripting,
+        arity: Arity::AtLeast(3),
+        flags: RUNNING.and(if reads_only { Flags::READONLY } else { Flags::MAY_REPLICATE }),
+        keys: if reads_only {
+            &[(KeySpec::Counted { count_at: 2 }, KeyAccess::READ)]
+        } else {
+            &[(KeySpec::Counted { count_at: 2 }, KeyAccess::READ_UPDATE)]
+        },
+        since,
+        complexity: "Depends on the script.",
+        summary,
+        run: Run::Server,
+        ..Spec::BLANK
+    }
+}
+
+/// EVAL
+pub static EVAL: Spec = running("eval", false, "2.6.0", "Runs a script.");
+/// EVALSHA
+pub static EVALSHA: Spec = running("evalsha", false, "2.6.0", "Runs a script that was loaded before.");
+/// EVAL_RO
+pub static EVAL_RO: Spec = running("eval_ro", true, "7.0.0", "Runs a script that only reads.");
+/// EVALSHA_RO
+pub static EVALSHA_RO: Spec =
+    running("evalsha_ro", true, "7.0.0", "Runs a script that was loaded before and only reads.");
+
+const fn sub(name: &'static str, arity: Arity, flags: Flags, since: &'static str, summary: &'static str) -> Spec {
+    Spec { name, group: Group::Scripting, arity, flags, since, summary, run: Run::Server, ..Spec::BLANK }
+}
+
+static LOAD: Spec =
+    sub("load", Arity::Exactly(3), Flags::NO_SCRIPT.and(Flags::STALE), "2.6.0", "Loads a script without running it.");
+static EXISTS: Spec = sub("exists", Arity::AtLeast(3), Flags::NO_SCRIPT, "2.6.0", "Tells which scripts are loaded.");
+static FLUSH: Spec = sub("flush", Arity::AtLeast(2), Flags::NO_SCRIPT, "2.6.0", "Forgets all scripts.");
+static KILL: Spec = sub(
+    "kill",
+    Arity::Exactly(2),
+    Flags::NO_SCRIPT.and(Flags::ALLOW_BUSY),
+    "2.6.0",
+    "Ends the scripts that run and have not written.",
+);
+static DEBUG: Spec =
+    sub("debug", Arity::Exactly(3), Flags::NO_SCRIPT, "3.2.0", "Switches the debugger, which is not there.");
+static HELP: Spec =
+    sub("help", Arity::Exactly(2), Flags::LOADING.and(Flags::STALE), "5.0.0", "Explains the subcommands.");
+
+/// SCRIPT
+pub static SCRIPT: Spec = Spec {
+    name: "script",
+    group: Group::Scripting,
+    arity: Arity::AtLeast(2),
+    subcommands: &[&DEBUG, &EXISTS, &FLUSH, &HELP, &KILL, &LOAD],
+    since: "2.6.0",
+    complexity: "Depends on subcommand.",
+    summary: "A container for commands on scripts.",
+    ..Spec::BLANK
+};
+
+pub(super) static RUNS: [super::Entry; 5] = [
+    (&EVAL, &[("", eval)]),
+    (&EVAL_RO, &[("", eval)]),
+    (&EVALSHA, &[("", evalsha)]),
+    (&EVALSHA_RO, &[("", evalsha)]),
+    (&SCRIPT, &SUBCOMMANDS),
+];
+
+static SUBCOMMANDS: [(&str, ServerRun); 6] =
+    [("load", load), ("exists", exists), ("flush", flush), ("kill", kill), ("debug", debug), ("help", help)];
+
+const NO_SCRIPT: CommandError = CommandError::text("NOSCRIPT No matching script. Please use EVAL.");
+
+/// How many of the arguments are keys.
+fn key_count(args: Args<'_>) -> Result<usize, CommandError> {
+    let count = args.int(2)?;
+    let count = usize::try_from(count).map_err(|_| CommandError::text("ERR Number of keys can't be negative"))?;
+    if count > args.len() - 3 {
+        return Err(CommandError::text("ERR Number of keys can't be greater than number of args"));
+    }
+    Ok(count)
+}
+
+fn eval(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let keys = key_count(args)?;
+    with_interpreter(cx, |cx, interpreter| {
+        let id = interpreter
+            .load(&cx.server.scripts, args.at(1))
+            .map_err(|error| CommandError::Bytes(format!("ERR {error}").into_bytes()))?;
+        run(cx, interpreter, id, args, keys)
+    })
+}
+
+fn evalsha(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    // What can't be a script's name is not looked at any further.
+    let id = ScriptId::parse(args.at(1)).ok_or(NO_SCRIPT)?;
+    let keys = key_count(args)?;
+    with_interpreter(cx, |cx, interpreter| {
+        if !interpreter.find(&cx.server.scripts, &id) {
+            return Err(NO_SCRIPT);
+        }
+        run(cx, interpreter, id, args, keys)
+    })
+}
+
+/// Lends the thread's interpreter, which is made at the first use.
+fn with_interpreter(cx: &mut Cx<'_, '_>, work: impl FnOnce(&mut Cx<'_, '_>, &mut Interpreter) -> Outcome) -> Outcome {
+    let mut interpreter = match cx.local.interpreter.take() {
+        Some(interpreter) => interpreter,
+        None => Box::new(Interpreter::new(&cx.server.scripts, rand::random())),
+    };
+    let outcome = work(cx, &mut interpreter);
+    cx.local.interpreter = Some(interpreter);
+    outcome
+}
+
+fn run(cx: &mut Cx<'_, '_>, interpreter: &mut Interpreter, id: ScriptId, args: Args<'_>, keys: usize) -> Outcome {
+    let flags = interpreter.engine.flags(&id).flatten();
+    let reads_only = cx.command.spec.flags.has(Flags::READONLY);
+    if reads_only && flags.is_some_and(|flags| !flags.no_writes) {
+        return Err(CommandError::text("ERR Can not execute a script with write flag using *_ro command."));
+    }
+    if let Role::Replica(replica) = &cx.local.published.role
+        && !replica.link_up
+        && !replica.serves_stale
+        && !flags.is_some_and(|flags| flags.allow_stale)
+    {
+        return Err(CommandError::text(
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        ));
+    }
+    let is_alone = matches!(cx.access, Access::Alone(_));
+    let is_loner = interpreter.is_loner(&id);
+    if is_loner && !is_alone {
+        cx.local.after = After::Again;
+        return Ok(());
+    }
+    let (keys, argv) = args.from(3).split_at(keys);
+    let declared = SlotSet::of_keys(keys.iter().copied());
+    let rules = Rules {
+        read_only: reads_only || flags.is_some_and(|flags| flags.no_writes),
+        allow_oom: flags.is_some_and(|flags| flags.allow_oom),
+    };
+    let own = Own::of(cx.session);
+    let call = Call { keys, argv, protocol: own.protocol() };
+    if cx.origin == Origin::Client {
+        cx.local.total.clear();
+    }
+    let mut reply = std::mem::take(&mut cx.local.script_reply);
+    interpreter.run.begin();
+    let mut host = ScriptHost::new(cx, declared, rules, Arc::clone(&interpreter.run));
+    let end = interpreter.engine.eval(&id, &call, &mut host, &mut reply).expect("the caller has found it");
+    let outcome = finish(host, own, is_loner.then_some(&id), interpreter);
+    interpreter.run.end(interpreter.engine.vm_memory());
+    match outcome {
+        Finished::Again => {
+            interpreter.note_loner(id);
+            cx.local.after = After::Again;
+        }
+        Finished::Done { later } => {
+            answer(cx, end, &reply);
+            if !later.is_empty() {
+                blocked::serve_later(cx.server, cx.local, cx.access.reborrow(), cx.scope, later);
+            }
+            cx.local.effects.clear();
+        }
+    }
+    reply.clear();
+    reply.shrink_to(64 << 10);
+    cx.local.script_reply = reply;
+    Ok(())
+}
+
+enum Finished {
+    /// Everything was taken back.
+    Again,
+    /// Done; these wait for keys that the script made ready, in slots that it did not hold.
+    Done { later: Vec<quorate_keyspace::Ticket> },
+}
+
+/// Ends a script whose slots are still held: its effects go into the log as one, or nothing remains of it.
+fn finish(mut host: ScriptHost<'_, '_>, own: Own, loner: Option<&ScriptId>, interpreter: &mut Interpreter) -> Finished {
+    own.restore(host.session);
+    if host.wants_again() {
+        host.take_back();
+        return Finished::Again;
+    }
+    if let Some(id) = loner
+        && host.was_harmless()
+    {
+        interpreter.note_harmless(id);
+    }
+    host.reveal();
+    let ScriptHost { server, local, keys, .. } = host;
+    match keys {
+        Keys::Held(mut view) => {
+            log_total(server, local);
+            Finished::Done { later: blocked::serve(server, local, &mut view) }
+        }
+        Keys::Alone(_) => Finished::Done { later: Vec::new() },
+    }
+}
+
+/// Hands over the reply.
+fn answer(cx: &mut Cx<'_, '_>, end: End, reply: &[u8]) {
+    cx.out.extend_from_slice(reply);
+    if let End::Error { counted } = end {
+        cx.local.after = After::Failed;
+        if !counted {
+            let text = reply.strip_prefix(b"-").unwrap_or(reply);
+            cx.local.stats.error(text.strip_suffix(b"\r\n").unwrap_or(text));
+        }
+    }
+    // Who is alone logs behind the script; within a transaction, the transaction does.
+    if cx.origin == Origin::Client && matches!(cx.access, Access::Alone(_)) {
+        log_total(cx.server, cx.local);
+    }
+}
+
+/// The flags of EVAL and EVALSHA as the script's first line changes them; `None` for other commands, and
+/// for scripts without such a line.
+pub fn flags_of(server: &Server, command: &Command, args: Args<'_>) -> Option<Flags> {
+    let source = match command.spec.name {
+        "eval" | "eval_ro" => Arc::from(args.at(1)),
+        "evalsha" | "evalsha_ro" => server.scripts.source(&ScriptId::parse(args.at(1))?)?,
+        _ => return None,
+    };
+    let declared = quorate_scripting::declared_flags(&source)?;
+    let mut flags = Flags::NO_SCRIPT.and(Flags::SKIP_MONITOR).and(Flags::MOVABLE_KEYS);
+    if !declared.no_writes {
+        flags = flags.and(Flags::WRITE);
+    }
+    if !declared.allow_oom && !declared.no_writes {
+        flags = flags.and(Flags::DENY_OOM);
+    }
+    if declared.allow_stale {
+        flags = flags.and(Flags::STALE);
+    }
+    Some(flags)
+}
+
+fn load(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    with_interpreter(cx, |cx, interpreter| {
+        let id = interpreter
+            .load(&cx.server.scripts, args.at(2))
+            .map_err(|error| CommandError::Bytes(format!("ERR {error}").into_bytes()))?;
+        cx.reply().bulk(&id.hex());
+        Ok(())
+    })
+}
+
+fn exists(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let found: Vec<bool> =
+        args.from(2).iter().map(|name| ScriptId::parse(name).is_some_and(|id| cx.server.scripts.exists(&id))).collect();
+    let mut reply = cx.reply();
+    reply.array(found.len());
+    for found in found {
+        reply.int(i64::from(found));
+    }
+    Ok(())
+}
+
+fn flush(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    if !(args.len() == 2 || args.len() == 3 && (args.is(2, "SYNC") || args.is(2, "ASYNC"))) {
+        return Err(CommandError::text("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
+    }
+    cx.server.scripts.flush();
+    cx.reply().ok();
+    Ok(())
+}
+
+fn kill(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    match cx.server.scripts.kill() {
+        Kill::Done => {
+            cx.reply().ok();
+            Ok(())
+        }
+        Kill::NoneRuns => Err(CommandError::text("NOTBUSY No scripts in execution right now.")),
+        Kill::Unkillable => Err(CommandError::text(
+            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
+             script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        )),
+    }
+}
+
+fn debug(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    if args.is(2, "NO") {
+        cx.reply().ok();
+        return Ok(());
+    }
+    if args.is(2, "YES") || args.is(2, "SYNC") {
+        return Err(CommandError::text("ERR the Lua debugger is not available"));
+    }
+    Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+}
+
+fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    super::help(
+        cx,
+        "SCRIPT",
+        &[
+            "DEBUG (YES|SYNC|NO)",
+            "    There is no debugger: only NO is accepted.",
+            "EXISTS <sha1> [<sha1> ...]",
+            "    Which of these scripts are loaded.",
+            "FLUSH [ASYNC|SYNC]",
+            "    Forgets all scripts.",
+            "KILL",
+            "    Ends the scripts that run and have not written yet.",
+            "LOAD <script>",
+            "    Loads a script without running it.",
+        ],
+    );
+    Ok(())
+}

@@ -1,0 +1,406 @@
+//! The server as a running script sees it: which commands it may call, and how they are run.
+//!
+//! A script holds the slots of its keys, or it is alone; `scripts.rs` tells when, and why that is enough.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use quorate_commands::{Args, CommandError, Flags, Origin};
+use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet};
+use quorate_resp::{Protocol, ReplyWriter};
+use quorate_scripting::{Host, LogLevel, Replicate, Stop};
+use quorate_stdx::Now;
+
+use crate::admin::transactions::run_nested;
+use crate::data::call::{Access, Cx, End, Job, Local, gather, gather_effects, run_data, write_error};
+use crate::data::client::{Client, Session};
+use crate::data::dispatch::resolve;
+use crate::data::gates;
+use crate::data::scripts::{MOST_UNDO, Run};
+use crate::data::stats::Verdict;
+use crate::data::table::{Command, Runner};
+use crate::server::{Role, Server};
+
+/// The most calls whose statistics are held back; a script of more that is run again counts some twice.
+const MOST_HELD_BACK: usize = 4096;
+
+/// The data, as far as a script may reach.
+pub enum Keys<'k, 'b> {
+    /// The slots of its keys, and what it does can be taken back.
+    Held(KeyView<'k>),
+    /// Everything.
+    Alone(&'k mut Alone<'b>),
+}
+
+/// What a script may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// It must not write.
+    pub read_only: bool,
+    /// It may write although memory is short.
+    pub allow_oom: bool,
+}
+
+/// The host of one script; see the module's text.
+pub struct ScriptHost<'h, 'b> {
+    /// The server.
+    pub server: &'h Arc<Server>,
+    /// Whose script it is.
+    pub client: &'h Arc<Client>,
+    /// Its session; database and protocol are the script's own while it runs.
+    pub session: &'h mut Session,
+    /// The thread's belongings.
+    pub local: &'h mut Local,
+    /// The frozen time.
+    pub scope: &'h Scope,
+    /// The same.
+    pub now: Now,
+    /// The data.
+    pub keys: Keys<'h, 'b>,
+    /// The slots of the declared keys.
+    pub declared: SlotSet,
+    /// What it may do.
+    pub rules: Rules,
+    /// The script as other threads see it.
+    pub run: Arc<Run>,
+    state: State,
+}
+
+/// What becomes of a script while it runs.
+struct State {
+    replicates: bool,
+    wrote: bool,
+    /// Whether memory was short when the script began.
+    short_of_memory: bool,
+    /// It has to be run again, alone.
+    again: bool,
+    /// It has done nothing yet that it could not have done beside others.
+    harmless: bool,
+    held_back: HeldBack,
+}
+
+/// What others see of a script once it is certain that it is not run again.
+#[derive(Default)]
+struct HeldBack {
+    dirty: u64,
+    calls: Vec<(&'static Command, Duration, Verdict)>,
+    messages: Vec<Message>,
+}
+
+struct Message {
+    channel: Vec<u8>,
+    payload: Vec<u8>,
+    shard: bool,
+}
+
+impl<'h, 'b> ScriptHost<'h, 'b> {
+    /// The host of a script that is about to begin, for the client whose context this is.
+    pub fn new(cx: &'h mut Cx<'_, 'b>, declared: SlotSet, rules: Rules, run: Arc<Run>) -> ScriptHost<'h, 'b> {
+        let keys = match &mut cx.access {
+            Access::Active(member) => {
+                let mut view = member.view(declared.clone(), cx.scope);
+                view.keep_undo();
+                Keys::Held(view)
+            }
+            Access::Alone(alone) => Keys::Alone(alone),
+            Access::Withheld => unreachable!("no script is run by a script"),
+        };
+        let short_of_memory = cx.local.published.maxmemory > 0 && cx.server.is_out_of_memory();
+        cx.session.protocol = Protocol::Resp2;
+        ScriptHost {
+            server: cx.server,
+            client: cx.client,
+            session: cx.session,
+            local: cx.local,
+            scope: cx.scope,
+            now: cx.now,
+            keys,
+            declared,
+            rules,
+            run,
+            state: State {
+                replicates: true,
+                wrote: false,
+                short_of_memory,
+                again: false,
+                harmless: true,
+                held_back: HeldBack::default(),
+            },
+        }
+    }
+
+    /// Whether everything has to be taken back, and the script run again alone.
+    pub fn wants_again(&self) -> bool {
+        self.state.again
+    }
+
+    /// Whether the script could as well have run beside others.
+    pub fn was_harmless(&self) -> bool {
+        self.state.harmless
+    }
+
+    /// Takes back what a script did that is to be run again.
+    pub fn take_back(&mut self) {
+        if let Keys::Held(view) = &mut self.keys {
+            view.take_back();
+        }
+        self.local.events.take();
+        self.local.effects.clear();
+        self.local.total.clear();
+    }
+
+    /// Makes seen what was held back.
+    pub fn reveal(&mut self) {
+        let held_back = std::mem::take(&mut self.state.held_back);
+        self.local.stats.dirty.add(held_back.dirty as i64);
+        for (command, elapsed, verdict) in held_back.calls {
+            self.local.stats.called(command, elapsed, verdict);
+        }
+        for message in held_back.messages {
+            let Message { channel, payload, shard } = &message;
+            if *shard {
+                self.server.pubsub.publish_to_shard(self.server, channel, payload);
+            } else {
+                self.server.pubsub.publish(self.server, channel, payload);
+            }
+        }
+    }
+
+    /// The command that `args` name, if the script may call it.
+    fn permit(&mut self, args: Args<'_>) -> Result<&'static Command, CommandError> {
+        let command = resolve(args).map_err(|error| {
+            CommandError::text(match error {
+                CommandError::Arity(_) => "ERR Wrong number of args calling Redis command from script",
+                _ => "ERR Unknown Redis command called from script",
+            })
+        })?;
+        self.refuse(command).map_or(Ok(command), |error| {
+            self.local.stats.rejected(command);
+            Err(error)
+        })
+    }
+
+    fn refuse(&self, command: &'static Command) -> Option<CommandError> {
+        let flags = command.spec.flags;
+        let writes = flags.has(Flags::WRITE);
+        if flags.has(Flags::NO_SCRIPT) {
+            return Some(CommandError::text("ERR This Redis command is not allowed from script"));
+        }
+        if self.rules.read_only && flags.any(Flags::WRITE.and(Flags::MAY_REPLICATE)) {
+            return Some(CommandError::text("ERR Write commands are not allowed from read-only scripts."));
+        }
+        let published = &self.local.published;
+        if published.all_clear {
+            return None;
+        }
+        if writes && let Some(error) = gates::refuse_write(self.server, published, command, flags, true) {
+            return Some(error);
+        }
+        if self.state.short_of_memory && !self.rules.allow_oom && !self.state.wrote && flags.has(Flags::DENY_OOM) {
+            return Some(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        let stale = matches!(&published.role, Role::Replica(replica) if !replica.link_up && !replica.serves_stale);
+        (stale && !flags.has(Flags::STALE))
+            .then(|| CommandError::text("ERR Can not execute the command on a stale replica"))
+    }
+
+    /// Whether a command stays within what the script holds, or would hold if it ran beside others.
+    fn stays_within(&mut self, command: &'static Command, args: Args<'_>) -> bool {
+        let spec = command.spec;
+        let db = self.session.db;
+        match command.runner {
+            Runner::Data(_) => {
+                // SORT looks at keys that it forms from patterns.
+                let reaches_far =
+                    spec.flags.any(Flags::ALONE.and(Flags::WALKS)) || matches!(spec.name, "sort" | "sort_ro");
+                if reaches_far || !self.declared.covers(&SlotSet::of_keys(spec.keys_of(args))) {
+                    return false;
+                }
+                if !spec.flags.has(Flags::WRITE) {
+                    return true;
+                }
+                let weight = match &mut self.keys {
+                    Keys::Held(view) => view.undo_weight(db, spec.keys_of(args)),
+                    Keys::Alone(alone) => alone.view(self.scope).undo_weight(db, spec.keys_of(args)),
+                };
+                weight <= MOST_UNDO
+            }
+            Runner::Server(_) => {
+                matches!(spec.name, "ping" | "echo" | "select" | "time" | "publish" | "spublish")
+            }
+            Runner::Container => true,
+        }
+    }
+
+    /// Runs a data command on the slots that the script holds.
+    fn run_held(&mut self, command: &'static Command, args: Args<'_>, reply: &mut Vec<u8>) -> Verdict {
+        let db = self.session.db;
+        let Keys::Held(view) = &mut self.keys else { unreachable!("the caller has looked") };
+        let Runner::Data(run) = command.runner else { unreachable!("the caller has looked") };
+        let job = Job { spec: command.spec, run, args, db, protocol: self.session.protocol, origin: Origin::Script };
+        let end = run_data(view, self.local, &job, reply);
+        self.state.held_back.dirty += self.local.effects.dirty();
+        if !self.state.replicates {
+            self.local.effects.clear();
+        }
+        gather_effects(view, self.local, db, args);
+        if matches!(end, End::Failed) { Verdict::Failed } else { Verdict::Done }
+    }
+
+    /// Runs one of the server's commands that needs no data.
+    fn run_without_data(&mut self, command: &'static Command, args: Args<'_>, reply: &mut Vec<u8>) -> Verdict {
+        let db = self.session.db;
+        self.local.effects.clear();
+        let outcome = match command.spec.name {
+            name @ ("publish" | "spublish") => {
+                self.publish_later(args, name == "spublish", reply);
+                Ok(())
+            }
+            _ => {
+                let Runner::Server(run) = command.runner else { unreachable!("the caller has looked") };
+                let mut cx = self.context(command, reply);
+                run(&mut cx, args)
+            }
+        };
+        let verdict = match outcome {
+            Ok(()) => Verdict::Done,
+            Err(error) => {
+                write_error(reply, 0, &error, &self.local.stats);
+                Verdict::Failed
+            }
+        };
+        if self.state.replicates {
+            gather(self.local, db, args);
+        }
+        verdict
+    }
+
+    fn publish_later(&mut self, args: Args<'_>, shard: bool, reply: &mut Vec<u8>) {
+        let (channel, payload) = (args.at(1).to_vec(), args.at(2).to_vec());
+        let count = self.server.pubsub.receivers(&channel, shard);
+        self.state.held_back.messages.push(Message { channel, payload, shard });
+        self.local.effects.force();
+        ReplyWriter::new(reply, self.session.protocol).count(count);
+    }
+
+    fn context<'c>(&'c mut self, command: &'static Command, out: &'c mut Vec<u8>) -> Cx<'c, 'b> {
+        let access = match &mut self.keys {
+            Keys::Held(_) => Access::Withheld,
+            Keys::Alone(alone) => Access::Alone(alone),
+        };
+        Cx {
+            server: self.server,
+            client: self.client,
+            session: self.session,
+            access,
+            scope: self.scope,
+            local: self.local,
+            out,
+            now: self.now,
+            origin: Origin::Script,
+            command,
+        }
+    }
+
+    fn run(&mut self, command: &'static Command, args: Args<'_>, reply: &mut Vec<u8>) {
+        if matches!(self.keys, Keys::Alone(_)) {
+            let replicates = self.state.replicates;
+            let mut cx = self.context(command, reply);
+            run_nested(&mut cx, command, args, Origin::Script, replicates);
+            return;
+        }
+        let started = Instant::now();
+        let verdict = match command.runner {
+            Runner::Data(_) => self.run_held(command, args, reply),
+            Runner::Server(_) | Runner::Container => self.run_without_data(command, args, reply),
+        };
+        let calls = &mut self.state.held_back.calls;
+        calls.push((command, started.elapsed(), verdict));
+        if calls.len() >= MOST_HELD_BACK {
+            for (command, elapsed, verdict) in calls.drain(..) {
+                self.local.stats.called(command, elapsed, verdict);
+            }
+        }
+    }
+}
+
+impl Host for ScriptHost<'_, '_> {
+    fn call(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>) {
+        let args = Args::new(argv);
+        let command = match self.permit(args) {
+            Ok(command) => command,
+            Err(error) => return write_error(reply, 0, &error, &self.local.stats),
+        };
+        if self.state.harmless && !self.stays_within(command, args) {
+            self.state.harmless = false;
+            self.state.again = matches!(self.keys, Keys::Held(_));
+        }
+        if command.spec.flags.has(Flags::WRITE) && !self.state.again {
+            // Who was killed a moment ago is told so at the next question.
+            self.state.wrote |= self.run.may_write();
+        }
+        if self.state.again || self.run.is_killed() {
+            reply.extend_from_slice(b"-ERR the script ends here\r\n");
+            return;
+        }
+        self.run(command, args, reply);
+    }
+
+    fn set_protocol(&mut self, protocol: Protocol) {
+        self.session.protocol = protocol;
+    }
+
+    fn log(&mut self, level: LogLevel, message: &[u8]) {
+        let text = String::from_utf8_lossy(message);
+        match level {
+            LogLevel::Debug => crate::log::debug(&text),
+            LogLevel::Verbose => crate::log::verbose(&text),
+            LogLevel::Notice => crate::log::notice(&text),
+            LogLevel::Warning => crate::log::warning(&text),
+        }
+    }
+
+    fn set_replication(&mut self, replicate: Replicate) {
+        // The log is one for all who follow it; what replicas don't get, nobody gets.
+        self.state.replicates = replicate.replicas;
+    }
+
+    fn may_run(&mut self, argv: &[&[u8]]) -> Option<bool> {
+        resolve(Args::new(argv)).ok().map(|_| true)
+    }
+
+    fn should_stop(&mut self) -> Option<Stop> {
+        if self.state.again {
+            return Some(Stop::Again);
+        }
+        if self.run.is_killed() {
+            return Some(Stop::ScriptKill);
+        }
+        self.server.stopping.load(Ordering::Relaxed).then_some(Stop::Shutdown)
+    }
+}
+
+/// The database and protocol that a script may change for itself.
+pub struct Own {
+    db: Db,
+    protocol: Protocol,
+}
+
+impl Own {
+    /// What the session has now.
+    pub fn of(session: &Session) -> Own {
+        Own { db: session.db, protocol: session.protocol }
+    }
+
+    /// The protocol.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Gives it back.
+    pub fn restore(self, session: &mut Session) {
+        session.db = self.db;
+        session.protocol = self.protocol;
+    }
+}
