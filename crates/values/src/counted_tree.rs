@@ -226,14 +226,6 @@ impl<T: Weighed> CountedTree<T> {
         self.weight
     }
 
-    /// The item, if there is exactly one.
-    pub(crate) fn single(&self) -> Option<&T> {
-        match &self.root {
-            Body::Leaf(items) if items.len() == 1 => items.first(),
-            _ => None,
-        }
-    }
-
     /// The place of the item that has the weight `at` inside of it; `None` at the end and behind.
     pub(crate) fn place(&self, at: usize) -> Option<Place<'_, T>> {
         if at >= self.weight {

@@ -1,13 +1,12 @@
 //! The data types of the keyspace, and nothing around them: no locks, no clock, no I/O.
 
-#[allow(dead_code, reason = "lists, to come, use the rest")]
 mod counted_tree;
 pub mod dict;
 mod glob;
 mod hash;
 mod intset;
 mod limits;
-mod list;
+pub mod list;
 pub mod listpack;
 mod number;
 mod set;
@@ -20,7 +19,7 @@ pub use glob::{Case, glob_is_literal, glob_matches};
 pub use hash::{Hash, HashView};
 pub use intset::Intset;
 pub use limits::Limits;
-pub use list::List;
+pub use list::{List, Node, NodeRef};
 pub use listpack::Listpack;
 pub use number::{
     LongDouble, double_as_integer, parse_double, parse_double_bound, parse_i64, parse_u64, write_double,

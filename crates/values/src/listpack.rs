@@ -537,7 +537,13 @@ impl Listpack {
     /// The elements from the last to the first.
     #[inline]
     pub fn iter_rev(&self) -> IterRev<'_> {
-        IterRev { listpack: self, at: self.end() }
+        self.iter_rev_from(self.end())
+    }
+
+    /// The elements before `pos`, which may be the end, from the nearest to the first.
+    #[inline]
+    pub fn iter_rev_from(&self, pos: Pos) -> IterRev<'_> {
+        IterRev { listpack: self, at: pos }
     }
 
     // ---- Changes ------------------------------------------------------------------------------------
