@@ -12,14 +12,10 @@
 //! of a length is turned into memory before enough bytes have arrived to make it plausible.
 
 mod crc64;
-#[cfg(feature = "unfinished")]
 pub mod dump;
 pub mod lzf;
-#[cfg(feature = "unfinished")]
 pub mod rdb;
-#[cfg(feature = "unfinished")]
 mod ziplist;
-#[cfg(feature = "unfinished")]
 mod zipmap;
 
 pub use crc64::{Digest, crc64};

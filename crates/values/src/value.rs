@@ -26,6 +26,14 @@ pub enum Value {
     Opaque(Box<Opaque>),
 }
 
+impl std::fmt::Debug for Value {
+    /// The type, the encoding and the number of elements: a value may be too large to be shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.as_ref();
+        write!(f, "{} ({}, {} elements)", value.type_name(), value.encoding(), value.elements())
+    }
+}
+
 /// A value of a type that this version does not know (streams, until they exist): loaded, kept, and
 /// written back as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
