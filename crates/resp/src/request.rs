@@ -423,7 +423,9 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_parser_panic(input in prop::collection::vec(prop::sample::select(b"*$\r\n-+0123456789\"'ax \x00\xff".to_vec()), 0..60)) {
+        fn no_bytes_make_the_parser_panic(
+            input in prop::collection::vec(prop::sample::select(b"*$\r\n-+0123456789\"'ax \x00\xff".to_vec()), 0..60)
+        ) {
             let mut parser = RequestParser::default();
             for end in 0..=input.len() {
                 match parser.parse(&input[..end], &LIMITS) {

@@ -89,3 +89,29 @@ pub(crate) fn error_of(script: &str) -> String {
     let error = reply.strip_prefix('-').unwrap_or_else(|| panic!("{script} answers {reply:?}"));
     error.split(" script: ").next().unwrap_or_default().trim_end().to_owned()
 }
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_reaches_its_host_and_gets_its_reply() {
+        let (mut engine, mut host) = (Engine::new(Options::default()), Trial::default());
+        let script = "redis.log(redis.LOG_WARNING, 'look') return redis.call('echo', KEYS[2])";
+        let (reply, _) = run_under(&mut engine, &mut host, script, Protocol::Resp2);
+        assert_eq!(reply, "$4\r\nkey2\r\n");
+        assert_eq!(host.commands, [vec![b"echo".to_vec(), b"key2".to_vec()]]);
+        assert_eq!(host.logged.len(), 1);
+    }
+
+    #[test]
+    fn the_callers_protocol_decides_how_a_map_is_written() {
+        assert_eq!(run("return {ok = 'fine'}"), "+fine\r\n");
+        assert_eq!(run_resp3("return {map = {a = 1}}"), "%1\r\n$1\r\na\r\n:1\r\n");
+        assert_eq!(run_with_reply("-BAD luck\r\n", "return redis.pcall('x').err"), "$8\r\nBAD luck\r\n");
+    }
+
+    #[test]
+    fn a_script_that_fails_names_its_error() {
+        assert_eq!(error_of("return redis.call()"), "ERR Please specify at least one argument for this redis lib call");
+    }
+}

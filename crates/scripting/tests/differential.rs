@@ -4,6 +4,8 @@
 //! speaks RESP3, and the replies must be the same to the byte. Where they are not meant to be, the
 //! list in `differential/known.rs` says what the engine answers instead, and why.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "differential/known.rs"]
 mod known;
 

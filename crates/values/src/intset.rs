@@ -169,7 +169,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_like_a_sorted_set(steps in prop::collection::vec((any::<bool>(), prop_oneof![-50i64..50, any::<i64>(), any::<i32>().prop_map(i64::from)]), 0..200)) {
+        fn it_behaves_like_a_sorted_set(
+            steps in prop::collection::vec(
+                (any::<bool>(), prop_oneof![-50i64..50, any::<i64>(), any::<i32>().prop_map(i64::from)]),
+                0..200,
+            )
+        ) {
             let (mut set, mut model) = (Intset::new(), BTreeSet::new());
             for (insert, value) in steps {
                 if insert {

@@ -32,7 +32,8 @@ pub(super) const ROOMS: &[Room] = &[
     ),
     room("quorate-formats", Only(&["quorate-values", "quorate-stdx"])),
     machine("quorate-replication", Only(&["quorate-stdx"])),
-    room("quorate-scripting", Only(&["quorate-stdx"])),
+    // What scripts call and return are requests and replies.
+    room("quorate-scripting", Only(&["quorate-resp", "quorate-stdx"])),
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
     room("quorate-server", All),
     room("xtask", Only(&[])),

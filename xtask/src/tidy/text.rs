@@ -9,7 +9,8 @@ const LONGEST: usize = 140;
 
 pub(super) fn check(tree: &Tree, found: &mut Findings) {
     // Data of tests is as long and as odd as it must be.
-    for (path, text) in tree.ending(ENDINGS).filter(|(path, _)| !path.contains("testdata/")) {
+    let is_data = |path: &str| path.contains("testdata/") || path.contains("/tests/") && path.ends_with(".txt");
+    for (path, text) in tree.ending(ENDINGS).filter(|(path, _)| !is_data(path)) {
         for (number, line) in (1..).zip(text.lines()) {
             if line.contains('\t') {
                 found.push(path, number, "a tab");
@@ -38,7 +39,10 @@ mod tests {
     fn tabs_trailing_spaces_and_long_lines_are_found() {
         let text = format!("fine\n\ta\nb \n{}\nend", "x".repeat(141));
         let mut found = Findings::default();
-        check(&Tree::of(&[("a.rs", &text), ("b.json", &text), ("testdata/a.txt", &text)]), &mut found);
+        check(
+            &Tree::of(&[("a.rs", &text), ("b.json", &text), ("testdata/a.txt", &text), ("x/tests/a.txt", &text)]),
+            &mut found,
+        );
         assert_eq!(found.places(), ["a.rs:2", "a.rs:3", "a.rs:4", "a.rs:5"]);
     }
 

@@ -241,11 +241,6 @@ impl World {
         self.handle(index, Input::Ordered { by, order });
     }
 
-    pub(crate) fn configure(&mut self, index: usize, config: Config) {
-        self.nodes[index].config = config.clone();
-        self.handle(index, Input::Configure(Box::new(config)));
-    }
-
     // ---- network ----------------------------------------------------------------------------------------
 
     fn send(&mut self, conn: u64, from: From, msg: Msg) {

@@ -233,13 +233,9 @@ impl Decoder<'_, '_> {
     /// want JSON's narrower notion, which has no leading zeros, hex digits or infinities.
     fn number(&self, rest: &[u8]) -> (Token, usize) {
         let digits = rest.strip_prefix(b"-").unwrap_or(rest);
-        let narrow = match digits {
-            [b'0', b'x' | b'X' | b'0'..=b'9', ..] => false,
-            [b'i' | b'I' | b'n' | b'N', ..] => false,
-            _ => true,
-        };
+        let broad = matches!(digits, [b'0', b'x' | b'X' | b'0'..=b'9', ..] | [b'i' | b'I' | b'n' | b'N', ..]);
         match c_number(rest) {
-            Some((number, length)) if narrow || self.settings.decode_invalid => (Token::Number(number), length),
+            Some((number, length)) if !broad || self.settings.decode_invalid => (Token::Number(number), length),
             _ => (Token::Wrong("invalid number"), 0),
         }
     }

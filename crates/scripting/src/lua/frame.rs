@@ -61,8 +61,8 @@ where
     F: Fn(&mut Frame<'_>) -> Results + Copy + 'static,
 {
     const { assert!(size_of::<F>() == 0, "a native function captures nothing") };
-    // SAFETY: `F` has no bytes to be invalid, and `push_function` had a value of it in hand.
-    let function: F = unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() };
+    // SAFETY: `F` has no bytes to read, and `push_function` had a value of it in hand.
+    let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     // SAFETY: Luau calls with a valid state.
     let floor = unsafe { ffi::lua_gettop(state) };
     let outcome = {

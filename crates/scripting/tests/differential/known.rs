@@ -66,7 +66,10 @@ pub(crate) const DIFFERENCES: &[Known] = &[
         why: "Luau does not know (or knows better) what the function is called",
     },
     Known {
-        script: r#"return {tostring(1e15),tostring(2^53),tostring(0.1),tostring(1/3),tostring(-0),tostring(1e100),tostring(0/0),tostring(-(0/0)),tostring(1/0),tostring(3.0)}"#,
+        script: concat!(
+            r#"return {tostring(1e15),tostring(2^53),tostring(0.1),tostring(1/3),"#,
+            r#"tostring(-0),tostring(1e100),tostring(0/0),tostring(-(0/0)),tostring(1/0),tostring(3.0)}"#
+        ),
         ours: r#"9.007199254741e+15"#,
         why: "1/0 is inf; Lua 5.1 confuses the constants 0 and -0",
     },
@@ -241,7 +244,10 @@ pub(crate) const DIFFERENCES: &[Known] = &[
         why: "our own text",
     },
     Known {
-        script: r#"return {collectgarbage("collect"),collectgarbage("step"),collectgarbage("stop"),collectgarbage("restart"),collectgarbage("setpause",100)}"#,
+        script: concat!(
+            r#"return {collectgarbage("collect"),collectgarbage("step"),collectgarbage("stop"),"#,
+            r#"collectgarbage("restart"),collectgarbage("setpause",100)}"#
+        ),
         ours: r#":0\r\n:200"#,
         why: "the collector can't be tuned, and says 200 always",
     },
