@@ -54,6 +54,11 @@ impl Record {
     pub(crate) fn is_large(&self) -> bool {
         self.is_collection() && self.value().allocations() > LARGE
     }
+
+    /// Bytes that another thread frees when the entry is discarded lazily.
+    pub fn lazy_bytes(&self) -> usize {
+        if self.is_large() { self.heap_bytes() } else { 0 }
+    }
 }
 
 impl Reclaim {

@@ -2,7 +2,7 @@
 //! any of it has changed.
 
 use quorate_commands::{Class, Settings};
-use quorate_config::{Config, EventClasses, Permission};
+use quorate_config::{Config, EventClasses, Memory, Permission};
 use quorate_keyspace::{AccessPolicy, Expiry, Lazy, Scope};
 use quorate_stdx::{Rng, UnixMs};
 
@@ -31,10 +31,8 @@ pub struct Published {
     pub lazy_user_flush: bool,
     /// `hz`: rounds of upkeep a second.
     pub hz: u32,
-    /// `active-expire-effort`, 1 to 10.
-    pub expire_effort: u32,
-    /// `maxmemory`, bytes; 0 is no limit.
-    pub maxmemory: u64,
+    /// The limit on memory, what is evicted above it, and how hard expired keys are looked for.
+    pub memory: Memory,
     /// `min-replicas-to-write`.
     pub min_replicas: usize,
     /// `min-replicas-max-lag`, seconds.
@@ -126,8 +124,7 @@ impl Published {
             lazy_eviction: false,
             lazy_user_flush: false,
             hz: 0,
-            expire_effort: 0,
-            maxmemory: 0,
+            memory: Memory::default(),
             min_replicas: 0,
             min_replicas_max_lag: 0,
             stop_writes_on_failed_save: false,
@@ -164,8 +161,7 @@ impl Published {
         self.lazy_eviction = config.lazy_free.eviction;
         self.lazy_user_flush = config.lazy_free.user_flush;
         self.hz = config.general.timer_frequency;
-        self.expire_effort = config.memory.expire_effort;
-        self.maxmemory = config.memory.max;
+        self.memory = config.memory.clone();
         self.min_replicas = config.replication.min_replicas as usize;
         // Without a limit on their silence no replica is counted, and none is asked for.
         match config.replication.max_lag {
@@ -197,7 +193,7 @@ impl Published {
     pub fn settle(&mut self) {
         self.all_clear = self.role == Role::Primary
             && self.loading == Loading::No
-            && self.maxmemory == 0
+            && self.memory.max == 0
             && self.min_replicas == 0
             && self.pause.is_none()
             && !self.stop_writes_on_failed_save;

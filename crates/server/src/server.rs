@@ -15,7 +15,9 @@ use quorate_stdx::{Mono, Now, ReplId, Rng, UnixMs};
 use crate::admin::debug::Knobs;
 use crate::data::blocked::Waiters;
 use crate::data::client::{Client, ClientId};
+use crate::data::evict::Evictor;
 use crate::data::feed::Feed;
+use crate::data::memory::Memory;
 use crate::data::pubsub::PubSub;
 use crate::data::replicas::Replicas;
 use crate::data::scripts::Scripts;
@@ -74,8 +76,12 @@ pub struct Server {
     pub run_id: ReplId,
     /// Set when the server is to end.
     pub stopping: AtomicBool,
-    /// Bytes of memory in use, as last sampled.
-    pub used_memory: AtomicU64,
+    /// How much memory is in use.
+    pub memory: Memory,
+    /// Makes room when there is none left.
+    pub evictor: Evictor,
+    /// The upkeep thread, to be woken before its time.
+    pub upkeep: OnceLock<std::thread::Thread>,
     /// Set when the last save failed.
     pub save_failed: AtomicBool,
     /// What DEBUG has switched.
@@ -86,7 +92,7 @@ pub struct Server {
     pub rejected_connections: AtomicU64,
     /// Changes up to the last save.
     pub saved_dirty: AtomicI64,
-    /// Active expiry: its switch and its figures.
+    /// The figures of active expiry.
     pub expiry: ActiveExpiry,
 }
 
@@ -114,7 +120,9 @@ impl Server {
             started_unix: unix_now(),
             run_id: ReplId::random(&mut Rng::new(seed)),
             stopping: AtomicBool::new(false),
-            used_memory: AtomicU64::new(0),
+            memory: Memory::default(),
+            evictor: Evictor::default(),
+            upkeep: OnceLock::new(),
             save_failed: AtomicBool::new(false),
             knobs: Knobs::default(),
             connections: AtomicU64::new(0),
@@ -129,6 +137,10 @@ impl Server {
         let mut next = Published::clone(&self.published.load());
         change(&mut next);
         next.settle();
+        if next.memory.max > 0 {
+            // Threads begin to tell from here on; what was before comes from the allocator.
+            self.memory.sample();
+        }
         self.published.store(Arc::new(next));
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -163,10 +175,17 @@ impl Server {
         self.workers.get().map_or(0, |workers| workers.iter().map(|worker| pick(&worker.stats)).sum())
     }
 
-    /// Whether memory is short, as last sampled.
+    /// Whether more memory is in use than may be.
     pub fn is_out_of_memory(&self) -> bool {
-        let published = self.published.load();
-        published.maxmemory > 0 && self.used_memory.load(Ordering::Relaxed) > published.maxmemory
+        let limit = self.published.load().memory.max;
+        limit > 0 && self.memory.used().saturating_sub(self.feed.excess_bytes()) > limit
+    }
+
+    /// Lets the upkeep thread look at once what there is to do.
+    pub fn wake_upkeep(&self) {
+        if let Some(thread) = self.upkeep.get() {
+            thread.unpark();
+        }
     }
 
     /// Whether writes are refused because the last save failed.

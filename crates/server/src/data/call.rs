@@ -13,6 +13,7 @@ use quorate_stdx::Now;
 
 use crate::data::blocked;
 use crate::data::client::{Client, Session};
+use crate::data::memory::Meter;
 use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, Runner};
@@ -32,6 +33,8 @@ pub struct Local {
     pub flushed: Vec<Flushed>,
     /// What commands depend on besides keys.
     pub published: Arc<Published>,
+    /// Counts this thread's memory.
+    pub meter: Meter,
     /// This thread's statistics.
     pub stats: Arc<Statistics>,
     /// The index of the thread among the network threads.
@@ -56,6 +59,17 @@ pub enum After {
     Again,
 }
 
+impl Local {
+    /// Takes over what has been published.
+    pub fn adopt(&mut self, published: Arc<Published>) {
+        if self.published.memory.max == 0 {
+            self.meter.restart();
+        }
+        self.events.mask = published.notify;
+        self.published = published;
+    }
+}
+
 /// The data, as far as a command may reach.
 pub enum Access<'a, 'b> {
     /// An active thread that holds nothing yet.
@@ -77,6 +91,7 @@ impl Local {
             events,
             ready: Vec::new(),
             flushed: Vec::new(),
+            meter: Meter::new(),
             published,
             stats,
             worker,

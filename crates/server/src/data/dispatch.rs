@@ -10,7 +10,8 @@ use quorate_stdx::Now;
 
 use crate::data::call::{Access, After, Cx, Local};
 use crate::data::client::{Blocked, Client, Closing, Queued, ReplyMode, Session, Watch};
-use crate::data::gates::{self, Gate};
+use crate::data::evict::{self, Room};
+use crate::data::gates::{self, Asked, Gate};
 use crate::data::table::{Command, Runner, table};
 use crate::data::worker::Worker;
 use crate::server::Server;
@@ -39,10 +40,11 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
     };
     session.commands += 1;
     session.last_command = Some(command);
-    let (server, _, local, _, _) = worker.parts();
+    let (server, member, local, scope, _) = worker.parts();
     let exec_writes = command.spec.name == "exec" && transaction_writes(session);
     let writes = exec_writes || command.spec.flags.has(Flags::WRITE);
-    match gates::pass(server, &local.published, session, command, args, writes) {
+    let no_room = evict::make_room(server, member, local, scope) == Room::None;
+    match gates::pass(server, &local.published, session, command, Asked { args, writes, no_room }) {
         Gate::Open => {}
         Gate::Refused(error) => {
             local.stats.rejected(command);

@@ -238,6 +238,16 @@ impl Feed {
         self.state.lock().blocks.iter().map(|block| block.bytes.len()).sum()
     }
 
+    /// Bytes held in memory for readers beyond what the backlog needs: they don't count for `maxmemory`.
+    pub fn excess_bytes(&self) -> u64 {
+        if !self.is_on() {
+            return 0;
+        }
+        let state = self.state.lock();
+        let held: usize = state.blocks.iter().map(|block| block.bytes.len()).sum();
+        (held as u64).saturating_sub(state.backlog.unwrap_or(0))
+    }
+
     /// Starts over at `offset`, with nothing to read before it: another history begins.
     pub fn restart_at(&self, offset: Offset) {
         let mut state = self.state.lock();

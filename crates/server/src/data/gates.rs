@@ -21,15 +21,20 @@ pub enum Gate {
     Wait,
 }
 
-/// Asks every gate. `queued` says whether the command will only be queued now.
-pub fn pass(
-    server: &Server,
-    published: &Published,
-    session: &Session,
-    command: &Command,
-    args: Args<'_>,
-    writes: bool,
-) -> Gate {
+/// What is known of a request besides its command.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its arguments.
+    pub args: Args<'a>,
+    /// The command, or one of those that it sets off, changes data.
+    pub writes: bool,
+    /// There is no memory left for one that needs some.
+    pub no_room: bool,
+}
+
+/// Asks every gate.
+#[inline]
+pub fn pass(server: &Server, published: &Published, session: &Session, command: &Command, asked: Asked<'_>) -> Gate {
     let flags = command.spec.flags;
     if !session.authenticated && published.needs_auth && !flags.has(Flags::NO_AUTH) {
         return Gate::Refused(CommandError::text("NOAUTH Authentication required."));
@@ -38,25 +43,19 @@ pub fn pass(
     if published.all_clear && !session.is_subscriber() && session.kind == Kind::Normal {
         return Gate::Open;
     }
-    pass_slowly(server, published, session, command, args, writes)
+    pass_slowly(server, published, session, command, asked)
 }
 
 #[cold]
-fn pass_slowly(
-    server: &Server,
-    published: &Published,
-    session: &Session,
-    command: &Command,
-    args: Args<'_>,
-    writes: bool,
-) -> Gate {
+fn pass_slowly(server: &Server, published: &Published, session: &Session, command: &Command, asked: Asked<'_>) -> Gate {
+    let Asked { args, writes, no_room } = asked;
     let declared = crate::admin::script::flags_of(server, command, args);
     let flags = declared.unwrap_or(command.spec.flags);
     let writes = writes || declared.is_some_and(|flags| flags.has(Flags::WRITE));
     if session.kind == Kind::Monitor && !flags.any(Flags::ADMIN) && flags.any(Flags::WRITE.and(Flags::READONLY)) {
         return Gate::Refused(CommandError::text("ERR Replica can't interact with the keyspace"));
     }
-    if published.maxmemory > 0 && flags.has(Flags::DENY_OOM) && server.is_out_of_memory() {
+    if no_room && needs_memory(session, command, flags) {
         return Gate::Refused(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
     }
     if let Some(error) = refuse_write(server, published, command, flags, writes) {
@@ -90,6 +89,18 @@ fn pass_slowly(
         return Gate::Wait;
     }
     Gate::Open
+}
+
+/// Whether a command is refused when memory is short: it says so, or one of its transaction does, or it
+/// would be queued.
+fn needs_memory(session: &Session, command: &Command, flags: Flags) -> bool {
+    match &session.transaction {
+        Some(transaction) if command.spec.name == "exec" => {
+            transaction.queue.iter().any(|queued| queued.command.spec.flags.has(Flags::DENY_OOM))
+        }
+        Some(_) => !matches!(command.spec.name, "discard" | "quit" | "reset"),
+        None => flags.has(Flags::DENY_OOM),
+    }
 }
 
 pub(crate) fn refuse_write(

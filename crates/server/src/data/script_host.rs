@@ -106,7 +106,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             Access::Alone(alone) => Keys::Alone(alone),
             Access::Withheld => unreachable!("no script is run by a script"),
         };
-        let short_of_memory = cx.local.published.maxmemory > 0 && cx.server.is_out_of_memory();
+        let short_of_memory = cx.local.published.memory.max > 0 && cx.server.is_out_of_memory();
         cx.session.protocol = Protocol::Resp2;
         ScriptHost {
             server: cx.server,

@@ -6,7 +6,7 @@
 //! long as it takes to look at a few dozen keys.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use quorate_keyspace::{Expiry, Member, Scope, SlotSet, Sweep};
 use quorate_stdx::{Rng, UnixMs};
 
 use crate::data::call::{Local, log_expired};
+use crate::data::evict::{self, Room};
 use crate::data::stats::Statistics;
 use crate::server::{Loading, Server};
 
@@ -22,10 +23,8 @@ const BITE: Duration = Duration::from_millis(1);
 /// Entries looked at under a slot's lock before it is given up for a moment.
 const ENTRIES: usize = 64;
 
-/// Active expiry as others see it: its switch and its figures.
+/// The figures of active expiry.
 pub struct ActiveExpiry {
-    /// Whether expired keys are removed in the background (`DEBUG SET-ACTIVE-EXPIRE`).
-    pub enabled: AtomicBool,
     /// `expire_cycle_cpu_milliseconds`, in nanoseconds.
     pub nanos: AtomicU64,
     /// `expired_time_cap_reached_count`: rounds that ended because their time was over.
@@ -36,12 +35,7 @@ pub struct ActiveExpiry {
 
 impl Default for ActiveExpiry {
     fn default() -> ActiveExpiry {
-        ActiveExpiry {
-            enabled: AtomicBool::new(true),
-            nanos: AtomicU64::new(0),
-            cut_short: AtomicU64::new(0),
-            stale_millionths: AtomicU64::new(0),
-        }
+        ActiveExpiry { nanos: AtomicU64::new(0), cut_short: AtomicU64::new(0), stale_millionths: AtomicU64::new(0) }
     }
 }
 
@@ -115,11 +109,31 @@ impl Upkeep {
     }
 
     fn run(mut self) {
+        let known = self.server.upkeep.set(std::thread::current());
+        assert!(known.is_ok(), "the upkeep thread is started once");
         while !self.server.stopping.load(Ordering::Acquire) {
             let period = Duration::from_secs(1) / self.local.published.hz.max(1);
             let began = Instant::now();
-            self.expire(period);
-            std::thread::sleep(period.saturating_sub(began.elapsed()).max(BITE));
+            self.server.memory.sample();
+            self.make_room();
+            if !self.server.knobs.cron_paused.load(Ordering::Relaxed) {
+                self.expire(period);
+            }
+            // Woken early where memory is short.
+            std::thread::park_timeout(period.saturating_sub(began.elapsed()).max(BITE));
+        }
+    }
+
+    /// Evicts until there is room or nothing to evict.
+    fn make_room(&mut self) {
+        let mut room = Room::Soon;
+        while room == Room::Soon && !self.server.stopping.load(Ordering::Acquire) {
+            self.active(|this| room = evict::make_room(&this.server, &mut this.member, &mut this.local, &this.scope));
+            if room == Room::Soon && self.server.space.reclaim().pending() > 0 {
+                // The freeing thread is to have its turn.
+                std::thread::sleep(BITE);
+                self.server.memory.sample();
+            }
         }
     }
 
@@ -142,8 +156,7 @@ impl Upkeep {
             self.generation = generation;
             let published = self.server.published();
             published.update(&mut self.scope);
-            self.local.events.mask = published.notify;
-            self.local.published = published;
+            self.local.adopt(published);
         }
     }
 
@@ -152,12 +165,12 @@ impl Upkeep {
         self.scope.expiry == Expiry::Remove
             && self.local.published.loading == Loading::No
             && !self.local.published.is_paused(true)
-            && self.server.expiry.enabled.load(Ordering::Relaxed)
+            && self.server.knobs.active_expire.load(Ordering::Relaxed)
     }
 
     /// One round of active expiry: at most all slots once, within its share of the period.
     fn expire(&mut self, period: Duration) {
-        let percent = share_percent(self.local.published.expire_effort);
+        let percent = share_percent(self.local.published.memory.expire_effort);
         let limit = period * percent / 100;
         let volatile = self.volatile();
         let now = self.server.now().unix;

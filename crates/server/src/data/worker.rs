@@ -206,8 +206,7 @@ impl Worker {
             self.generation = generation;
             let published = self.server.published();
             published.update(&mut self.scope);
-            self.local.events.mask = published.notify;
-            self.local.published = published;
+            self.local.adopt(published);
         }
     }
 
@@ -475,8 +474,7 @@ impl Worker {
         let result = self.member.alone(|alone| {
             // What was published up to now holds for this command too.
             *generation = server.generation.load(Ordering::Acquire);
-            local.published = server.published();
-            local.events.mask = local.published.notify;
+            local.adopt(server.published());
             local.published.update(scope);
             work(server, Access::Alone(alone), local, scope, now)
         });

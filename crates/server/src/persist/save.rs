@@ -84,7 +84,7 @@ fn head(server: &Server, keys: bool) -> Vec<u8> {
         &Preamble {
             redis_version: crate::REDIS_VERSION,
             created: unix_now(),
-            used_memory: server.used_memory.load(Ordering::Relaxed),
+            used_memory: server.memory.used(),
             replication,
             aof_base: false,
         },
