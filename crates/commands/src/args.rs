@@ -1,5 +1,6 @@
 //! A command's arguments, its name at index 0.
 
+use quorate_stdx::UnixMs;
 use quorate_values::{parse_double, parse_i64};
 
 use crate::CommandError;
@@ -67,5 +68,40 @@ impl<'a> Args<'a> {
     /// The argument at `index` as a double.
     pub fn double(self, index: usize) -> Result<f64, CommandError> {
         self.get(index).and_then(parse_double).ok_or(CommandError::NotFloat)
+    }
+
+    /// The argument at `index` as a timeout in seconds from `now` on; `None` is forever.
+    pub fn deadline(self, index: usize, now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
+        let seconds = self.get(index).and_then(parse_double).ok_or(CommandError::TimeoutNotFloat)?;
+        let wait = (seconds * 1000.0).ceil();
+        // The largest double below 2^63.
+        if wait > 9_223_372_036_854_774_784.0 {
+            return Err(CommandError::TimeoutOutOfRange);
+        }
+        match wait as i64 {
+            ..0 => Err(CommandError::TimeoutNegative),
+            0 => Ok(None),
+            wait => now.0.checked_add(wait).map(|at| Some(UnixMs(at))).ok_or(CommandError::TimeoutOutOfRange),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_rounded_up_and_has_bounds() {
+        let deadline = |text: &str| Args::new(&[text.as_bytes()]).deadline(0, UnixMs(10)).map(|at| at.map(|at| at.0));
+        assert_eq!(deadline("0"), Ok(None));
+        assert_eq!(deadline("-0.0"), Ok(None));
+        assert_eq!(deadline("1.5"), Ok(Some(1510)));
+        assert_eq!(deadline("0.0001"), Ok(Some(11)));
+        assert_eq!(deadline("-1"), Err(CommandError::TimeoutNegative));
+        assert_eq!(deadline("-inf"), Err(CommandError::TimeoutNegative));
+        assert_eq!(deadline("x"), Err(CommandError::TimeoutNotFloat));
+        assert_eq!(deadline("0x7FFFFFFFFFFFFF"), Err(CommandError::TimeoutOutOfRange));
+        assert_eq!(deadline("inf"), Err(CommandError::TimeoutOutOfRange));
+        assert_eq!(deadline("9223372036854775"), Err(CommandError::TimeoutOutOfRange));
     }
 }

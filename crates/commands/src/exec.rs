@@ -195,6 +195,28 @@ impl<'a, 'v> Exec<'a, 'v> {
         was_there
     }
 
+    /// The sorted set at `key`, to be changed by `change`; made if it is not there, unless `change` leaves it
+    /// empty.
+    pub fn with_zset_or_new<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut ZSet, &Limits) -> R,
+    ) -> Result<R, CommandError> {
+        let limits = &self.settings.limits;
+        if let Some(mut entry) = self.keys.modify(self.db, key) {
+            return match entry.value_mut() {
+                ValueMut::ZSet(zset) => Ok(change(zset, limits)),
+                _ => Err(CommandError::WrongType),
+            };
+        }
+        let mut zset = ZSet::new();
+        let result = change(&mut zset, limits);
+        if !zset.is_empty() {
+            self.keys.insert_value(self.db, key, Value::ZSet(Box::new(zset)));
+        }
+        Ok(result)
+    }
+
     /// Removes `key` on behalf of a command that is not DEL; whether it was there. Replicas are told to
     /// remove it in place of the command.
     pub fn delete_instead(&mut self, key: &[u8], lazily: bool) -> bool {

@@ -14,6 +14,7 @@ mod generic;
 mod hash;
 mod sample;
 mod set;
+mod sorted_set;
 mod spec;
 mod string;
 mod table;

@@ -1,11 +1,14 @@
 //! The list of data commands, sorted by name: the one place where a command is registered.
 
 use crate::spec::Spec;
-use crate::{generic, hash, set, string};
+use crate::{generic, hash, set, sorted_set, string};
 
 /// Every data command.
 pub static TABLE: &[&Spec] = &[
     &string::part::APPEND,
+    &sorted_set::pop::BZMPOP,
+    &sorted_set::pop::BZPOPMAX,
+    &sorted_set::pop::BZPOPMIN,
     &generic::place::COPY,
     &generic::scan::DBSIZE,
     &string::number::DECR,
@@ -83,6 +86,38 @@ pub static TABLE: &[&Spec] = &[
     &generic::ttl::TTL,
     &generic::look::TYPE,
     &generic::remove::UNLINK,
+    &sorted_set::write::ZADD,
+    &sorted_set::look::ZCARD,
+    &sorted_set::look::ZCOUNT,
+    &sorted_set::algebra::ZDIFF,
+    &sorted_set::algebra::ZDIFFSTORE,
+    &sorted_set::write::ZINCRBY,
+    &sorted_set::algebra::ZINTER,
+    &sorted_set::algebra::ZINTERCARD,
+    &sorted_set::algebra::ZINTERSTORE,
+    &sorted_set::look::ZLEXCOUNT,
+    &sorted_set::pop::ZMPOP,
+    &sorted_set::look::ZMSCORE,
+    &sorted_set::pop::ZPOPMAX,
+    &sorted_set::pop::ZPOPMIN,
+    &sorted_set::random::ZRANDMEMBER,
+    &sorted_set::range::ZRANGE,
+    &sorted_set::range::ZRANGEBYLEX,
+    &sorted_set::range::ZRANGEBYSCORE,
+    &sorted_set::range::ZRANGESTORE,
+    &sorted_set::look::ZRANK,
+    &sorted_set::write::ZREM,
+    &sorted_set::remove::ZREMRANGEBYLEX,
+    &sorted_set::remove::ZREMRANGEBYRANK,
+    &sorted_set::remove::ZREMRANGEBYSCORE,
+    &sorted_set::range::ZREVRANGE,
+    &sorted_set::range::ZREVRANGEBYLEX,
+    &sorted_set::range::ZREVRANGEBYSCORE,
+    &sorted_set::look::ZREVRANK,
+    &sorted_set::look::ZSCAN,
+    &sorted_set::look::ZSCORE,
+    &sorted_set::algebra::ZUNION,
+    &sorted_set::algebra::ZUNIONSTORE,
 ];
 
 #[cfg(test)]

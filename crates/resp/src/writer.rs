@@ -164,6 +164,29 @@ impl<'a> ReplyWriter<'a> {
         }
     }
 
+    /// A double whose text `write` appends: at most 99 bytes; in RESP2 a bulk string.
+    #[inline]
+    pub fn double_from(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        match self.protocol {
+            Protocol::Resp2 => {
+                let head = self.out.len();
+                self.out.extend_from_slice(b"$0\r\n");
+                write(self.out);
+                let len = self.out.len() - head - 4;
+                assert!(len < 100, "a double's text is short");
+                self.out[head + 1] = b'0' + (len % 10) as u8;
+                if len >= 10 {
+                    self.out.insert(head + 1, b'0' + (len / 10) as u8);
+                }
+            }
+            Protocol::Resp3 => {
+                self.out.push(b',');
+                write(self.out);
+            }
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// A truth value; in RESP2 the integers 0 and 1.
     pub fn boolean(&mut self, value: bool) {
         match self.protocol {
