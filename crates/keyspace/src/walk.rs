@@ -26,10 +26,15 @@ use crate::space::{Alone, Db, Member, SlotData};
 use crate::view::Scope;
 
 /// Takes the entries of a snapshot, in no particular order of databases. It is called under a slot's
-/// lock: it copies and returns, and never waits.
+/// lock: it copies and returns, and waits for nothing that may wait for a slot, or for being alone.
 pub trait Sink: Send {
     /// Takes one entry as it was at the snapshot's moment.
     fn entry(&mut self, db: Db, entry: &Record);
+
+    /// The same from somebody who is about to change it.
+    fn old(&mut self, db: Db, entry: &Record) {
+        self.entry(db, entry);
+    }
 }
 
 /// A walk under way.
@@ -181,7 +186,7 @@ impl Walk {
             return;
         }
         if let Some(entry) = data.table(db).and_then(|table| table.get(hash, key)) {
-            inner.sink.entry(db, entry);
+            inner.sink.old(db, entry);
         }
     }
 }

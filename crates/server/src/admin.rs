@@ -4,6 +4,7 @@ pub mod client;
 pub mod connection;
 pub mod debug;
 pub mod flush;
+pub mod persistence;
 pub mod pubsub;
 pub mod script;
 pub mod slowlog;
@@ -23,6 +24,7 @@ pub fn table() -> Vec<Entry> {
     table.extend(connection::RUNS);
     table.extend(client::RUNS);
     table.extend(debug::RUNS);
+    table.extend(persistence::RUNS);
     table.extend(flush::RUNS);
     table.extend(pubsub::RUNS);
     table.extend(script::RUNS);

@@ -14,6 +14,8 @@ use crate::{REDIS_VERSION, VERSION};
 pub enum Invocation {
     /// Be a server.
     Server(Options),
+    /// Check an RDB file.
+    CheckRdb(PathBuf),
     /// Say this and be done.
     Say(String),
     /// Say this, and that it was an error.
@@ -70,7 +72,14 @@ pub fn read(arguments: &[Vec<u8>]) -> Invocation {
 fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
     match what {
         "server" => server(rest),
-        "sentinel" | "demo" | "check-rdb" | "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
+        "check-rdb" => match rest {
+            [option] if option == b"-v" || option == b"--version" => {
+                Invocation::Say(format!("redis-check-rdb {REDIS_VERSION}"))
+            }
+            [file] => Invocation::CheckRdb(PathBuf::from(std::ffi::OsStr::from_bytes(file))),
+            _ => Invocation::Refuse("Usage: redis-check-rdb <rdb-file-name>".to_owned()),
+        },
+        "sentinel" | "demo" | "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
         "-v" | "--version" => Invocation::Say(version()),
         "-h" | "--help" | "help" => Invocation::Say(usage()),
         other => Invocation::Refuse(format!("quorate: there is no '{other}'\n\n{}", usage())),
@@ -139,6 +148,7 @@ mod tests {
         let arguments: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
         match read(&arguments) {
             Invocation::Server(options) => options,
+            Invocation::CheckRdb(path) => panic!("{}", path.display()),
             Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),
         }
     }
@@ -150,6 +160,10 @@ mod tests {
         }
         assert!(matches!(read(&[b"redis-server".to_vec(), b"-v".to_vec()]), Invocation::Say(_)));
         assert!(matches!(read(&[b"redis-check-rdb".to_vec()]), Invocation::Refuse(_)));
+        for arguments in [&["redis-check-rdb", "dump.rdb"][..], &["quorate", "check-rdb", "dump.rdb"]] {
+            let arguments: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
+            assert!(matches!(read(&arguments), Invocation::CheckRdb(path) if path == *"dump.rdb"));
+        }
         assert!(matches!(read(&[]), Invocation::Refuse(_)));
     }
 

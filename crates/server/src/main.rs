@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use quorate_server::command_line::{self, Invocation};
-use quorate_server::start;
+use quorate_server::{persist, server::unix_now, start};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -12,6 +12,10 @@ fn main() -> ExitCode {
     let arguments: Vec<Vec<u8>> = std::env::args_os().map(std::os::unix::ffi::OsStringExt::into_vec).collect();
     match command_line::read(&arguments) {
         Invocation::Server(options) => start::run(&options),
+        Invocation::CheckRdb(path) => {
+            let checked = persist::check::check(&path, unix_now(), &mut std::io::stdout().lock());
+            if matches!(checked, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Invocation::Say(text) => {
             println!("{text}");
             ExitCode::SUCCESS

@@ -25,6 +25,7 @@ use crate::data::stats::Statistics;
 use crate::data::upkeep::ActiveExpiry;
 use crate::data::waits::Waits;
 use crate::data::worker::{Mail, Mailbox};
+use crate::persist::Persistence;
 pub use crate::published::{Following, Loading, OutputLimit, Pause, Published, Role};
 
 /// A network thread as others see it.
@@ -86,6 +87,8 @@ pub struct Server {
     pub save_failed: AtomicBool,
     /// What DEBUG has switched.
     pub knobs: Knobs,
+    /// Saving and loading.
+    pub persistence: Persistence,
     /// Connections accepted.
     pub connections: AtomicU64,
     /// Connections refused.
@@ -125,6 +128,7 @@ impl Server {
             upkeep: OnceLock::new(),
             save_failed: AtomicBool::new(false),
             knobs: Knobs::default(),
+            persistence: Persistence::default(),
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             saved_dirty: AtomicI64::new(0),

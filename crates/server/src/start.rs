@@ -15,6 +15,7 @@ use crate::data::client::{Peer, Socket};
 use crate::data::stats::Statistics;
 use crate::data::worker::{Mail, Worker};
 use crate::log::{self, Level};
+use crate::persist;
 use crate::server::{Server, WorkerHandle};
 
 /// Runs a server until it is told to stop.
@@ -59,14 +60,23 @@ fn serve(options: &Options, config: Config) -> anyhow::Result<()> {
     let mut server = Server::new(config, seed);
     server.config_file = options.file.as_deref().map(std::path::absolute).transpose()?;
     let server = Arc::new(server);
+    let source = persist::boot::prepare(&server).map_err(anyhow::Error::msg)?;
     let mut threads = start_workers(&server, threads, seed)?;
     threads.push(crate::data::upkeep::start(&server, !seed).context("can't start the upkeep thread")?);
     threads.push(crate::data::upkeep::start_reclaiming(&server).context("can't start the freeing thread")?);
+    threads.push(persist::saver::start(&server).context("can't start the saving thread")?);
     let listener = listen(port)?;
     log::raw(&format!(" PID: {}\n", std::process::id()));
     log::notice("Server initialized");
+    let accepting = {
+        let server = Arc::clone(&server);
+        std::thread::Builder::new().name("accept".to_owned()).spawn(move || accept(&server, &listener))?
+    };
+    if let Some(source) = source {
+        persist::boot::finish(&server, source).map_err(anyhow::Error::msg)?;
+    }
     log::notice("Ready to accept connections tcp");
-    accept(&server, &listener)?;
+    accepting.join().map_err(|_| anyhow::anyhow!("the accepting thread panicked"))??;
     server.stopping.store(true, Ordering::Release);
     for thread in threads {
         thread.join().map_err(|_| anyhow::anyhow!("a network thread panicked"))?;

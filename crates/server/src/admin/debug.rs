@@ -5,6 +5,7 @@
 
 mod digest;
 mod protocol;
+mod reload;
 mod values;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,13 +70,18 @@ static SUBCOMMANDS: &[Sub] = &[
     ("help", Arity::Exactly(2), help),
     ("htstats", Arity::AtLeast(3), values::table_of_database),
     ("htstats-key", Arity::AtLeast(3), values::table_of_key),
+    ("listpack", Arity::Exactly(3), values::listpack),
+    ("loadaof", Arity::Exactly(2), reload::append_only_file),
     ("log", Arity::Exactly(3), write_log),
+    ("object", Arity::AtLeast(3), values::object),
     ("oom", Arity::Exactly(2), abort),
     ("panic", Arity::Exactly(2), abort),
     ("pause-cron", Arity::Exactly(3), pause_cron),
     ("populate", Arity::AtLeast(3), populate),
     ("protocol", Arity::Exactly(3), protocol::sample),
+    ("quicklist", Arity::AtLeast(3), values::quicklist),
     ("quicklist-packed-threshold", Arity::Exactly(3), packed_threshold),
+    ("reload", Arity::AtLeast(2), reload::reload),
     ("replicate", Arity::AtLeast(3), replicate),
     ("replybuffer", Arity::Exactly(4), reply_buffer),
     ("sdslen", Arity::Exactly(3), values::string_sizes),
@@ -130,6 +136,8 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
             "    Figures on the table of a set, sorted set or hash.",
             "LISTPACK <key>",
             "    Write the listpack of a value to the log.",
+            "LOADAOF",
+            "    Load the append-only file again, if there is one.",
             "LOG <message>",
             "    Write a line to the log.",
             "OBJECT <key>",
@@ -146,6 +154,9 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
             "    Write the nodes of a list to the log.",
             "QUICKLIST-PACKED-THRESHOLD <size>",
             "    Elements of lists that are larger get nodes of their own; 0 is the default.",
+            "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
+            "    Save the dataset and load it again, without saving or emptying it before if so asked; MERGE lets the",
+            "    file win where a key is there already.",
             "REPLICATE <word> ...",
             "    Send a request to the replicas without running it.",
             "REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>",

@@ -77,6 +77,7 @@ fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     for number in 0..cx.server.space.databases() {
         flush(cx, Db(number as u16), lazily);
     }
+    cx.server.persistence.flushed_all(cx.server);
     cx.local.effects.force();
     cx.reply().ok();
     Ok(())

@@ -1,12 +1,21 @@
-//! Reading a snapshot into the keyspace, in pieces, each under its slots' locks.
+//! Reading a snapshot into the keyspace: record by record, put in place a few hundred at a time.
+//!
+//! Entries are made while nothing is held, because reading may have to wait for a disk or a primary. A full batch goes
+//! in under the locks of its slots, one after the other.
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use quorate_formats::rdb::{self, Access, Item, ReadOptions, Reader, Sanitize};
-use quorate_keyspace::{Db, Entry, Expiry, Member, Scope, SlotSet, from_frequency, from_idle_seconds};
-use quorate_stdx::{Offset, ReplId, Rng};
+use quorate_formats::rdb::{self, Access, Checksums, Item, ReadOptions, Reader, Sanitize};
+use quorate_keyspace::{Alone, Db, Entry, Expiry, KeyView, Member, Scope, SlotSet, from_frequency, from_idle_seconds};
+use quorate_stdx::{Offset, ReplId, Rng, UnixMs};
 
+use super::delay;
 use crate::server::{Server, unix_now};
+
+/// Entries that are put in place together.
+const BATCH: usize = 256;
 
 /// What a snapshot said and what became of it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -21,74 +30,225 @@ pub struct Loaded {
     pub replication: Option<(ReplId, Offset)>,
     /// The database that the stream behind it runs in.
     pub stream_db: u16,
+    /// The version of Redis that it says it was written by.
+    pub writer: String,
+    /// When it was written, if it says so.
+    pub created: Option<UnixMs>,
+    /// The bytes that its writer used.
+    pub writer_memory: u64,
     /// The bytes read.
     pub bytes: u64,
 }
 
-/// Loads a snapshot into a keyspace that nobody else uses. Keys whose time has passed are left out if
+/// Why a snapshot could not be loaded. What was put in place up to there is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It is not what a snapshot should be.
+    #[error(transparent)]
+    Rdb(#[from] rdb::Error),
+    /// It has more databases than there are.
+    #[error("byte {at}: it has a database {number}, but there are only {databases} (see 'databases')")]
+    Database {
+        /// Where this was found.
+        at: u64,
+        /// The database.
+        number: u32,
+        /// How many there are.
+        databases: usize,
+    },
+    /// A key is there twice.
+    #[error("byte {at}: the key '{key}' is there already")]
+    Duplicate {
+        /// Where this was found, or up to some hundred records behind it.
+        at: u64,
+        /// The key.
+        key: String,
+    },
+    /// The server is to end.
+    #[error("the server is ending")]
+    Stopping,
+}
+
+/// What happens to keys that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// Loading fails: no server writes a key twice.
+    Refuse,
+    /// They are replaced.
+    Replace,
+}
+
+/// Where entries go.
+enum Place<'a, 'b> {
+    Member(&'a mut Member),
+    Alone(&'a mut Alone<'b>),
+}
+
+/// Loads a snapshot into a keyspace that nobody else writes to. Keys whose time has passed are left out if
 /// `drop_expired`; a replica keeps them until its primary removes them. The member is quiet.
-pub fn load<R: BufRead>(server: &Server, member: &mut Member, input: R, drop_expired: bool) -> Result<Loaded, rdb::Error> {
-    let published = server.published();
-    let options = ReadOptions { limits: published.settings.limits, sanitize: Sanitize::No, ..ReadOptions::default() };
-    let mut reader = Reader::new(input, options)?;
-    let mut loaded = Loaded::default();
-    let mut scope: Scope = published.scope(unix_now(), Rng::new(0));
-    scope.expiry = Expiry::Ignore;
-    let (mut db, mut id) = (Db(0), None);
-    loop {
-        match reader.next()? {
-            Item::Aux { key, value } => note(&mut loaded, &mut id, &key, &value),
-            Item::SelectDb(number) => match u16::try_from(number).ok().filter(|n| usize::from(*n) < server.space.databases()) {
-                Some(number) => db = Db(number),
-                None => return Err(rdb::Error::Io(std::io::Error::other(format!(
-                    "the snapshot has a database {number}, but there are only {}: raise 'databases'",
-                    server.space.databases()
-                )))),
-            },
-            Item::Entry(entry) => {
-                if drop_expired && entry.expire_at.is_some_and(|at| at <= scope.now) {
-                    loaded.expired += 1;
-                    continue;
+pub fn load<R: BufRead>(
+    server: &Server,
+    member: &mut Member,
+    input: R,
+    drop_expired: bool,
+) -> Result<Loaded, LoadError> {
+    Loader::new(server, Place::Member(member), Conflict::Refuse).run(input, drop_expired)
+}
+
+/// The same while alone.
+pub fn load_alone<R: BufRead>(
+    server: &Server,
+    alone: &mut Alone<'_>,
+    input: R,
+    drop_expired: bool,
+    conflict: Conflict,
+) -> Result<Loaded, LoadError> {
+    Loader::new(server, Place::Alone(alone), conflict).run(input, drop_expired)
+}
+
+struct Loader<'a, 'b> {
+    server: &'a Server,
+    place: Place<'a, 'b>,
+    conflict: Conflict,
+    scope: Scope,
+    pause: Duration,
+    loaded: Loaded,
+    /// The history's name, until its offset comes.
+    history: Option<ReplId>,
+    db: Db,
+    batch: Vec<(Db, Entry)>,
+}
+
+impl<'a, 'b> Loader<'a, 'b> {
+    fn new(server: &'a Server, place: Place<'a, 'b>, conflict: Conflict) -> Loader<'a, 'b> {
+        let mut scope = server.published().scope(unix_now(), Rng::new(0));
+        scope.expiry = Expiry::Ignore;
+        Loader {
+            server,
+            place,
+            conflict,
+            scope,
+            pause: server.config.load().testing.key_load_delay,
+            loaded: Loaded::default(),
+            history: None,
+            db: Db(0),
+            batch: Vec::with_capacity(BATCH),
+        }
+    }
+
+    fn run<R: BufRead>(mut self, input: R, drop_expired: bool) -> Result<Loaded, LoadError> {
+        let server = self.server;
+        let skip = !server.config.load().snapshots.checksum || server.knobs.skip_checksums.load(Ordering::Relaxed);
+        let options = ReadOptions {
+            limits: server.published().settings.limits,
+            sanitize: Sanitize::No,
+            checksums: if skip { Checksums::Ignore } else { Checksums::Verify },
+        };
+        let mut reader = Reader::new(input, options)?;
+        loop {
+            let at = reader.position();
+            match reader.next()? {
+                Item::Aux { key, value } => self.note(&key, &value),
+                Item::SelectDb(number) => self.db = self.database(number, at)?,
+                Item::Entry(entry) if drop_expired && entry.expire_at.is_some_and(|at| at <= self.scope.now) => {
+                    self.loaded.expired += 1;
                 }
-                insert(member, &scope, db, entry);
-                loaded.keys += 1;
-            }
-            Item::EmptyKey { .. } => loaded.empty += 1,
-            Item::ResizeDb { .. } | Item::Function(_) | Item::ModuleAux(_) => {}
-            Item::End { .. } => break,
-        }
-    }
-    loaded.bytes = reader.position();
-    Ok(loaded)
-}
-
-fn note(loaded: &mut Loaded, id: &mut Option<ReplId>, key: &[u8], value: &[u8]) {
-    let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
-    match key {
-        b"repl-id" => *id = ReplId::parse(value),
-        b"repl-offset" => {
-            if let (Some(id), Some(offset)) = (*id, number()) {
-                loaded.replication = Some((id, Offset(offset)));
+                Item::Entry(entry) => {
+                    self.batch.push((self.db, make(entry, self.scope.now)));
+                    if self.batch.len() == BATCH || !self.pause.is_zero() {
+                        self.put(at)?;
+                    }
+                }
+                Item::EmptyKey { .. } => self.loaded.empty += 1,
+                Item::Function(code) => server.persistence.functions.lock().push(code),
+                Item::ResizeDb { .. } | Item::ModuleAux(_) => {}
+                Item::End { .. } => break,
             }
         }
-        b"repl-stream-db" => loaded.stream_db = number().and_then(|n| u16::try_from(n).ok()).unwrap_or(0),
-        _ => {}
+        self.loaded.bytes = reader.position();
+        self.put(self.loaded.bytes)?;
+        Ok(self.loaded)
+    }
+
+    fn note(&mut self, key: &[u8], value: &[u8]) {
+        let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
+        let loaded = &mut self.loaded;
+        match key {
+            b"redis-ver" => loaded.writer = String::from_utf8_lossy(value).into_owned(),
+            b"ctime" => loaded.created = number().and_then(|s| i64::try_from(s.saturating_mul(1000)).ok()).map(UnixMs),
+            b"used-mem" => loaded.writer_memory = number().unwrap_or(0),
+            b"repl-id" => self.history = ReplId::parse(value),
+            b"repl-offset" => {
+                if let (Some(id), Some(offset)) = (self.history, number()) {
+                    loaded.replication = Some((id, Offset(offset)));
+                }
+            }
+            b"repl-stream-db" => loaded.stream_db = number().and_then(|n| u16::try_from(n).ok()).unwrap_or(0),
+            _ => {}
+        }
+    }
+
+    fn database(&self, number: u32, at: u64) -> Result<Db, LoadError> {
+        let databases = self.server.space.databases();
+        let found = u16::try_from(number).ok().filter(|number| usize::from(*number) < databases);
+        found.map(Db).ok_or(LoadError::Database { at, number, databases })
+    }
+
+    /// Puts what was read in place.
+    fn put(&mut self, at: u64) -> Result<(), LoadError> {
+        let server = self.server;
+        self.loaded.keys += self.batch.len() as u64;
+        server.persistence.loading.loaded.store(at, Ordering::Relaxed);
+        if server.stopping.load(Ordering::Acquire) {
+            return Err(LoadError::Stopping);
+        }
+        if !self.pause.is_zero() {
+            delay(self.pause, || server.stopping.load(Ordering::Acquire));
+        }
+        let mut twice = None;
+        match &mut self.place {
+            Place::Member(member) => {
+                member.enter();
+                for (db, entry) in self.batch.drain(..) {
+                    member.pause();
+                    let slots = SlotSet::of_keys(std::iter::once(entry.key()));
+                    insert(&mut member.view(slots, &self.scope), db, entry, self.conflict, &mut twice);
+                }
+                member.leave();
+            }
+            Place::Alone(alone) => {
+                let mut view = alone.view(&self.scope);
+                for (db, entry) in self.batch.drain(..) {
+                    insert(&mut view, db, entry, self.conflict, &mut twice);
+                }
+            }
+        }
+        match twice {
+            Some(key) => Err(LoadError::Duplicate { at, key: String::from_utf8_lossy(&key).into_owned() }),
+            None => Ok(()),
+        }
     }
 }
 
-fn insert(member: &mut Member, scope: &Scope, db: Db, item: rdb::Entry<'_>) {
+fn insert(view: &mut KeyView<'_>, db: Db, entry: Entry, conflict: Conflict, twice: &mut Option<Vec<u8>>) {
+    if conflict == Conflict::Refuse && view.peek_raw(db, entry.key()).is_some() {
+        twice.get_or_insert_with(|| entry.key().to_vec());
+        return;
+    }
+    view.insert(db, entry);
+}
+
+fn make(item: rdb::Entry<'_>, now: UnixMs) -> Entry {
     let mut entry = Entry::new(item.key, item.value);
     if let Some(at) = item.expire_at {
         entry.set_expiry(Some(at));
     }
     match item.access {
-        Some(Access::Idle { seconds }) => entry.set_access(from_idle_seconds(seconds, scope.now)),
-        Some(Access::Frequency(counter)) => entry.set_access(from_frequency(counter, scope.now)),
+        Some(Access::Idle { seconds }) => entry.set_access(from_idle_seconds(seconds, now)),
+        Some(Access::Frequency(counter)) => entry.set_access(from_frequency(counter, now)),
         None => {}
     }
-    member.enter();
-    member.view(SlotSet::of_keys(std::iter::once(item.key)), scope).insert(db, entry);
-    member.leave();
+    entry
 }
 
 /// Whether a snapshot has any keys at all, by a look at its beginning: `Some(0)` if none, `None` if some.
@@ -103,3 +263,8 @@ pub fn peek_keys<R: BufRead>(input: R) -> Result<Option<u64>, rdb::Error> {
     }
 }
 
+impl From<LoadError> for io::Error {
+    fn from(error: LoadError) -> io::Error {
+        io::Error::other(error)
+    }
+}

@@ -1,99 +1,280 @@
-//! Writing a snapshot: a walk's sink that collects RDB bytes, and a thread that moves them on.
+//! A snapshot as a stream of bytes: the dataset exactly as it was at one moment, while writes go on.
 //!
-//! The sink is called under a slot's lock, by the walker and by whoever changes a key that the walk has
-//! not reached. It only appends to a buffer; the walking thread takes the buffer between two bites and
-//! writes it wherever it goes, while nothing is locked.
+//! ```text
+//!   walker ──────────┐ entries, slot by slot          ┌──► take(): a file, or replicas' sockets
+//!                    ├──► buffer, at most `BOUND` ────┤
+//!   who writes ──────┘ old values, before the change  └──  checksum
+//! ```
+//!
+//! Both sides only append to the buffer, under a slot's lock; the thread that called [`Snapshot::run`] empties it and
+//! holds nothing meanwhile. The walker stops when the buffer holds a few megabytes. Writers save at most each key's
+//! value once; if even so the buffer gets full, because the disk is slower than they are, they wait until there is room
+//! again. If nothing is taken for [`PATIENCE`] while somebody waits, the snapshot fails and everybody goes on: an
+//! unusable disk costs the snapshot and not the service. So memory is bounded by twice `BOUND` (what is collected, and
+//! what is being taken) and one value, and the service by neither.
 
-use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
+use quorate_config::Policy;
 use quorate_formats::Digest;
-use quorate_formats::rdb::{self, Access, Preamble, ReplicationPoint, WriteOptions};
+use quorate_formats::rdb::{self, Access, Preamble, WriteOptions};
 use quorate_keyspace::{AccessPolicy, Alone, Db, Member, Record, Sink, Step, Walk, decayed, idle_seconds};
 use quorate_stdx::{Rng, UnixMs};
 
-use crate::server::{Server, unix_now};
+use super::{delay, replication, write_options};
+use crate::server::{Published, Server, unix_now};
 
 /// How many entries a bite of the walk has: small enough that a slot is never held for long.
-const BITE: usize = 128;
-
-/// What the sink has collected and nobody has moved on yet.
-#[derive(Default)]
-struct Collected {
-    bytes: Vec<u8>,
-    db: Option<Db>,
-}
+const BITE: usize = 64;
+/// Bytes that are worth a call of `take`.
+const PIECE: usize = 64 << 10;
+/// Bytes above which the walker waits.
+const AHEAD: usize = 4 << 20;
+/// Bytes above which writers wait.
+const BOUND: usize = 64 << 20;
+/// How long writers wait for somebody who takes nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A snapshot under way.
 pub struct Snapshot {
     walk: Arc<Walk>,
-    collected: Arc<Mutex<Collected>>,
-    options: WriteOptions,
-    digest: Digest,
-    /// The file's beginning, not handed out yet.
-    head: Option<Vec<u8>>,
+    pipe: Arc<Pipe>,
+    checksum: bool,
+    /// The file's beginning.
+    head: Vec<u8>,
+    progress: Arc<Progress>,
+    key_delay: Duration,
 }
 
+/// How far a snapshot has come, for INFO.
+#[derive(Default)]
+pub struct Progress {
+    keys: AtomicU64,
+    keys_total: u64,
+    old_bytes: AtomicU64,
+}
+
+impl Progress {
+    /// Keys saved so far.
+    pub fn keys(&self) -> u64 {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// Keys that there were at the snapshot's moment.
+    pub fn keys_total(&self) -> u64 {
+        self.keys_total
+    }
+
+    /// Bytes of old values that writers have saved.
+    pub fn old_bytes(&self) -> u64 {
+        self.old_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Percent of the keys that are saved.
+    pub fn percent(&self) -> f64 {
+        if self.keys_total == 0 { 0.0 } else { self.keys() as f64 * 100.0 / self.keys_total as f64 }
+    }
+}
+
+/// What was collected and not taken yet.
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    db: Option<Db>,
+    /// The walk is at its end: nothing more comes.
+    complete: bool,
+    /// Nobody takes anything any more: what comes is dropped.
+    closed: bool,
+    /// Writers have waited in vain.
+    stalled: bool,
+}
+
+/// The buffer between those who save and the one who writes.
+struct Pipe {
+    collected: Mutex<Collected>,
+    filled: Condvar,
+    drained: Condvar,
+    bound: AtomicU64,
+    patience: Mutex<Duration>,
+}
+
+impl Pipe {
+    fn new() -> Pipe {
+        Pipe {
+            collected: Mutex::default(),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+            bound: AtomicU64::new(BOUND as u64),
+            patience: Mutex::new(PATIENCE),
+        }
+    }
+
+    /// Lets a writer, which holds a slot, wait for room. The one who takes needs no slot, so there will be some.
+    #[cold]
+    fn hold_writer(&self, collected: &mut parking_lot::MutexGuard<'_, Collected>, bound: usize) {
+        let until = Instant::now() + *self.patience.lock();
+        while collected.bytes.len() > bound && !collected.closed {
+            if self.drained.wait_until(collected, until).timed_out() {
+                collected.closed = true;
+                collected.stalled = true;
+                self.drained.notify_all();
+                self.filled.notify_all();
+            }
+        }
+    }
+
+    /// Lets the walker, which holds nothing, wait for room; false if nobody takes anything any more.
+    fn await_room(&self) -> bool {
+        let mut collected = self.collected.lock();
+        while collected.bytes.len() > AHEAD && !collected.closed {
+            self.drained.wait(&mut collected);
+        }
+        !collected.closed
+    }
+
+    /// Waits for a piece that is worth it; false at the end.
+    fn take_piece(&self, piece: &mut Vec<u8>) -> io::Result<bool> {
+        piece.clear();
+        let mut collected = self.collected.lock();
+        while collected.bytes.len() < PIECE && !collected.complete && !collected.closed {
+            self.filled.wait(&mut collected);
+        }
+        if collected.closed {
+            return Err(collected.why_closed());
+        }
+        std::mem::swap(piece, &mut collected.bytes);
+        self.drained.notify_all();
+        Ok(!piece.is_empty())
+    }
+
+    fn close(&self) {
+        let mut collected = self.collected.lock();
+        collected.closed = true;
+        collected.bytes = Vec::new();
+        self.drained.notify_all();
+        self.filled.notify_all();
+    }
+
+    fn complete(&self) {
+        self.collected.lock().complete = true;
+        self.filled.notify_all();
+    }
+}
+
+impl Collected {
+    fn why_closed(&self) -> io::Error {
+        if self.stalled {
+            io::Error::new(io::ErrorKind::TimedOut, "nothing was written for too long while clients had to wait for it")
+        } else {
+            io::Error::other("the snapshot was given up")
+        }
+    }
+}
+
+/// The walk's sink.
 struct Collector {
-    collected: Arc<Mutex<Collected>>,
+    pipe: Arc<Pipe>,
+    progress: Arc<Progress>,
+    form: Form,
+}
+
+/// How entries are written.
+#[derive(Clone, Copy)]
+struct Form {
     options: WriteOptions,
-    access: AccessPolicy,
+    /// What is remembered of accesses, if those who evict need it.
+    access: Option<AccessPolicy>,
     now: UnixMs,
+}
+
+impl Form {
+    fn new(published: &Published, options: WriteOptions, now: UnixMs) -> Form {
+        let access = match published.access {
+            AccessPolicy::Lru if !matches!(published.memory.policy, Policy::AllKeysLru | Policy::VolatileLru) => None,
+            policy => Some(policy),
+        };
+        Form { options, access, now }
+    }
+
+    fn append(&self, out: &mut Vec<u8>, selected: &mut Option<Db>, db: Db, entry: &Record) {
+        if *selected != Some(db) {
+            *selected = Some(db);
+            rdb::write_select_db(out, u32::from(db.0));
+        }
+        let access = self.access.map(|policy| match policy {
+            AccessPolicy::Lru => Access::Idle { seconds: idle_seconds(entry.access(), self.now) },
+            AccessPolicy::Lfu { decay_minutes, .. } => {
+                Access::Frequency(decayed(entry.access(), self.now, decay_minutes) as u8)
+            }
+        });
+        rdb::write_entry(out, entry.key(), entry.value(), entry.expiry(), access, &self.options);
+    }
+}
+
+impl Collector {
+    /// Appends an entry; how many bytes it took.
+    fn append(&self, collected: &mut Collected, db: Db, entry: &Record) -> usize {
+        let Collected { bytes, db: selected, .. } = collected;
+        let before = bytes.len();
+        self.form.append(bytes, selected, db, entry);
+        let after = bytes.len();
+        self.progress.keys.fetch_add(1, Ordering::Relaxed);
+        if before < PIECE && after >= PIECE {
+            self.pipe.filled.notify_one();
+        }
+        after - before
+    }
 }
 
 impl Sink for Collector {
     fn entry(&mut self, db: Db, entry: &Record) {
-        let mut collected = self.collected.lock();
-        append(&mut collected, db, entry, self.access, self.now, &self.options);
+        let mut collected = self.pipe.collected.lock();
+        if !collected.closed {
+            self.append(&mut collected, db, entry);
+        }
     }
-}
 
-fn append(collected: &mut Collected, db: Db, entry: &Record, policy: AccessPolicy, now: UnixMs, options: &WriteOptions) {
-    if collected.db != Some(db) {
-        collected.db = Some(db);
-        rdb::write_select_db(&mut collected.bytes, u32::from(db.0));
+    fn old(&mut self, db: Db, entry: &Record) {
+        let mut collected = self.pipe.collected.lock();
+        if collected.closed {
+            return;
+        }
+        let len = self.append(&mut collected, db, entry);
+        self.progress.old_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        let bound = self.pipe.bound.load(Ordering::Relaxed) as usize;
+        if collected.bytes.len() > bound {
+            self.pipe.hold_writer(&mut collected, bound);
+        }
     }
-    let access = match policy {
-        AccessPolicy::Lru => None,
-        AccessPolicy::Lfu { decay_minutes, .. } => Some(Access::Frequency(decayed(entry.access(), now, decay_minutes) as u8)),
-    };
-    let access = access.or_else(|| match idle_seconds(entry.access(), now) {
-        0 => None,
-        seconds => Some(Access::Idle { seconds }),
-    });
-    // Idle times only matter to those who evict by them; without maxmemory Redis writes none either.
-    let access = access.filter(|_| options.checksum);
-    rdb::write_entry(&mut collected.bytes, entry.key(), entry.value(), entry.expiry(), access, options);
 }
 
 /// The beginning of a file as of this moment.
-fn head(server: &Server, keys: bool) -> Vec<u8> {
+fn head(server: &Server, options: &WriteOptions) -> Vec<u8> {
     let mut head = Vec::new();
-    rdb::write_header(&mut head, WriteOptions::default().version);
-    let replication = server.feed.backlog().map(|_| ReplicationPoint {
-        selected_db: u32::from(server.stream_db.load(Ordering::Relaxed)),
-        id: server.history.load().id(),
-        offset: server.feed.end(),
-    });
+    rdb::write_header(&mut head, options.version);
     rdb::write_preamble(
         &mut head,
         &Preamble {
             redis_version: crate::REDIS_VERSION,
             created: unix_now(),
             used_memory: server.memory.used(),
-            replication,
+            replication: replication::point(server),
             aof_base: false,
         },
     );
+    for library in &*server.persistence.functions.lock() {
+        rdb::write_function(&mut head, library, options);
+    }
     for number in 0..server.space.databases() {
         let db = Db(number as u16);
-        if keys && server.space.len(db) > 0 {
+        let keys = server.space.len(db);
+        if keys > 0 {
             rdb::write_select_db(&mut head, u32::from(db.0));
-            rdb::write_resize_db(&mut head, server.space.len(db) as u64, server.space.volatile(db) as u64);
+            rdb::write_resize_db(&mut head, keys as u64, server.space.volatile(db) as u64);
         }
     }
     head
@@ -101,122 +282,162 @@ fn head(server: &Server, keys: bool) -> Vec<u8> {
 
 impl Snapshot {
     /// Fixes the dataset as it is now; it is written by [`Snapshot::run`].
+    ///
+    /// # Panics
+    /// If another one is under way: see [`super::Persistence::is_walking`].
     pub fn begin(server: &Server, alone: &mut Alone<'_>) -> Snapshot {
-        let options = WriteOptions { checksum: true, ..WriteOptions::default() };
-        let collected = Arc::new(Mutex::new(Collected::default()));
+        let config = server.config.load();
+        let options = write_options(&config);
+        let pipe = Arc::new(Pipe::new());
+        let databases = server.space.databases() as u16;
+        let keys_total = (0..databases).map(|number| server.space.len(Db(number)) as u64).sum();
+        let progress = Arc::new(Progress { keys_total, ..Progress::default() });
         let sink = Collector {
-            collected: Arc::clone(&collected),
-            options,
-            access: server.published().access,
-            now: unix_now(),
+            pipe: Arc::clone(&pipe),
+            progress: Arc::clone(&progress),
+            form: Form::new(&server.published(), options, unix_now()),
         };
         let walk = Walk::begin(alone, Box::new(sink));
-        Snapshot { walk, collected, options, digest: Digest::new(), head: Some(head(server, true)) }
+        server.persistence.walking.store(true, Ordering::Release);
+        Snapshot {
+            walk,
+            pipe,
+            checksum: options.checksum,
+            head: head(server, &options),
+            progress,
+            key_delay: config.testing.key_save_delay,
+        }
     }
 
-    /// The walk, for progress and for cancelling.
+    /// The walk, for cancelling.
     pub fn walk(&self) -> &Arc<Walk> {
         &self.walk
     }
 
-    /// Walks to the end on the calling thread; `take` gets the file's bytes piece by piece. The caller is
-    /// a quiet member. The walk is over when this returns, whatever it returns.
-    pub fn run(mut self, server: &Server, member: &mut Member, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let result = self.walk_through(server, member, take);
-        member.alone(Walk::end);
-        server.walking.store(false, Ordering::Release);
+    /// How far it has come.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Lets writers wait for up to `patience` once more than `bound` bytes are collected that nobody has taken, before
+    /// the snapshot is given up. A primary that would rather lose a slow replica than wait for it says zero.
+    pub fn bound(&mut self, bound: usize, patience: Duration) {
+        self.pipe.bound.store(bound as u64, Ordering::Relaxed);
+        *self.pipe.patience.lock() = patience;
+    }
+
+    /// Walks to the end on a thread of its own, while `take` gets the file's bytes piece by piece on this one. The
+    /// caller is a quiet member; `take` may wait for anything but the keyspace. The walk is over when this returns,
+    /// whatever it returns.
+    pub fn run(
+        self,
+        server: &Server,
+        member: &mut Member,
+        take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let result = std::thread::scope(|scope| {
+            let walker = std::thread::Builder::new()
+                .name("snapshot".to_owned())
+                .spawn_scoped(scope, || self.walk_through(server, &mut *member));
+            let taken = match walker {
+                Ok(_) => self.hand_out(take),
+                Err(error) => Err(error),
+            };
+            if taken.is_err() {
+                self.walk.cancel();
+                self.pipe.close();
+            }
+            taken
+        });
+        member.alone(|alone| {
+            Walk::end(alone);
+            server.persistence.walking.store(false, Ordering::Release);
+        });
+        if self.walk.is_cancelled() && result.is_ok() {
+            return Err(io::Error::new(
+                io::ErrorKind::Interrupted,
+                "the dataset was replaced while it was being saved",
+            ));
+        }
         result
     }
 
-    fn walk_through(&mut self, server: &Server, member: &mut Member, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let head = self.head.take().unwrap_or_default();
-        self.digest.update(&head);
-        take(&head)?;
-        let scope = server.published().scope(unix_now(), Rng::new(0));
-        loop {
-            member.enter();
-            let step = self.walk.step(member, &scope, BITE);
-            member.leave();
-            let bytes = std::mem::take(&mut self.collected.lock().bytes);
-            self.digest.update(&bytes);
-            take(&bytes)?;
-            match step {
-                Step::More => {}
-                Step::Done => break,
-                Step::Cancelled => return Err(io::Error::other("the dataset was replaced while it was being saved")),
+    fn hand_out(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut digest = self.checksum.then(Digest::new);
+        let mut hand = |bytes: &[u8]| {
+            if let Some(digest) = &mut digest {
+                digest.update(bytes);
             }
+            take(bytes)
+        };
+        hand(&self.head)?;
+        let mut piece = Vec::new();
+        while self.pipe.take_piece(&mut piece)? {
+            hand(&piece)?;
+        }
+        if self.walk.is_cancelled() {
+            // The file has no end and so can't be taken for a whole one.
+            return Ok(());
         }
         let mut tail = Vec::new();
-        let digest = std::mem::take(&mut self.digest);
-        rdb::write_end(&mut tail, self.options.checksum.then_some(digest));
+        rdb::write_end(&mut tail, digest);
         take(&tail)
+    }
+
+    /// The walker.
+    fn walk_through(&self, server: &Server, member: &mut Member) {
+        let scope = server.published().scope(unix_now(), Rng::new(0));
+        let bite = if self.key_delay.is_zero() { BITE } else { 1 };
+        loop {
+            if !self.pipe.await_room() || server.stopping.load(Ordering::Acquire) {
+                self.walk.cancel();
+            }
+            member.enter();
+            let step = self.walk.step(member, &scope, bite);
+            member.leave();
+            if step != Step::More {
+                return self.pipe.complete();
+            }
+            if !self.key_delay.is_zero() {
+                delay(self.key_delay, || self.walk.is_cancelled() || server.stopping.load(Ordering::Acquire));
+            }
+        }
     }
 }
 
 /// Writes the whole dataset at once, while alone.
 pub fn write_alone(server: &Server, alone: &mut Alone<'_>, output: &mut dyn Write) -> io::Result<()> {
-    let options = WriteOptions::default();
-    let mut digest = Digest::new();
+    let config = server.config.load();
+    let options = write_options(&config);
+    let pause = config.testing.key_save_delay;
+    let mut digest = options.checksum.then(Digest::new);
     let mut put = |bytes: &[u8]| {
-        digest.update(bytes);
+        if let Some(digest) = &mut digest {
+            digest.update(bytes);
+        }
         output.write_all(bytes)
     };
-    put(&head(server, true))?;
+    put(&head(server, &options))?;
     let published = server.published();
     let scope = published.scope(unix_now(), Rng::new(0));
-    for number in 0..server.space.databases() {
-        let db = Db(number as u16);
-        let mut collected = Collected::default();
-        let mut cursor = 0;
+    let form = Form::new(&published, options, scope.now);
+    let mut bytes = Vec::new();
+    for number in 0..server.space.databases() as u16 {
+        let (db, mut selected, mut cursor) = (Db(number), None, 0);
         loop {
-            let mut view = alone.view(&scope);
-            cursor = view.scan_raw(db, cursor, 1024, |entry| {
-                append(&mut collected, db, entry, published.access, scope.now, &options);
+            cursor = alone.view(&scope).scan_raw(db, cursor, 1024, |entry| {
+                form.append(&mut bytes, &mut selected, db, entry);
+                if !pause.is_zero() {
+                    delay(pause, || server.stopping.load(Ordering::Acquire));
+                }
             });
-            put(&std::mem::take(&mut collected.bytes))?;
+            put(&bytes)?;
+            bytes.clear();
             if cursor == 0 {
                 break;
             }
         }
     }
-    let mut tail = Vec::new();
-    rdb::write_end(&mut tail, Some(digest));
-    output.write_all(&tail)
-}
-
-/// A file that takes its name only when it is complete and on disk.
-pub struct Pending {
-    file: Option<File>,
-    temporary: PathBuf,
-}
-
-impl Pending {
-    /// Begins a file beside where it will be.
-    pub fn create(target: &Path) -> io::Result<Pending> {
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = folder.join(format!("temp-{}-{}.rdb", std::process::id(), rand::random::<u32>()));
-        Ok(Pending { file: Some(File::create(&temporary)?), temporary })
-    }
-
-    /// The file, for writing.
-    pub fn file(&mut self) -> &mut File {
-        self.file.as_mut().expect("the file is open until it is finished")
-    }
-
-    /// Makes it durable and gives it its name.
-    pub fn finish(mut self, target: &Path) -> io::Result<()> {
-        let file = self.file.take().expect("a file is finished once");
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&self.temporary, target)?;
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        // After `finish` there is nothing of that name.
-        let _ = fs::remove_file(&self.temporary);
-    }
+    rdb::write_end(&mut bytes, digest);
+    output.write_all(&bytes)
 }

@@ -5,8 +5,8 @@
 
 use quorate_commands::{Args, Outcome};
 use quorate_keyspace::{Db, Record};
-use quorate_values::ValueRef;
 use quorate_values::listpack::Item;
+use quorate_values::{ValueRef, write_double_17g};
 use sha1::{Digest as _, Sha1};
 
 use crate::data::call::Cx;
@@ -46,8 +46,15 @@ impl Print {
             ValueRef::Hash(hash) => {
                 hash.iter().for_each(|(field, value)| self.fold_parts([&text(field), &text(value)]));
             }
-            // To come with these types.
-            ValueRef::List(_) | ValueRef::ZSet(_) => {}
+            ValueRef::List(list) => list.iter().for_each(|item| self.chain(&text(item))),
+            ValueRef::ZSet(zset) => {
+                let mut score_text = Vec::new();
+                for (member, score) in zset.iter() {
+                    score_text.clear();
+                    write_double_17g(&mut score_text, score);
+                    self.fold_parts([&text(member), &score_text]);
+                }
+            }
             // Not yet taken apart: equal only to itself.
             ValueRef::Opaque(opaque) => self.chain(&opaque.body),
         }

@@ -1,0 +1,95 @@
+//! Loading at the start: the dataset's file, or an explanation of why not.
+//!
+//! Listeners are open meanwhile, and clients are answered that the dataset is being loaded. If it can't be, the server
+//! does not start: nothing half loaded is ever served, and nothing is written over what may still be saved.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use quorate_keyspace::Member;
+
+use super::load::{LoadError, Loaded, load};
+use super::path;
+use crate::log;
+use crate::server::{Loading, Role, Server, unix_now};
+
+/// The dataset's file, open.
+pub struct Source {
+    file: File,
+    bytes: u64,
+    path: PathBuf,
+}
+
+/// Looks for the dataset's file. If there is one, clients are told from now on that it is being loaded, until
+/// [`finish`] has been called. Called before the threads start.
+pub fn prepare(server: &Server) -> Result<Option<Source>, String> {
+    let path = std::path::absolute(path(&server.config.load())).unwrap_or_default();
+    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (bytes, file) = match opened {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("Fatal error loading the DB: {}: {error}. Exiting.", path.display())),
+    };
+    let progress = &server.persistence.loading;
+    progress.total.store(bytes, Ordering::Relaxed);
+    progress.loaded.store(0, Ordering::Relaxed);
+    progress.since.store(unix_now().seconds().max(1), Ordering::Relaxed);
+    server.publish(|published| published.loading = Loading::Blocking);
+    Ok(Some(Source { file, bytes, path }))
+}
+
+/// Loads the file and opens the doors. The error is a text for the log, after which the process ends.
+pub fn finish(server: &Server, source: Source) -> Result<Loaded, String> {
+    let began = Instant::now();
+    let mut member = server.space.join();
+    let drop_expired = server.published().role == Role::Primary;
+    let Source { file, bytes, path } = source;
+    let result = load(server, &mut member, BufReader::with_capacity(1 << 20, file), drop_expired);
+    let loaded = result.map_err(|error| explain(&error, &path.display().to_string(), bytes))?;
+    open_doors(server, &mut member);
+    server.persistence.note_loaded(&loaded);
+    let mut made =
+        format!("Loading RDB produced by version {}", if loaded.writer.is_empty() { "?" } else { &loaded.writer });
+    if let Some(created) = loaded.created {
+        // Writing to a string can't fail.
+        let _ = write!(made, ", {} seconds old", (unix_now().seconds() - created.seconds()).max(0));
+    }
+    log::notice(&made);
+    log::notice(&format!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired));
+    if loaded.empty > 0 {
+        log::notice(&format!("Done loading RDB, keys left out because they were empty: {}.", loaded.empty));
+    }
+    log::notice(&format!("DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f64()));
+    Ok(loaded)
+}
+
+fn open_doors(server: &Server, member: &mut Member) {
+    member.alone(|_| {
+        server.persistence.loading.since.store(0, Ordering::Relaxed);
+        server.publish(|published| published.loading = Loading::No);
+    });
+}
+
+/// What to tell somebody whose server does not start: what is wrong where, what was done about it (nothing), and what
+/// there is to do.
+fn explain(error: &LoadError, path: &str, bytes: u64) -> String {
+    let kind = match error {
+        LoadError::Rdb(error) => super::check::kind(error),
+        LoadError::Stopping => return "The server was told to end before the dataset was loaded".to_owned(),
+        LoadError::Database { .. } | LoadError::Duplicate { .. } => "Internal error in RDB".to_owned(),
+    };
+    format!(
+        "Fatal error loading the DB, {kind}: {path} ({bytes} bytes), {error}. The file is left as it is. Look at it with \
+         'quorate check-rdb {path}'; restore a backup or a replica's file in its place, or move it away to start with \
+         an empty dataset. Exiting."
+    )
+}
+
+/// Opens the dataset's file, for DEBUG RELOAD.
+pub fn open(server: &Server) -> io::Result<BufReader<File>> {
+    Ok(BufReader::with_capacity(1 << 20, File::open(path(&server.config.load()))?))
+}
