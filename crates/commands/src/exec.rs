@@ -161,6 +161,27 @@ impl<'a, 'v> Exec<'a, 'v> {
         Ok(result)
     }
 
+    /// The list at `key`, to be changed by `change`; made if it is not there, unless `change` leaves it empty.
+    pub fn with_list_or_new<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut List, &Limits) -> R,
+    ) -> Result<R, CommandError> {
+        let limits = &self.settings.limits;
+        if let Some(mut entry) = self.keys.modify(self.db, key) {
+            return match entry.value_mut() {
+                ValueMut::List(list) => Ok(change(list, limits)),
+                _ => Err(CommandError::WrongType),
+            };
+        }
+        let mut list = List::new();
+        let result = change(&mut list, limits);
+        if !list.is_empty() {
+            self.keys.insert_value(self.db, key, Value::List(Box::new(list)));
+        }
+        Ok(result)
+    }
+
     /// The set at `key`, to be changed by `change`; made in the form that suits `first` if it is not
     /// there, unless `change` leaves it empty.
     pub fn with_set_or_new<R>(

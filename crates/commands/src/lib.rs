@@ -12,6 +12,7 @@ mod exec;
 mod expiry;
 mod generic;
 mod hash;
+mod list;
 mod sample;
 mod set;
 mod sorted_set;

@@ -1,11 +1,16 @@
 //! The list of data commands, sorted by name: the one place where a command is registered.
 
 use crate::spec::Spec;
-use crate::{generic, hash, set, sorted_set, string};
+use crate::{generic, hash, list, set, sorted_set, string};
 
 /// Every data command.
 pub static TABLE: &[&Spec] = &[
     &string::part::APPEND,
+    &list::transfer::BLMOVE,
+    &list::pop::BLMPOP,
+    &list::pop::BLPOP,
+    &list::pop::BRPOP,
+    &list::transfer::BRPOPLPUSH,
     &sorted_set::pop::BZMPOP,
     &sorted_set::pop::BZPOPMAX,
     &sorted_set::pop::BZPOPMIN,
@@ -44,6 +49,19 @@ pub static TABLE: &[&Spec] = &[
     &string::number::INCRBYFLOAT,
     &generic::scan::KEYS,
     &string::lcs::LCS,
+    &list::read::LINDEX,
+    &list::edit::LINSERT,
+    &list::read::LLEN,
+    &list::transfer::LMOVE,
+    &list::pop::LMPOP,
+    &list::pop::LPOP,
+    &list::read::LPOS,
+    &list::push::LPUSH,
+    &list::push::LPUSHX,
+    &list::read::LRANGE,
+    &list::edit::LREM,
+    &list::edit::LSET,
+    &list::edit::LTRIM,
     &string::many::MGET,
     &generic::place::MOVE,
     &string::many::MSET,
@@ -58,6 +76,10 @@ pub static TABLE: &[&Spec] = &[
     &generic::scan::RANDOMKEY,
     &generic::place::RENAME,
     &generic::place::RENAMENX,
+    &list::pop::RPOP,
+    &list::transfer::RPOPLPUSH,
+    &list::push::RPUSH,
+    &list::push::RPUSHX,
     &set::write::SADD,
     &generic::scan::SCAN,
     &set::read::SCARD,

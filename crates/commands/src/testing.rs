@@ -11,7 +11,9 @@ use quorate_keyspace::{AccessPolicy, Db, Expiry, KeyView, Keyspace, Lazy, Member
 use quorate_resp::{Protocol, Reply, ReplyWriter, parse_reply, split_words};
 use quorate_stdx::{Rng, UnixMs};
 
-use crate::{Args, Class, Effects, Events, Exec, Flags, Origin, Outcome, Run, Settings, Spec, TABLE};
+use crate::{
+    Args, Block, Class, Effects, Events, Exec, Flags, Origin, Outcome, Run, Settings, Spec, TABLE, TimeoutReply,
+};
 
 /// See the module's text.
 pub(crate) struct Bench {
@@ -21,6 +23,8 @@ pub(crate) struct Bench {
     pub(crate) db: Db,
     pub(crate) protocol: Protocol,
     pub(crate) settings: Settings,
+    /// On whose behalf lines are run.
+    pub(crate) origin: Origin,
     pub(crate) lazy: Lazy,
     seed: u64,
     propagated: String,
@@ -35,6 +39,7 @@ impl Bench {
             db: Db(0),
             protocol: Protocol::Resp2,
             settings: Settings::default(),
+            origin: Origin::Client,
             lazy: Lazy::default(),
             seed: 1,
             propagated: String::new(),
@@ -43,7 +48,7 @@ impl Bench {
     }
 
     /// Runs a line and returns its reply in readable form: texts as they are, nothing as `nil`, arrays in
-    /// brackets.
+    /// brackets, and what it waits for in parentheses if it blocks.
     pub(crate) fn run(&mut self, line: &str) -> String {
         let words = split_words(line.as_bytes()).expect("a line's quotes are balanced");
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
@@ -65,7 +70,8 @@ impl Bench {
             lazy: self.lazy,
             rng: RefCell::new(Rng::new(self.seed)),
         };
-        let job = Job { run, args, db: self.db, protocol: self.protocol, settings: &self.settings };
+        let job =
+            Job { run, args, db: self.db, protocol: self.protocol, settings: &self.settings, origin: self.origin };
         let done = if spec.flags.has(Flags::ALONE) {
             self.member.alone(|alone| job.run(&mut alone.view(&scope)))
         } else {
@@ -142,6 +148,7 @@ struct Job<'a> {
     db: Db,
     protocol: Protocol,
     settings: &'a Settings,
+    origin: Origin,
 }
 
 struct Done {
@@ -164,12 +171,15 @@ impl Job<'_> {
             effects: &mut effects,
             events: &mut events,
             settings: self.settings,
-            origin: Origin::Client,
+            origin: self.origin,
             block: None,
         };
         if let Err(error) = (self.run)(&mut exec, self.args) {
             out.clear();
             ReplyWriter::new(&mut out, self.protocol).error(&error.wire());
+        } else if let Some(block) = exec.block.take() {
+            assert!(out.is_empty(), "who waits has not been answered");
+            ReplyWriter::new(&mut out, self.protocol).simple(&describe(&block));
         }
         let propagated = if effects.is_verbatim() {
             join(self.args.words().iter().copied())
@@ -187,6 +197,13 @@ impl Job<'_> {
             .collect();
         Done { out, propagated, events: events.join("; ") }
     }
+}
+
+/// What a client waits for, in readable form.
+fn describe(block: &Block) -> String {
+    let until = block.until.map(|at| format!(" until {}", at.0)).unwrap_or_default();
+    let reply = if block.reply == TimeoutReply::Null { ", else nil" } else { "" };
+    format!("(waits for {}{until}{reply})", join(block.keys.iter().map(|key| &**key)))
 }
 
 fn join<'w>(words: impl Iterator<Item = &'w [u8]>) -> String {
