@@ -74,4 +74,13 @@ impl Registry {
     pub(crate) fn sum(&self, pick: impl Fn(&Counters) -> i64) -> i64 {
         self.all.lock().iter().map(|counters| pick(counters)).sum()
     }
+
+    /// Forgets what was done, but not what is there. Only while every thread is quiet.
+    pub(crate) fn reset(&self) {
+        for counters in &*self.all.lock() {
+            for tally in [&counters.hits, &counters.misses, &counters.expired, &counters.evicted] {
+                tally.add(-tally.get());
+            }
+        }
+    }
 }

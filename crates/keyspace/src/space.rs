@@ -189,6 +189,11 @@ impl Keyspace {
         self.registry.sum(pick)
     }
 
+    /// Forgets how many reads found a key, and what expired or was evicted (CONFIG RESETSTAT). Only while alone.
+    pub fn reset_counters(&self) {
+        self.registry.reset();
+    }
+
     /// How many keys a database holds, expired ones that are not yet removed included.
     pub fn len(&self, db: Db) -> usize {
         usize::try_from(self.sum(|counters| counters.keys[db.index()].get())).unwrap_or(0)

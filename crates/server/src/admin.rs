@@ -1,10 +1,12 @@
 //! Commands that need the server: connections, configuration, Pub/Sub, replication, persistence.
 
 pub mod client;
+pub mod config;
 pub mod connection;
 pub mod debug;
 pub mod flush;
 pub mod persistence;
+pub mod process;
 pub mod pubsub;
 pub mod script;
 pub mod slowlog;
@@ -23,9 +25,11 @@ pub fn table() -> Vec<Entry> {
     let mut table: Vec<Entry> = Vec::new();
     table.extend(connection::RUNS);
     table.extend(client::RUNS);
+    table.extend(config::RUNS);
     table.extend(debug::RUNS);
     table.extend(persistence::RUNS);
     table.extend(flush::RUNS);
+    table.extend(process::RUNS);
     table.extend(pubsub::RUNS);
     table.extend(script::RUNS);
     table.extend(transactions::RUNS);

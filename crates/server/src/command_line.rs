@@ -25,7 +25,7 @@ pub enum Invocation {
 /// What a server is started with.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// The configuration file, as it was named.
+    /// The configuration file, by its absolute path.
     pub file: Option<PathBuf>,
     /// Whether there is more of the configuration on standard input.
     pub from_stdin: bool,
@@ -107,7 +107,9 @@ fn server(arguments: &[Vec<u8>]) -> Invocation {
     if let Some((first, behind)) = rest.split_first()
         && !first.starts_with(b"-")
     {
-        options.file = Some(PathBuf::from(std::ffi::OsStr::from_bytes(first)));
+        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(first));
+        // `dir` is changed into later, and CONFIG REWRITE still has to find it.
+        options.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         rest = behind;
     }
     // `-` stands in front of the options or behind them.
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn the_name_of_the_program_or_the_first_argument_says_what_it_is() {
         for arguments in [&["/usr/bin/redis-server", "a.conf"][..], &["quorate", "server", "a.conf"]] {
-            assert_eq!(options(arguments).file, Some(PathBuf::from("a.conf")));
+            assert_eq!(options(arguments).file, std::path::absolute("a.conf").ok());
         }
         assert!(matches!(read(&[b"redis-server".to_vec(), b"-v".to_vec()]), Invocation::Say(_)));
         assert!(matches!(read(&[b"redis-check-rdb".to_vec()]), Invocation::Refuse(_)));

@@ -4,12 +4,17 @@
 //! `data/feed.rs` in this order. `admin/` holds the commands that need the server.
 
 pub mod admin;
+pub mod apply;
 pub mod command_line;
 pub mod data;
+pub mod desk;
+pub mod listen;
 pub mod log;
 pub mod persist;
+pub mod process;
 pub mod published;
 pub mod server;
+pub mod shutdown;
 pub mod start;
 
 /// The version of Redis whose behaviour clients may rely on.

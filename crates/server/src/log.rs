@@ -24,6 +24,18 @@ pub enum Level {
     Nothing = 4,
 }
 
+impl From<quorate_config::LogLevel> for Level {
+    fn from(level: quorate_config::LogLevel) -> Level {
+        match level {
+            quorate_config::LogLevel::Debug => Level::Debug,
+            quorate_config::LogLevel::Verbose => Level::Verbose,
+            quorate_config::LogLevel::Notice => Level::Notice,
+            quorate_config::LogLevel::Warning => Level::Warning,
+            quorate_config::LogLevel::Nothing => Level::Nothing,
+        }
+    }
+}
+
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Notice as u8);
 static ROLE: AtomicU8 = AtomicU8::new(b'M');
 /// Empty for standard output. The file is opened for each line, so that a rotated one is followed.
@@ -35,8 +47,15 @@ pub fn set_level(level: Level) {
 }
 
 /// Sets `logfile`; empty is standard output.
-pub fn set_file(path: &str) {
+///
+/// # Errors
+/// The file can't be written to.
+pub fn set_file(path: &str) -> std::io::Result<()> {
+    if !path.is_empty() {
+        OpenOptions::new().append(true).create(true).open(path)?;
+    }
     path.clone_into(&mut FILE.write());
+    Ok(())
 }
 
 /// Sets the letter behind the pid: `M` primary, `S` replica, `X` Sentinel, `C` at the start.

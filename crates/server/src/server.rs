@@ -25,6 +25,7 @@ use crate::data::stats::Statistics;
 use crate::data::upkeep::ActiveExpiry;
 use crate::data::waits::Waits;
 use crate::data::worker::{Mail, Mailbox};
+use crate::desk::Desk;
 use crate::persist::Persistence;
 pub use crate::published::{Following, Loading, OutputLimit, Pause, Published, Role};
 
@@ -61,6 +62,8 @@ pub struct Server {
     pub config_file: Option<PathBuf>,
     /// Who wants to know of changes of the configuration.
     config_listeners: Mutex<Vec<ConfigListener>>,
+    /// The main thread, for those who want something of it.
+    pub desk: Desk,
     /// All clients.
     pub clients: Mutex<std::collections::BTreeMap<ClientId, Arc<Client>>>,
     next_client: AtomicU64,
@@ -114,6 +117,7 @@ impl Server {
             config: ArcSwap::from_pointee(config),
             config_file: None,
             config_listeners: Mutex::default(),
+            desk: Desk::default(),
             clients: Mutex::default(),
             next_client: AtomicU64::new(0),
             published: ArcSwap::from_pointee(published),
@@ -190,6 +194,21 @@ impl Server {
         if let Some(thread) = self.upkeep.get() {
             thread.unpark();
         }
+    }
+
+    /// Sets the statistics of INFO to zero. The calling thread is alone.
+    pub fn reset_statistics(&self) {
+        for worker in self.workers.get().into_iter().flatten() {
+            worker.stats.reset();
+        }
+        for count in [&self.connections, &self.rejected_connections] {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.space.reset_counters();
+        self.space.reclaim().reset();
+        self.evictor.reset();
+        self.expiry.reset();
+        self.memory.reset_peak();
     }
 
     /// Whether writes are refused because the last save failed.

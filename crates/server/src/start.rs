@@ -1,21 +1,22 @@
-//! Starting and stopping a server: configuration, threads, listeners.
+//! Starting and stopping a server, in the order that others rely on: configuration, background, limits, threads,
+//! listeners, data, and only then the word that it is ready.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use quorate_config::{Config, LogLevel, Mode, ParseError};
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use quorate_config::{Config, Mode, ParseError, Rename};
 
 use crate::command_line::Options;
-use crate::data::client::{Peer, Socket};
 use crate::data::stats::Statistics;
+use crate::data::table;
 use crate::data::worker::{Mail, Worker};
-use crate::log::{self, Level};
+use crate::desk::FrontDesk;
+use crate::log;
 use crate::persist;
+use crate::process::{self, PidFile, Supervisor, plain};
 use crate::server::{Server, WorkerHandle};
 
 /// Runs a server until it is told to stop.
@@ -36,52 +37,163 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
+/// Reads the configuration and does what has to be done while errors can still be told on the terminal: renames
+/// commands, changes into `dir`, and opens the log.
 fn configuration(options: &Options) -> Result<Config, ParseError> {
     let sources = options.sources().map_err(|error| ParseError::of(format!("can't read standard input: {error}")))?;
-    let config = quorate_config::load(Mode::Server, &sources)?.config;
-    match config.unsupported() {
-        Some((name, why)) => Err(ParseError::of(format!("'{name}' can't be obeyed: {why}"))),
-        None => Ok(config),
+    let loaded = quorate_config::load(Mode::Server, &sources)?;
+    let mut config = loaded.config;
+    if let Some((name, why)) = config.unsupported() {
+        return Err(ParseError::of(format!("'{name}' can't be obeyed: {why}")));
     }
+    if let Some(module) = loaded.modules.first() {
+        return Err(ParseError::at(module.place.clone(), "Can't load a module: modules are not supported"));
+    }
+    if let Some(user) = loaded.users.first() {
+        return Err(ParseError::at(user.place.clone(), "There are no users but the default one yet: use requirepass"));
+    }
+    rename_commands(&loaded.renames)?;
+    if let Some(folder) = &config.general.directory {
+        std::env::set_current_dir(folder.as_path())
+            .map_err(|error| ParseError::of(format!("Can't chdir to '{folder}': {}", plain(&error))))?;
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    config.general.directory = Some(std::os::unix::ffi::OsStrExt::as_bytes(here.as_os_str()).into());
+    log::set_level(config.general.log_level.into());
+    log::set_file(&config.general.log_file.to_string())
+        .map_err(|error| ParseError::of(format!("Can't open the log file: {}", plain(&error))))?;
+    Ok(config)
 }
 
-fn serve(options: &Options, config: Config) -> anyhow::Result<()> {
-    let seed = rand::random();
-    log::set_level(match config.general.log_level {
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Verbose => Level::Verbose,
-        LogLevel::Notice => Level::Notice,
-        LogLevel::Warning => Level::Warning,
-        LogLevel::Nothing => Level::Nothing,
+fn rename_commands(renames: &[Rename]) -> Result<(), ParseError> {
+    let mut names = table::Names::default();
+    for rename in renames {
+        names.rename(&rename.from, &rename.to).map_err(|reason| ParseError::at(rename.place.clone(), reason))?;
+    }
+    names.keep();
+    Ok(())
+}
+
+fn serve(options: &Options, mut config: Config) -> anyhow::Result<()> {
+    // Relative names are meant from where the program was started, so this comes before anything else of the start.
+    log::set_role(b'C');
+    log::warning("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    log::warning(&format!(
+        "Redis version={}, bits={}, commit=00000000, modified=0, pid={}, just started",
+        crate::REDIS_VERSION,
+        usize::BITS,
+        std::process::id()
+    ));
+    let names_a_file = options.file.is_some() || options.from_stdin || !options.lines.is_empty();
+    log::warning(if names_a_file {
+        "Configuration loaded"
+    } else {
+        "Warning: no config file specified, using the default config. In order to specify a config file use quorate server \
+         /path/to/redis.conf"
     });
-    let (port, threads) = (config.network.port, config.network.threads);
-    let threads =
-        if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, |count| count.get()) };
+    let supervisor = Supervisor::find(config.general.supervised);
+    if config.general.daemonize && supervisor == Supervisor::None {
+        process::daemonize().context("can't go to the background")?;
+    }
+    let pid_file = PidFile::write(&config);
+    process::fit_clients(&mut config);
+    log::set_role(b'M');
+    if let Err(error) = process::set_oom_score(&config, config.replication.primary.is_some()) {
+        log::warning(&format!("Unable to write oom_score_adj: {}", plain(&error)));
+    }
+    let ended = serve_in_place(options, config);
+    pid_file.remove();
+    if ended.is_ok() {
+        log::warning("Redis is now ready to exit, bye bye...");
+    }
+    ended
+}
+
+fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
+    let seed = rand::random();
+    let threads = match config.network.threads {
+        // As many as there are CPUs that the process may use, which is what this asks the kernel.
+        0 => std::thread::available_parallelism().map_or(1, |count| count.get()),
+        threads => threads,
+    };
     let mut server = Server::new(config, seed);
-    server.config_file = options.file.as_deref().map(std::path::absolute).transpose()?;
+    server.config_file.clone_from(&options.file);
     let server = Arc::new(server);
     let source = persist::boot::prepare(&server).map_err(anyhow::Error::msg)?;
+    let Ok(mut desk) = FrontDesk::open(&server) else { anyhow::bail!("can't listen") };
     let mut threads = start_workers(&server, threads, seed)?;
     threads.push(crate::data::upkeep::start(&server, !seed).context("can't start the upkeep thread")?);
     threads.push(crate::data::upkeep::start_reclaiming(&server).context("can't start the freeing thread")?);
     threads.push(persist::saver::start(&server).context("can't start the saving thread")?);
-    let listener = listen(port)?;
-    log::raw(&format!(" PID: {}\n", std::process::id()));
-    log::notice("Server initialized");
-    let accepting = {
-        let server = Arc::clone(&server);
-        std::thread::Builder::new().name("accept".to_owned()).spawn(move || accept(&server, &listener))?
-    };
-    if let Some(source) = source {
-        persist::boot::finish(&server, source).map_err(anyhow::Error::msg)?;
-    }
-    log::notice("Ready to accept connections tcp");
-    accepting.join().map_err(|_| anyhow::anyhow!("the accepting thread panicked"))??;
+    say_hello(&server);
+    log::warning("Server initialized");
+    threads.push(load_beside(&server, source).context("can't start the loading thread")?);
+    desk.run();
+    process::notify("STOPPING=1");
     server.stopping.store(true, Ordering::Release);
+    for worker in 0..server.workers.get().map_or(0, Vec::len) {
+        // Mail wakes it, and it sees that it is to end.
+        server.mail(worker, Mail::Resume);
+    }
+    server.wake_upkeep();
     for thread in threads {
-        thread.join().map_err(|_| anyhow::anyhow!("a network thread panicked"))?;
+        thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
     }
     Ok(())
+}
+
+/// Loads the dataset while the main thread already lets clients in, who are told that it is being loaded, and then says
+/// that the server is ready. A dataset that can't be loaded ends the process.
+fn load_beside(server: &Arc<Server>, source: Option<persist::boot::Source>) -> std::io::Result<JoinHandle<()>> {
+    let server = Arc::clone(server);
+    std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+        if let Some(source) = source {
+            process::notify("STATUS=Redis is loading...");
+            if let Err(error) = persist::boot::finish(&server, source) {
+                log::warning(&error);
+                if !server.stopping.load(Ordering::Acquire) {
+                    std::process::exit(1);
+                }
+                return;
+            }
+        }
+        say_ready(&server);
+    })
+}
+
+/// What scripts look for at the start: the pid, and how the server runs.
+fn say_hello(server: &Server) {
+    let config = server.config.load();
+    let to_stdout = config.general.log_file.is_empty();
+    let port = config.network.port;
+    if config.general.always_show_logo || (to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout())) {
+        log::raw(&format!(
+            "\n  Quorate {}  (Redis {})  {} bit\n\n Running in standalone mode\n Port: {port}\n PID: {}\n\n",
+            crate::VERSION,
+            crate::REDIS_VERSION,
+            usize::BITS,
+            std::process::id()
+        ));
+    }
+    log::notice(&format!("Running mode=standalone, port={port}."));
+}
+
+fn say_ready(server: &Server) {
+    let config = server.config.load();
+    if config.network.port > 0 {
+        log::notice("Ready to accept connections tcp");
+    }
+    if let Some(path) = &config.network.unix_socket {
+        log::notice(&format!("The server is now ready to accept connections at {path}"));
+        log::notice("Ready to accept connections unix");
+    }
+    process::stop_for_upstart();
+    let status = if config.replication.primary.is_some() {
+        "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA sync\nREADY=1"
+    } else {
+        "STATUS=Ready to accept connections\nREADY=1"
+    };
+    process::notify(status);
 }
 
 fn start_workers(server: &Arc<Server>, count: usize, seed: u64) -> anyhow::Result<Vec<JoinHandle<()>>> {
@@ -103,29 +215,4 @@ fn start_workers(server: &Arc<Server>, count: usize, seed: u64) -> anyhow::Resul
             std::thread::Builder::new().name(name).spawn(run).context("can't start a network thread")
         })
         .collect()
-}
-
-fn listen(port: u16) -> anyhow::Result<RawSocket> {
-    let address = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
-    let socket = RawSocket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into()).with_context(|| format!("can't bind {address}"))?;
-    socket.listen(511)?;
-    Ok(socket)
-}
-
-fn accept(server: &Arc<Server>, listener: &RawSocket) -> anyhow::Result<()> {
-    let threads = server.workers.get().map_or(1, Vec::len);
-    let mut next = 0;
-    loop {
-        let (socket, remote) = listener.accept()?;
-        SockRef::from(&socket).set_tcp_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        let local = socket.local_addr()?.as_socket();
-        let (Some(remote), Some(local)) = (remote.as_socket(), local) else { continue };
-        let stream = mio::net::TcpStream::from_std(socket.into());
-        server.connections.fetch_add(1, Ordering::Relaxed);
-        server.mail(next, Mail::Adopt { socket: Socket::Tcp(stream), peer: Peer::Inet { remote, local } });
-        next = (next + 1) % threads;
-    }
 }

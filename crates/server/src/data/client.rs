@@ -19,6 +19,7 @@ use quorate_resp::{Protocol, RequestParser};
 use quorate_stdx::{Mono, Offset};
 
 use crate::data::table::Command;
+use crate::listen::Seat;
 
 /// Names a client for as long as the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -234,6 +235,8 @@ pub struct Session {
     pub socket: Socket,
     /// Its addresses.
     pub peer: Peer,
+    /// Its place among `maxclients`.
+    pub seat: Option<Seat>,
     /// When it connected.
     pub since: Mono,
     /// When it was last heard.
@@ -312,6 +315,7 @@ impl Session {
         Session {
             socket,
             peer,
+            seat: None,
             since: now,
             active_at: now,
             input: Vec::new(),

@@ -55,11 +55,51 @@ const CELLS: usize = 2048;
 /// The one table.
 pub fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
-    TABLE.get_or_init(|| Table::build(quorate_commands::TABLE, &crate::admin::table()))
+    TABLE.get_or_init(|| {
+        Table::build(quorate_commands::TABLE, &crate::admin::table(), RENAMES.get().unwrap_or(&Vec::new()))
+    })
+}
+
+/// What `rename-command` said, before the table is built: old names and new ones, empty for none.
+static RENAMES: OnceLock<Vec<(&'static str, String)>> = OnceLock::new();
+
+/// The names of the table to be, while they can still be changed.
+#[derive(Default)]
+pub struct Names {
+    renames: Vec<(&'static str, String)>,
+}
+
+impl Names {
+    /// Gives a command another name, or none if `to` is empty.
+    ///
+    /// # Errors
+    /// As Redis words it: there is no such command, or the new name is taken.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), &'static str> {
+        let own =
+            || quorate_commands::TABLE.iter().copied().chain(crate::admin::table().into_iter().map(|(spec, _)| spec));
+        let is_renamed = |spec: &Spec| self.renames.iter().any(|(old, _)| *old == spec.name);
+        let spec = own().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(from) && !is_renamed(spec));
+        let Some(spec) = spec else { return Err("No such command in rename-command") };
+        let to = String::from_utf8_lossy(to).to_lowercase();
+        let is_taken =
+            own().any(|spec| spec.name == to && !is_renamed(spec)) || self.renames.iter().any(|(_, new)| *new == to);
+        if !to.is_empty() && is_taken {
+            return Err("Target command name already exists");
+        }
+        self.renames.push((spec.name, to));
+        Ok(())
+    }
+
+    /// Makes them those of the table.
+    pub fn keep(self) {
+        if !self.renames.is_empty() {
+            assert!(RENAMES.set(self.renames).is_ok(), "the configuration is read once");
+        }
+    }
 }
 
 impl Table {
-    fn build(data: &[&'static Spec], server: &[crate::admin::Entry]) -> Table {
+    fn build(data: &[&'static Spec], server: &[crate::admin::Entry], renames: &[(&'static str, String)]) -> Table {
         let mut count = 0;
         let mut commands: Vec<&'static Command> = Vec::new();
         for spec in data {
@@ -68,6 +108,12 @@ impl Table {
         for (spec, runs) in server {
             commands.push(join(spec, None, runs, &mut count));
         }
+        for command in &mut commands {
+            if let Some((_, name)) = renames.iter().find(|(old, _)| *old == command.spec.name) {
+                *command = renamed(command, name);
+            }
+        }
+        commands.retain(|command| !command.spec.name.is_empty());
         commands.sort_by_key(|command| command.spec.name);
         let mut cells = vec![None; CELLS];
         for command in &commands {
@@ -128,6 +174,19 @@ fn join(
     let subcommands = spec.subcommands.iter().map(|sub| join(sub, Some(spec), runs, count)).collect();
     // The table lives as long as the process.
     Box::leak(Box::new(Command { spec, full_name, runner, index, subcommands }))
+}
+
+/// The same command under another name. The table lives as long as the process.
+fn renamed(command: &Command, name: &str) -> &'static Command {
+    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    let spec: &'static Spec = Box::leak(Box::new(Spec { name, ..*command.spec }));
+    Box::leak(Box::new(Command {
+        spec,
+        full_name: name.to_owned(),
+        runner: command.runner,
+        index: command.index,
+        subcommands: command.subcommands.clone(),
+    }))
 }
 
 /// A hash of a name's first bytes and length, blind to case.

@@ -27,6 +27,7 @@ use crate::data::call::{Access, Local};
 use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, Session, Socket};
 use crate::data::dispatch;
 use crate::data::pubsub::Message;
+use crate::listen::Seat;
 use crate::server::{Server, unix_now};
 
 /// The token of the mailbox's waker; clients' tokens are their ids.
@@ -44,6 +45,8 @@ pub enum Mail {
         socket: Socket,
         /// Its addresses.
         peer: Peer,
+        /// Its place among `maxclients`, if it needs one.
+        seat: Option<Seat>,
     },
     /// A message for a subscriber of yours.
     Message {
@@ -221,7 +224,7 @@ impl Worker {
 
     fn deliver(&mut self, mail: Mail) {
         match mail {
-            Mail::Adopt { socket, peer } => self.adopt(socket, peer),
+            Mail::Adopt { socket, peer, seat } => self.adopt(socket, peer, seat),
             Mail::Message { client, message } => {
                 self.with(client, |session| message.write(session));
             }
@@ -265,7 +268,7 @@ impl Worker {
         self.queue_write(&client);
     }
 
-    fn adopt(&mut self, mut socket: Socket, peer: Peer) {
+    fn adopt(&mut self, mut socket: Socket, peer: Peer, seat: Option<Seat>) {
         let id = self.server.next_client_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
@@ -279,6 +282,7 @@ impl Worker {
         }
         let mut session = Session::new(socket, peer, self.now.mono);
         session.authenticated = !self.local.published.needs_auth;
+        session.seat = seat;
         let client = Client::new(id, self.index, session);
         self.server.clients.lock().insert(id, Arc::clone(&client));
         self.clients.insert(id, Arc::clone(&client));
@@ -688,6 +692,7 @@ impl Worker {
             Socket::Tcp(stream) => stream.deregister(registry),
             Socket::Unix(stream) => stream.deregister(registry),
         };
+        session.seat = None;
         shut(&session.socket);
     }
 }
