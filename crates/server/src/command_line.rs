@@ -16,6 +16,8 @@ pub enum Invocation {
     Server(Options),
     /// Check an RDB file.
     CheckRdb(PathBuf),
+    /// Show what it is for, as these words say.
+    Demo(Vec<String>),
     /// Say this and be done.
     Say(String),
     /// Say this, and that it was an error.
@@ -79,7 +81,8 @@ fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
             [file] => Invocation::CheckRdb(PathBuf::from(std::ffi::OsStr::from_bytes(file))),
             _ => Invocation::Refuse("Usage: redis-check-rdb <rdb-file-name>".to_owned()),
         },
-        "sentinel" | "demo" | "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
+        "sentinel" | "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
+        "demo" => Invocation::Demo(rest.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()),
         "-v" | "--version" => Invocation::Say(version()),
         "-h" | "--help" | "help" => Invocation::Say(usage()),
         other => Invocation::Refuse(format!("quorate: there is no '{other}'\n\n{}", usage())),
@@ -135,6 +138,7 @@ fn version() -> String {
 
 fn usage() -> String {
     "Usage: quorate server [/path/to/redis.conf | -] [--directive value ...]\n\
+     \x20      quorate demo replication [--keep] [--binary PATH]\n\
      \x20      quorate --version | --help\n\n\
      Every directive of redis.conf is an option: quorate server --port 7777 --replicaof 127.0.0.1 8888\n\
      Under the name redis-server or valkey-server it is a server at once.\n\
@@ -151,6 +155,7 @@ mod tests {
         match read(&arguments) {
             Invocation::Server(options) => options,
             Invocation::CheckRdb(path) => panic!("{}", path.display()),
+            Invocation::Demo(words) => panic!("{words:?}"),
             Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),
         }
     }

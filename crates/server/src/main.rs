@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             let checked = persist::check::check(&path, unix_now(), &mut std::io::stdout().lock());
             if matches!(checked, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Invocation::Demo(words) => quorate_demo::run(&words),
         Invocation::Say(text) => {
             println!("{text}");
             ExitCode::SUCCESS

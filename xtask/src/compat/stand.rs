@@ -171,17 +171,10 @@ impl<'a> Stand<'a> {
 
 /// The script that stands in the place of `redis-server` or `redis-sentinel`.
 ///
-/// The suite knows its servers by the pid that it started, so the shell must become the server. It waits for the line
-/// of that pid, and it writes the port into a file; the script sees to both for a server that does not yet.
+/// The suite knows its servers by the pid that it started, so the shell must become the server.
 fn wrapper(binary: &Path, mode: &str) -> String {
     let quoted = binary.display().to_string().replace('\'', r"'\''");
-    format!(
-        r#"#!/bin/sh
-port=$(sed -n 's/^port \([0-9][0-9]*\).*/\1/p' "$1" 2>/dev/null | tail -n 1)
-echo "wrapper PID: $$"
-exec '{quoted}' {mode} "$@" ${{port:+--port $port}}
-"#
-    )
+    format!("#!/bin/sh\nexec '{quoted}' {mode} \"$@\"\n")
 }
 
 /// Whether a file belongs to the frameworks of Sentinel or Cluster, which start all instances first.

@@ -35,6 +35,8 @@ pub(super) const ROOMS: &[Room] = &[
     // What scripts call and return are requests and replies.
     room("quorate-scripting", Only(&["quorate-resp", "quorate-stdx"])),
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
+    room("quorate-client", Only(&["quorate-resp"])),
+    room("quorate-demo", Only(&["quorate-client"])),
     room("quorate-server", All),
     room("xtask", Only(&[])),
 ];

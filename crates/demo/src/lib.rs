@@ -1,0 +1,58 @@
+//! `quorate demo`: what Quorate is for, shown on real processes.
+//!
+//! The demonstration is a client like any other: it starts servers as child processes and knows only the documented
+//! commands (REPLICAOF, INFO, WAIT, SET, MGET). So it shows what an operator would see, and shows it of any server that
+//! speaks the protocol (`--binary redis-server`).
+
+mod node;
+mod replication;
+mod screen;
+mod view;
+mod writer;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "quorate demo", about = "Shows on real processes what Quorate is for")]
+enum Demo {
+    Replication(Options),
+}
+
+/// Kills a primary under load, promotes its best replica and counts the acknowledged writes that were lost.
+#[derive(clap::Args)]
+struct Options {
+    /// Leaves the servers running and says how to connect.
+    #[arg(long)]
+    keep: bool,
+    /// The server to show, instead of this program: redis-server and valkey-server are started as such.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// How long the writes go on before the primary dies, and after.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+}
+
+/// Runs the demonstration that the words after `demo` name. Succeeds if no acknowledged write was lost.
+pub fn run(words: &[String]) -> ExitCode {
+    let line = ["quorate demo"].into_iter().chain(words.iter().map(String::as_str));
+    let demo = match Demo::try_parse_from(line) {
+        Ok(demo) => demo,
+        Err(error) => {
+            // Nobody is left to tell if this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let Demo::Replication(options) = demo;
+    match replication::show(&options) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A server as a child process, on a free port, in a directory of its own.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use quorate_client::{Client, Reply};
+
+/// How long any command of the demonstration may take; WAIT gets less than this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    child: Option<Child>,
+    port: u16,
+    log: PathBuf,
+    /// For what the demonstration asks; opened when it is needed.
+    client: Option<Client>,
+}
+
+impl Node {
+    /// Starts a server whose files go below `place`.
+    pub(crate) fn start(binary: &Path, place: &Path) -> Result<Node> {
+        // Whoever takes the port in between makes the start fail with a message that says so.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let directory = place.join(port.to_string());
+        fs::create_dir_all(&directory)?;
+        let log = directory.join("log");
+        let out = File::create(&log)?;
+        let mut command = Command::new(binary);
+        let name = binary.file_name().unwrap_or_default().to_string_lossy();
+        if !["redis-server", "valkey-server"].iter().any(|other| name.starts_with(other)) {
+            command.arg("server");
+        }
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&directory);
+        command.args(["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"]);
+        // Ctrl-C is for the demonstration, which ends its servers itself.
+        command.process_group(0).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        let child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
+        Ok(Node { child: Some(child), port, log, client: None })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Whether it accepts commands yet; an error if it has ended instead.
+    pub(crate) fn is_ready(&mut self) -> Result<bool> {
+        if let Some(child) = &mut self.child
+            && let Some(status) = child.try_wait()?
+        {
+            self.child = None;
+            bail!("the server on port {} ended ({status}):\n{}", self.port, self.last_words());
+        }
+        Ok(matches!(self.call(&["PING"]), Ok(Reply::Simple(text)) if text == b"PONG"))
+    }
+
+    fn last_words(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// A reply that is no error. A connection that broke is opened anew the next time.
+    pub(crate) fn call(&mut self, arguments: &[&str]) -> Result<Reply> {
+        let context = || format!("{} on port {}", arguments.join(" "), self.port);
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => Client::connect(self.address(), PATIENCE).with_context(context)?,
+        };
+        let reply = client.call(arguments).with_context(context)?;
+        if let Reply::Error(text) = &reply {
+            bail!("{}: {}", context(), String::from_utf8_lossy(text));
+        }
+        self.client = Some(client);
+        Ok(reply)
+    }
+
+    /// A reply that has to be `+OK`.
+    pub(crate) fn order(&mut self, arguments: &[&str]) -> Result<()> {
+        let reply = self.call(arguments)?;
+        ensure!(matches!(&reply, Reply::Simple(text) if text.starts_with(b"OK")), "{}: {reply:?}", arguments.join(" "));
+        Ok(())
+    }
+
+    /// SIGKILL, as a machine that loses its power would: nothing is flushed, nobody is told.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.client = None;
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the server outlive this value.
+    pub(crate) fn leave(&mut self) {
+        self.child = None;
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.kill();
+    }
+}
