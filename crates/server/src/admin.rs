@@ -5,6 +5,9 @@ pub mod config;
 pub mod connection;
 pub mod debug;
 pub mod flush;
+pub mod latency;
+pub mod memory;
+pub mod monitor;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;
@@ -30,8 +33,12 @@ pub fn table() -> Vec<Entry> {
     table.extend(persistence::RUNS);
     table.extend(flush::RUNS);
     table.extend(process::RUNS);
+    table.extend(latency::RUNS);
+    table.extend(memory::RUNS);
+    table.extend(monitor::RUNS);
     table.extend(pubsub::RUNS);
     table.extend(script::RUNS);
+    table.extend(slowlog::RUNS);
     table.extend(transactions::RUNS);
     table
 }

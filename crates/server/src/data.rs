@@ -7,6 +7,7 @@ pub mod dispatch;
 pub mod evict;
 pub mod feed;
 pub mod gates;
+pub mod histogram;
 pub mod memory;
 pub mod pubsub;
 pub mod replicas;

@@ -1,6 +1,8 @@
 //! What a network thread has to know of everything else, taken together so that one look at a counter tells whether
 //! any of it has changed.
 
+use std::time::Duration;
+
 use quorate_commands::{Class, Settings};
 use quorate_config::{Config, EventClasses, Memory, Permission};
 use quorate_keyspace::{AccessPolicy, Expiry, Lazy, Scope};
@@ -41,6 +43,10 @@ pub struct Published {
     pub stop_writes_on_failed_save: bool,
     /// `enable-debug-command`
     pub debug_command: Permission,
+    /// What takes as long is noted by SLOWLOG or LATENCY.
+    pub notable: Duration,
+    /// `latency-tracking`
+    pub track_latency: bool,
     /// Clients are paused.
     pub pause: Option<Pause>,
     /// The longest request, bytes.
@@ -129,6 +135,8 @@ impl Published {
             min_replicas_max_lag: 0,
             stop_writes_on_failed_save: false,
             debug_command: Permission::No,
+            notable: Duration::MAX,
+            track_latency: true,
             pause: None,
             query_limit: 0,
             timeout: 0,
@@ -170,6 +178,9 @@ impl Published {
         }
         self.stop_writes_on_failed_save = config.snapshots.stop_writes_on_error && !config.snapshots.save.is_empty();
         self.debug_command = config.general.debug_command;
+        let notable = [config.slow_log.slower_than, config.latency.monitor_threshold];
+        self.notable = notable.into_iter().flatten().min().unwrap_or(Duration::MAX);
+        self.track_latency = config.latency.tracking;
         self.query_limit = config.clients.query_buffer_max as usize;
         self.timeout = config.network.timeout.map_or(0, |timeout| timeout.as_secs());
         let limits = &config.clients.output_buffer;

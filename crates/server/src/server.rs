@@ -13,6 +13,10 @@ use quorate_keyspace::Keyspace;
 use quorate_stdx::{Mono, Now, ReplId, Rng, UnixMs};
 
 use crate::admin::debug::Knobs;
+use crate::admin::latency::Latency;
+use crate::admin::memory::Allocator;
+use crate::admin::monitor::Monitors;
+use crate::admin::slowlog::SlowLog;
 use crate::data::blocked::Waiters;
 use crate::data::client::{Client, ClientId};
 use crate::data::evict::Evictor;
@@ -50,6 +54,14 @@ pub struct Server {
     pub pubsub: PubSub,
     /// Scripts.
     pub scripts: Scripts,
+    /// Clients that are shown every command.
+    pub monitors: Monitors,
+    /// Slow commands.
+    pub slow_log: SlowLog,
+    /// When clients were kept waiting.
+    pub latency: Latency,
+    /// Bytes that were allocated when the server started.
+    pub startup_memory: u64,
     /// Clients that wait for keys.
     pub waiters: Waiters,
     /// Clients that wait for replicas.
@@ -111,6 +123,10 @@ impl Server {
             feed: Feed::default(),
             pubsub: PubSub::default(),
             scripts: Scripts::default(),
+            monitors: Monitors::default(),
+            slow_log: SlowLog::default(),
+            latency: Latency::default(),
+            startup_memory: Allocator::sample().allocated,
             waiters: Waiters::default(),
             waits: Waits::default(),
             replicas: Replicas::default(),

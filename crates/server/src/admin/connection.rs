@@ -197,6 +197,7 @@ fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     session.readonly = false;
     if session.kind == Kind::Monitor {
         session.kind = Kind::Normal;
+        cx.server.monitors.remove(cx.client.id);
     }
     session.authenticated = !cx.local.published.needs_auth;
     session.user = "default".to_owned();

@@ -168,7 +168,9 @@ fn run(cx: &mut Cx<'_, '_>, interpreter: &mut Interpreter, id: ScriptId, args: A
     }
     let mut reply = std::mem::take(&mut cx.local.script_reply);
     interpreter.run.begin();
+    let (command, origin) = (cx.command, cx.origin);
     let mut host = ScriptHost::new(cx, declared, rules, Arc::clone(&interpreter.run));
+    host.show(command, args, origin);
     let end = interpreter.engine.eval(&id, &call, &mut host, &mut reply).expect("the caller has found it");
     let outcome = finish(host, own, is_loner.then_some(&id), interpreter);
     interpreter.run.end(interpreter.engine.vm_memory());

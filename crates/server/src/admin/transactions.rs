@@ -8,6 +8,7 @@ use quorate_commands::{
 };
 use quorate_keyspace::SlotSet;
 
+use crate::admin::{monitor, slowlog};
 use crate::data::blocked;
 use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_total, run_data, write_error};
 use crate::data::client::{Queued, Transaction};
@@ -207,7 +208,10 @@ fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
         let started = std::time::Instant::now();
         let end = run_data(&mut view, local, &job, cx.out);
         let verdict = if matches!(end, End::Failed) { Verdict::Failed } else { Verdict::Done };
-        local.stats.called(queued.command, started.elapsed(), verdict);
+        let elapsed = started.elapsed();
+        local.called(queued.command, elapsed, verdict);
+        slowlog::note(server, session, local, queued.command, args, elapsed);
+        monitor::show(server, session, queued.command, args, Origin::Transaction);
         local.stats.dirty.add(local.effects.dirty() as i64);
         gather_effects(&mut view, local, session.db, args);
     }
@@ -299,5 +303,8 @@ pub fn run_nested(
         }
         Runner::Container => unreachable!("a container is resolved to its subcommand before it is queued"),
     }
-    cx.local.stats.called(command, started.elapsed(), verdict);
+    let elapsed = started.elapsed();
+    cx.local.called(command, elapsed, verdict);
+    slowlog::note(cx.server, cx.session, cx.local, command, args, elapsed);
+    monitor::show(cx.server, cx.session, command, args, origin);
 }

@@ -4,7 +4,7 @@
 //! blocked, and the replication stream.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quorate_commands::{Args, Block, Class, CommandError, Effects, Events, Exec, Flags, Origin, Outcome, Spec};
 use quorate_keyspace::{Alone, Db, Flushed, KeyView, Member, Scope, SlotSet};
@@ -98,6 +98,17 @@ impl Local {
             interpreter: None,
             script_reply: Vec::new(),
             after: After::Nothing,
+        }
+    }
+}
+
+impl Local {
+    /// Counts a command that was run.
+    #[inline]
+    pub fn called(&self, command: &Command, elapsed: Duration, verdict: Verdict) {
+        self.stats.called(command, elapsed, verdict);
+        if self.published.track_latency {
+            self.stats.of(command).durations.record(elapsed.as_nanos() as u64);
         }
     }
 }
@@ -361,8 +372,9 @@ impl Cx<'_, '_> {
             return;
         }
         let elapsed = started.elapsed();
-        self.local.stats.called(self.command, elapsed, verdict);
-        crate::admin::slowlog::note(self, args, elapsed);
+        self.local.called(self.command, elapsed, verdict);
+        crate::admin::monitor::show(self.server, self.session, self.command, args, self.origin);
+        crate::admin::slowlog::note(self.server, self.session, self.local, self.command, args, elapsed);
         if !self.local.events.is_empty() {
             crate::data::pubsub::publish_events(self.server, &mut self.local.events);
         }

@@ -127,6 +127,24 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// The client's address, as CLIENT LIST shows it.
+    pub fn remote(&self) -> String {
+        match self {
+            Peer::Inet { remote, .. } => remote.to_string(),
+            Peer::Unix(path) => format!("{path}:0"),
+        }
+    }
+
+    /// Our address.
+    pub fn local(&self) -> String {
+        match self {
+            Peer::Inet { local, .. } => local.to_string(),
+            Peer::Unix(path) => format!("{path}:0"),
+        }
+    }
+}
+
 /// What a client is to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

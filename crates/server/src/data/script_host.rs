@@ -13,6 +13,7 @@ use quorate_scripting::{Host, LogLevel, Replicate, Stop};
 use quorate_stdx::Now;
 
 use crate::admin::transactions::run_nested;
+use crate::admin::{monitor, slowlog};
 use crate::data::call::{Access, Cx, End, Job, Local, gather, gather_effects, run_data, write_error};
 use crate::data::client::{Client, Session};
 use crate::data::dispatch::resolve;
@@ -86,6 +87,7 @@ struct HeldBack {
     dirty: u64,
     calls: Vec<(&'static Command, Duration, Verdict)>,
     messages: Vec<Message>,
+    lines: Vec<Vec<u8>>,
 }
 
 struct Message {
@@ -155,7 +157,10 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         let held_back = std::mem::take(&mut self.state.held_back);
         self.local.stats.dirty.add(held_back.dirty as i64);
         for (command, elapsed, verdict) in held_back.calls {
-            self.local.stats.called(command, elapsed, verdict);
+            self.local.called(command, elapsed, verdict);
+        }
+        for line in held_back.lines {
+            self.server.monitors.feed(self.server, &line);
         }
         for message in held_back.messages {
             let Message { channel, payload, shard } = &message;
@@ -163,6 +168,17 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
                 self.server.pubsub.publish_to_shard(self.server, channel, payload);
             } else {
                 self.server.pubsub.publish(self.server, channel, payload);
+            }
+        }
+    }
+
+    /// Shows the script itself to those who watch, in front of its commands.
+    pub fn show(&mut self, command: &'static Command, args: Args<'_>, origin: Origin) {
+        if self.server.monitors.any() {
+            let line = monitor::line(self.session, command, args, origin);
+            match self.keys {
+                Keys::Held(_) => self.state.held_back.lines.push(line),
+                Keys::Alone(_) => self.server.monitors.feed(self.server, &line),
             }
         }
     }
@@ -316,11 +332,16 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             Runner::Server(_) | Runner::Container => self.run_without_data(command, args, reply),
         };
         let calls = &mut self.state.held_back.calls;
-        calls.push((command, started.elapsed(), verdict));
+        let elapsed = started.elapsed();
+        calls.push((command, elapsed, verdict));
         if calls.len() >= MOST_HELD_BACK {
             for (command, elapsed, verdict) in calls.drain(..) {
-                self.local.stats.called(command, elapsed, verdict);
+                self.local.called(command, elapsed, verdict);
             }
+        }
+        slowlog::note(self.server, self.session, self.local, command, args, elapsed);
+        if self.server.monitors.any() && !command.spec.flags.any(Flags::SKIP_MONITOR.and(Flags::ADMIN)) {
+            self.state.held_back.lines.push(monitor::line(self.session, command, args, Origin::Script));
         }
     }
 }

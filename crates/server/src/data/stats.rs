@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quorate_keyspace::Tally;
 
+use crate::data::histogram::Histogram;
 use crate::data::table::{Command, table};
 
 /// How a command ended, for the statistics.
@@ -30,6 +31,8 @@ pub struct CommandStats {
     pub rejected: Tally,
     /// Times it ran and answered with an error.
     pub failed: Tally,
+    /// How long it took, with `latency-tracking`.
+    pub durations: Histogram,
 }
 
 /// One thread's statistics.
@@ -123,6 +126,7 @@ impl Statistics {
             for tally in [&stats.calls, &stats.nanos, &stats.rejected, &stats.failed] {
                 tally.add(-tally.get());
             }
+            stats.durations.reset();
         }
         for tally in [&self.error_replies, &self.processed, &self.bytes_in, &self.bytes_out, &self.reads, &self.writes]
         {

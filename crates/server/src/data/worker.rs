@@ -683,6 +683,9 @@ impl Worker {
             dispatch::unwatch(&watch, &mut Access::Active(&mut self.member), &self.scope);
         }
         crate::admin::pubsub::forget(&self.server, client.id, session);
+        if session.kind == Kind::Monitor {
+            self.server.monitors.remove(client.id);
+        }
         if session.kind == Kind::Replica {
             self.server.replicas.left(&self.server, client.id);
         }
