@@ -53,7 +53,7 @@ mod wakes;
 pub mod wire;
 
 pub use config::{Config, Secret};
-pub use event::{Event, Level};
+pub use event::{Event, FailoverEvent, Level, LinkEvent, PeerEvent};
 pub use history::History;
 pub use introduction::{Filter, Introduction, Replconf, ReplconfError};
 pub use order::{Answer, Authority, Order, OrderId, OrderRefusal};

@@ -242,6 +242,11 @@ impl Replication {
         }
     }
 
+    /// Whether we follow a primary and its stream comes in.
+    pub fn streams(&self) -> bool {
+        self.standing() == Standing::Linked
+    }
+
     fn standing(&self) -> Standing {
         match self.replica.following() {
             None => Standing::Primary,

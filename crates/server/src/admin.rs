@@ -11,6 +11,7 @@ pub mod monitor;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;
+pub mod replication;
 pub mod script;
 pub mod slowlog;
 pub mod transactions;
@@ -40,6 +41,7 @@ pub fn table() -> Vec<Entry> {
     table.extend(script::RUNS);
     table.extend(slowlog::RUNS);
     table.extend(transactions::RUNS);
+    table.extend(replication::RUNS);
     table
 }
 

@@ -14,7 +14,7 @@ pub mod replicas;
 pub mod script_host;
 pub mod scripts;
 pub mod stats;
+pub mod stream;
 pub mod table;
 pub mod upkeep;
-pub mod waits;
 pub mod worker;

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod apply;
 pub mod command_line;
+pub mod control;
 pub mod data;
 pub mod desk;
 pub mod listen;

@@ -49,6 +49,8 @@ pub struct Published {
     pub track_latency: bool,
     /// Clients are paused.
     pub pause: Option<Pause>,
+    /// A failover is under way: writes wait.
+    pub handover: bool,
     /// The longest request, bytes.
     pub query_limit: usize,
     /// Seconds without a request after which a client is closed; 0 is never.
@@ -138,6 +140,7 @@ impl Published {
             notable: Duration::MAX,
             track_latency: true,
             pause: None,
+            handover: false,
             query_limit: 0,
             timeout: 0,
             output_limits: [OutputLimit::default(); 3],
@@ -197,7 +200,7 @@ impl Published {
 
     /// Whether a command has to wait now.
     pub fn is_paused(&self, writes: bool) -> bool {
-        self.pause.is_some_and(|pause| (pause.all || writes) && unix_now() < pause.until)
+        (self.handover && writes) || self.pause.is_some_and(|pause| (pause.all || writes) && unix_now() < pause.until)
     }
 
     /// Recomputes what follows from the rest; called before it is published.
@@ -207,15 +210,26 @@ impl Published {
             && self.memory.max == 0
             && self.min_replicas == 0
             && self.pause.is_none()
+            && !self.handover
             && !self.stop_writes_on_failed_save;
     }
 
     /// How keys expire for clients.
     pub fn expiry(&self) -> Expiry {
         match self.role {
-            Role::Primary => Expiry::Remove,
-            Role::Replica(_) => Expiry::Hide,
+            // While writes wait nothing may change, so that a replica can catch up.
+            Role::Primary if !self.is_paused(true) => Expiry::Remove,
+            Role::Primary | Role::Replica(_) => Expiry::Hide,
         }
+    }
+
+    /// `client-output-buffer-limit replica`; what is within the backlog of `size` bytes costs nothing and is
+    /// no reason to close anybody.
+    pub fn replica_output_limit(&self, size: u64) -> OutputLimit {
+        let limit = self.output_limits[1];
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let raised = |bytes: usize| if bytes == 0 { 0 } else { bytes.max(size) };
+        OutputLimit { hard: raised(limit.hard), soft: raised(limit.soft), ..limit }
     }
 
     /// A scope for commands from `now` on.

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_config::{Change, Config};
-use quorate_keyspace::Keyspace;
+use quorate_keyspace::{Db, Keyspace};
+use quorate_replication::Start;
 use quorate_stdx::{Mono, Now, ReplId, Rng, UnixMs};
 
 use crate::admin::debug::Knobs;
@@ -17,8 +18,9 @@ use crate::admin::latency::Latency;
 use crate::admin::memory::Allocator;
 use crate::admin::monitor::Monitors;
 use crate::admin::slowlog::SlowLog;
+use crate::control::Control;
 use crate::data::blocked::Waiters;
-use crate::data::client::{Client, ClientId};
+use crate::data::client::{Client, ClientId, Peer, Socket};
 use crate::data::evict::Evictor;
 use crate::data::feed::Feed;
 use crate::data::memory::Memory;
@@ -27,7 +29,6 @@ use crate::data::replicas::Replicas;
 use crate::data::scripts::Scripts;
 use crate::data::stats::Statistics;
 use crate::data::upkeep::ActiveExpiry;
-use crate::data::waits::Waits;
 use crate::data::worker::{Mail, Mailbox};
 use crate::desk::Desk;
 use crate::persist::Persistence;
@@ -64,8 +65,8 @@ pub struct Server {
     pub startup_memory: u64,
     /// Clients that wait for keys.
     pub waiters: Waiters,
-    /// Clients that wait for replicas.
-    pub waits: Waits,
+    /// The control plane.
+    pub control: Control,
     /// Our replicas.
     pub replicas: Replicas,
     /// The configuration; see [`Server::configure`] for how it changes.
@@ -112,12 +113,24 @@ pub struct Server {
     pub saved_dirty: AtomicI64,
     /// The figures of active expiry.
     pub expiry: ActiveExpiry,
+    /// The database in which our primary's stream goes on.
+    stream_db: AtomicU16,
 }
 
 impl Server {
     /// A server without threads.
     pub fn new(config: Config, seed: u64) -> Server {
-        let published = Published::of(&config);
+        let mut published = Published::of(&config);
+        if config.replication.primary.is_some() {
+            let replication = &config.replication;
+            let (read_only, serves_stale) = (replication.read_only, replication.serve_stale_data);
+            published.role = Role::Replica(Following { read_only, serves_stale, link_up: false });
+            published.settle();
+        }
+        let started = Instant::now();
+        let now = Now { mono: Mono(0), unix: unix_now() };
+        let settings = crate::control::settings::of(&config);
+        let start = Start { saved: None, follow: crate::control::settings::primary(&config) };
         Server {
             space: Arc::new(Keyspace::new(config.general.databases as usize)),
             feed: Feed::default(),
@@ -128,7 +141,8 @@ impl Server {
             latency: Latency::default(),
             startup_memory: Allocator::sample().allocated,
             waiters: Waiters::default(),
-            waits: Waits::default(),
+            control: Control::new(settings, start, seed, now),
+            stream_db: AtomicU16::new(0),
             replicas: Replicas::default(),
             config: ArcSwap::from_pointee(config),
             config_file: None,
@@ -139,8 +153,8 @@ impl Server {
             published: ArcSwap::from_pointee(published),
             generation: AtomicU64::new(1),
             workers: OnceLock::new(),
-            started: Instant::now(),
-            started_unix: unix_now(),
+            started,
+            started_unix: now.unix,
             run_id: ReplId::random(&mut Rng::new(seed)),
             stopping: AtomicBool::new(false),
             memory: Memory::default(),
@@ -232,9 +246,42 @@ impl Server {
         published.stop_writes_on_failed_save && self.save_failed.load(Ordering::Relaxed)
     }
 
-    /// How many replicas are near enough to count for `min-replicas-to-write`.
-    pub fn good_replicas(&self, published: &Published) -> usize {
-        self.replicas.good(self.mono(), published.min_replicas_max_lag)
+    /// How many keys there are in all databases.
+    pub fn keys(&self) -> u64 {
+        (0..self.space.databases()).map(|number| self.space.len(Db(number as u16)) as u64).sum()
+    }
+
+    /// The database in which our primary's stream goes on.
+    pub fn stream_db(&self) -> Db {
+        Db(self.stream_db.load(Ordering::Relaxed))
+    }
+
+    /// Notes the database in which our primary's stream goes on.
+    pub fn set_stream_db(&self, db: Db) {
+        self.stream_db.store(db.0, Ordering::Relaxed);
+    }
+
+    /// What a replica is to its clients while its link is down.
+    pub fn following(&self) -> Following {
+        let config = self.config.load();
+        let (read_only, serves_stale) = (config.replication.read_only, config.replication.serve_stale_data);
+        Following { read_only, serves_stale, link_up: false }
+    }
+
+    /// Lets a network thread apply our primary's stream; `early` is what came of it already.
+    pub fn follow(
+        self: &Arc<Server>,
+        socket: std::net::TcpStream,
+        early: Vec<u8>,
+        upstream: Arc<crate::control::upstream::Upstream>,
+    ) -> std::io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let peer = Peer::Inet { remote: socket.peer_addr()?, local: socket.local_addr()? };
+        let socket = Socket::Tcp(mio::net::TcpStream::from_std(socket));
+        let threads = self.workers.get().map_or(1, Vec::len);
+        let worker = upstream.link.0 as usize % threads;
+        self.mail(worker, Mail::Follow { socket, peer, input: early, upstream });
+        Ok(())
     }
 
     /// Puts another configuration in force, with what network threads see of it, and tells those who want to know.

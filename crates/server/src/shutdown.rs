@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_config::{Saving, ShutdownOptions};
+use quorate_replication::PeerView;
 use quorate_stdx::UnixMs;
 
 use crate::data::client::Client;
@@ -172,16 +173,15 @@ fn pause_writes(server: &Server) {
 
 /// A line for the log for each replica that has not acknowledged all of the log.
 fn lagging_replicas(server: &Server) -> Vec<String> {
-    let end = server.feed.end();
-    let links = server.replicas.all();
-    let lagging = links.iter().filter(|link| link.acked() < end);
-    let line = |link: &Arc<crate::data::replicas::Link>| {
+    let view = server.control.view(server);
+    let lagging = view.replicas.iter().filter(|replica| replica.offset < view.offset);
+    let line = |replica: &PeerView| {
         format!(
             "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
-            link.address,
-            end.0 - link.acked().0,
-            server.mono().since(link.heard_at()).as_secs(),
-            if link.is_online() { "online" } else { "wait_bgsave" }
+            replica.addr,
+            view.offset.0 - replica.offset.0,
+            replica.lag.as_secs(),
+            replica.state.word()
         )
     };
     lagging.map(line).collect()

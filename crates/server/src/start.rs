@@ -127,7 +127,7 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     threads.push(persist::saver::start(&server).context("can't start the saving thread")?);
     say_hello(&server);
     log::warning("Server initialized");
-    threads.push(load_beside(&server, source).context("can't start the loading thread")?);
+    threads.push(lead_on(&server, source, seed).context("can't start the control thread")?);
     desk.run();
     process::notify("STOPPING=1");
     server.stopping.store(true, Ordering::Release);
@@ -142,22 +142,29 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads the dataset while the main thread already lets clients in, who are told that it is being loaded, and then says
-/// that the server is ready. A dataset that can't be loaded ends the process.
-fn load_beside(server: &Arc<Server>, source: Option<persist::boot::Source>) -> std::io::Result<JoinHandle<()>> {
+/// Loads the dataset while the main thread already lets clients in, who are told that it is being loaded; takes up
+/// replication from where the dataset stands, says that the server is ready, and becomes the control thread. A dataset
+/// that can't be loaded ends the process.
+fn lead_on(server: &Arc<Server>, source: Option<persist::boot::Source>, seed: u64) -> std::io::Result<JoinHandle<()>> {
+    crate::control::attach(server);
     let server = Arc::clone(server);
-    std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+    std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         if let Some(source) = source {
             process::notify("STATUS=Redis is loading...");
-            if let Err(error) = persist::boot::finish(&server, source) {
-                log::warning(&error);
-                if !server.stopping.load(Ordering::Acquire) {
-                    std::process::exit(1);
+            match persist::boot::finish(&server, source) {
+                Ok(loaded) => server.control.loaded(&server, &loaded, seed),
+                Err(error) => {
+                    log::warning(&error);
+                    if !server.stopping.load(Ordering::Acquire) {
+                        std::process::exit(1);
+                    }
+                    return;
                 }
-                return;
             }
         }
+        server.control.begin(&server);
         say_ready(&server);
+        server.control.run(&server);
     })
 }
 

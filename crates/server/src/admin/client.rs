@@ -167,6 +167,7 @@ fn flags(session: &Session) -> String {
     match session.kind {
         Kind::Normal => {}
         Kind::Replica => flags.push('S'),
+        Kind::Primary => flags.push('M'),
         Kind::Monitor => flags.push('O'),
     }
     if session.is_subscriber() {

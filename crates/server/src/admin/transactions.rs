@@ -175,6 +175,14 @@ fn slots_of(cx: &Cx<'_, '_>, queue: &[Queued]) -> SlotSet {
     SlotSet::of_keys(keys.into_iter())
 }
 
+/// On whose behalf the commands of a transaction run.
+fn nested(outer: Origin) -> Origin {
+    match outer {
+        Origin::Replication => Origin::Replication,
+        Origin::Client | Origin::Transaction | Origin::Script => Origin::Transaction,
+    }
+}
+
 /// Runs commands on keys under one view of all their slots.
 fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
     let watch = cx.session.watch.take();
@@ -203,7 +211,7 @@ fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
             args,
             db: session.db,
             protocol: session.protocol,
-            origin: Origin::Transaction,
+            origin: nested(cx.origin),
         };
         let started = std::time::Instant::now();
         let end = run_data(&mut view, local, &job, cx.out);
@@ -251,7 +259,8 @@ fn exec_alone(cx: &mut Cx<'_, '_>, queue: &[Queued]) {
     quorate_resp::push_multibulk(cx.out, queue.len());
     for queued in queue {
         let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
-        run_nested(cx, queued.command, Args::new(&words), Origin::Transaction, true);
+        let origin = nested(cx.origin);
+        run_nested(cx, queued.command, Args::new(&words), origin, true);
     }
     log_total(cx.server, cx.local);
     cx.local.effects.clear();

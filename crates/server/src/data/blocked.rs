@@ -180,6 +180,21 @@ pub fn serve_later(
     }
 }
 
+/// What a blocked client gets when the server's role changes.
+pub const UNBLOCKED: &[u8] =
+    b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
+
+/// The role has changed: nobody waits any longer.
+pub fn release_all(server: &Server) {
+    let waiters: Vec<_> = server.waiters.all.lock().values().cloned().collect();
+    for waiter in waiters {
+        if waiter.claim() {
+            let (client, ticket) = (waiter.client, waiter.ticket);
+            server.mail(waiter.worker, Mail::Served { client, ticket, reply: UNBLOCKED.to_vec() });
+        }
+    }
+}
+
 /// Runs a blocked request again; if it is served, its client hears of it.
 fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, waiter: &Arc<Waiter>) {
     let Runner::Data(run) = waiter.command.runner else { unreachable!("only data commands wait for keys") };

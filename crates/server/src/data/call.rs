@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use quorate_commands::{Args, Block, Class, CommandError, Effects, Events, Exec, Flags, Origin, Outcome, Spec};
 use quorate_keyspace::{Alone, Db, Flushed, KeyView, Member, Scope, SlotSet};
 use quorate_resp::{Protocol, ReplyWriter};
-use quorate_stdx::Now;
+use quorate_stdx::{Now, Offset};
 
 use crate::data::blocked;
 use crate::data::client::{Client, Session};
@@ -39,6 +39,8 @@ pub struct Local {
     pub stats: Arc<Statistics>,
     /// The index of the thread among the network threads.
     pub worker: usize,
+    /// The offset behind what this thread last appended to the log.
+    pub appended: Offset,
     /// Runs scripts; made at the first one.
     pub interpreter: Option<Box<Interpreter>>,
     /// The reply of the script under way.
@@ -98,6 +100,7 @@ impl Local {
             interpreter: None,
             script_reply: Vec::new(),
             after: After::Nothing,
+            appended: Offset(0),
         }
     }
 }
@@ -271,15 +274,15 @@ pub fn log_effects(
     }
     if local.effects.is_verbatim() {
         match raw {
-            Some(raw) => server.feed.append(db, raw),
+            Some(raw) => local.appended = server.feed.append(db, raw),
             None => {
                 let mut wire = Vec::new();
                 quorate_resp::encode_request(&mut wire, args.words());
-                server.feed.append(db, &wire);
+                local.appended = server.feed.append(db, &wire);
             }
         }
     } else if local.effects.recorded().len() > 0 {
-        server.feed.append_all(local.effects.recorded());
+        local.appended = server.feed.append_all(local.effects.recorded());
     }
 }
 
@@ -321,7 +324,7 @@ pub fn gather(local: &mut Local, db: Db, args: Args<'_>) {
 /// Logs what a transaction or script did as a whole.
 pub fn log_total(server: &Server, local: &mut Local) {
     if server.feed.is_on() && local.total.recorded().len() > 0 {
-        server.feed.append_all(local.total.recorded());
+        local.appended = server.feed.append_all(local.total.recorded());
     }
     local.total.clear();
 }
@@ -360,6 +363,7 @@ impl Cx<'_, '_> {
     /// Runs the command, whatever it is, and keeps its statistics.
     pub fn call(&mut self, args: Args<'_>, raw: Option<&[u8]>) {
         let started = Instant::now();
+        let appended = self.local.appended;
         let verdict = match self.command.runner {
             Runner::Data(run) => match self.call_data(run, args, raw) {
                 End::Failed => Verdict::Failed,
@@ -373,6 +377,9 @@ impl Cx<'_, '_> {
         }
         let elapsed = started.elapsed();
         self.local.called(self.command, elapsed, verdict);
+        if self.local.appended != appended {
+            self.session.written = self.local.appended;
+        }
         crate::admin::monitor::show(self.server, self.session, self.command, args, self.origin);
         crate::admin::slowlog::note(self.server, self.session, self.local, self.command, args, elapsed);
         if !self.local.events.is_empty() {

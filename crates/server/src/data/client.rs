@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mio::net::{TcpStream, UnixStream};
 use quorate_commands::Spec;
 use quorate_keyspace::{Db, SlotSet, Ticket, WatchFlag};
+use quorate_replication::{Introduction, LinkId};
 use quorate_resp::{Protocol, RequestParser};
 use quorate_stdx::{Mono, Offset};
 
@@ -152,6 +153,8 @@ pub enum Kind {
     Normal,
     /// A replica of ours.
     Replica,
+    /// Our primary.
+    Primary,
     /// One that gets every command (MONITOR).
     Monitor,
 }
@@ -228,23 +231,15 @@ pub enum Blocked {
     OnPause,
 }
 
-/// What a replica has told of itself; `None` in [`Session::replica`] if it has told nothing.
-#[derive(Debug, Default, Clone)]
-pub struct ReplicaHello {
-    /// `REPLCONF listening-port`
-    pub port: u16,
-    /// `REPLCONF ip-address`
-    pub address: String,
-    /// `REPLCONF capa eof`
-    pub eof: bool,
-    /// `REPLCONF capa psync2`
-    pub psync2: bool,
-    /// `REPLCONF rdb-only`
-    pub rdb_only: bool,
-    /// `REPLCONF rdb-filter-only`: leaves the keys out
-    pub no_keys: bool,
-    /// `REPLCONF rdb-filter-only`: leaves the functions out
-    pub no_functions: bool,
+/// What a connection to our primary needs besides what every client has.
+pub struct Upstream {
+    /// The link's number.
+    pub link: LinkId,
+    /// What has come of a transaction that is not complete: it belongs into the log as a whole, because a
+    /// link that breaks is taken up at the log's end.
+    pub held: Vec<u8>,
+    /// When the machine was last told that the primary lives.
+    pub noted_at: Mono,
 }
 
 /// The state of one connection.
@@ -307,8 +302,12 @@ pub struct Session {
     pub patterns: HashSet<Box<[u8]>>,
     /// SSUBSCRIBE.
     pub shard_channels: HashSet<Box<[u8]>>,
-    /// REPLCONF.
-    pub replica: Option<Box<ReplicaHello>>,
+    /// What REPLCONF told.
+    pub introduction: Option<Box<Introduction>>,
+    /// What belongs to a connection of kind [`Kind::Primary`].
+    pub upstream: Option<Box<Upstream>>,
+    /// The offset behind the last write; WAIT waits for it.
+    pub written: Offset,
     /// The last command.
     pub last_command: Option<&'static Command>,
     /// CLIENT NO-EVICT.
@@ -360,7 +359,9 @@ impl Session {
             channels: HashSet::new(),
             patterns: HashSet::new(),
             shard_channels: HashSet::new(),
-            replica: None,
+            introduction: None,
+            upstream: None,
+            written: Offset(0),
             last_command: None,
             no_evict: false,
             no_touch: false,

@@ -9,9 +9,10 @@ use quorate_resp::ReplyWriter;
 use quorate_stdx::Now;
 
 use crate::data::call::{Access, After, Cx, Local};
-use crate::data::client::{Blocked, Client, Closing, Queued, ReplyMode, Session, Watch};
+use crate::data::client::{Blocked, Client, Closing, Kind, Queued, ReplyMode, Session, Watch};
 use crate::data::evict::{self, Room};
 use crate::data::gates::{self, Asked, Gate};
+use crate::data::stream;
 use crate::data::table::{Command, Runner, table};
 use crate::data::worker::Worker;
 use crate::server::Server;
@@ -103,6 +104,10 @@ fn run(
         session.out = out;
         return;
     }
+    if session.kind == Kind::Replica {
+        // What it gets comes through its link; a SYNC has moved earlier replies there.
+        out.truncate(start.min(out.len()));
+    }
     match (mode, session.replies) {
         (ReplyMode::On, _) => {}
         (ReplyMode::SkipNext, _) => {
@@ -117,6 +122,36 @@ fn run(
         (ReplyMode::Off, _) => out.truncate(start),
     }
     session.out = out;
+}
+
+/// Applies one request of our primary's stream and appends it to the log: nothing can refuse it.
+pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static Command, args: Args<'_>, raw: &[u8]) {
+    // SAFETY: the worker owns the client and is active; the reference ends before it is ever not.
+    let session = unsafe { client.session() };
+    session.commands += 1;
+    session.last_command = Some(command);
+    if session.transaction.is_some() && !runs_inside_multi(command) {
+        let (server, _, local, ..) = worker.parts();
+        queue(local, session, command, args);
+        return stream::append(server, session, raw);
+    }
+    let apply = |server: &Arc<Server>, access: Access<'_, '_>, local: &mut Local, scope: &Scope, now: Now| {
+        let scope = Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
+        let mut replies = Vec::new();
+        // SAFETY: the worker owns the client and is active, or is alone.
+        let session = unsafe { client.session() };
+        let origin = Origin::Replication;
+        Cx { server, client, session, access, scope: &scope, local, out: &mut replies, now, origin, command }
+            .call(args, None);
+        // SAFETY: as above; the context, which held the earlier reference, is gone.
+        stream::append(server, unsafe { client.session() }, raw);
+    };
+    if needs_alone(session, command) {
+        worker.alone(apply);
+    } else {
+        let (server, member, local, scope, now) = worker.parts();
+        apply(server, Access::Active(member), local, scope, now);
+    }
 }
 
 /// Appends the late reply of a client that was blocked.
@@ -189,7 +224,7 @@ fn refuse(local: &mut Local, session: &mut Session, command: Option<&Command>, e
         }
         transaction.broken = true;
     }
-    if session.replies == ReplyMode::On {
+    if session.replies == ReplyMode::On && session.kind != Kind::Replica {
         ReplyWriter::new(&mut session.out, session.protocol).error(&text);
     }
     if command.is_some_and(|command| command.spec.name == "quit") {

@@ -36,6 +36,8 @@ struct State {
     readers: Vec<Arc<Position>>,
     /// The database that the stream's next command runs in; `None` forces a SELECT.
     db: Option<Db>,
+    /// Whether what commands do here is appended; a replica passes its primary's stream on instead.
+    leading: bool,
 }
 
 /// Bytes from `base` on. Only the writer, under the log's lock, writes behind `len`; what is before it
@@ -141,6 +143,7 @@ impl Default for Feed {
                 origin: 0,
                 readers: Vec::new(),
                 db: None,
+                leading: true,
             }),
             on: AtomicBool::new(false),
             end: AtomicU64::new(0),
@@ -149,7 +152,8 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Whether anything that is appended is kept.
+    /// Whether the effects of commands are to be appended: somebody may want them, and they aren't
+    /// those of our primary's stream.
     #[inline]
     pub fn is_on(&self) -> bool {
         self.on.load(Ordering::Relaxed)
@@ -161,17 +165,19 @@ impl Feed {
         Offset(self.end.load(Ordering::Acquire))
     }
 
-    /// Appends one request that runs in `db`, with a SELECT in front if the stream is elsewhere.
+    /// Appends one request that runs in `db`, with a SELECT in front if the stream is elsewhere. Returns
+    /// the offset behind it.
     #[inline]
-    pub fn append(&self, db: Db, request: &[u8]) {
+    pub fn append(&self, db: Db, request: &[u8]) -> Offset {
         let mut state = self.state.lock();
         state.select(db);
         state.push(request);
-        self.publish(&state);
+        self.publish(&state)
     }
 
     /// Appends several requests with nobody else's in between; as a transaction if there are several.
-    pub fn append_all<'r>(&self, requests: impl ExactSizeIterator<Item = (Db, &'r [u8])>) {
+    /// Returns the offset behind them.
+    pub fn append_all<'r>(&self, requests: impl ExactSizeIterator<Item = (Db, &'r [u8])>) -> Offset {
         let mut state = self.state.lock();
         let transaction = requests.len() > 1;
         for (index, (db, request)) in requests.enumerate() {
@@ -184,18 +190,49 @@ impl Feed {
         if transaction {
             state.push(b"*1\r\n$4\r\nEXEC\r\n");
         }
-        self.publish(&state);
+        self.publish(&state)
     }
 
-    /// Appends bytes that came from upstream as they are; databases were selected there.
-    pub fn append_raw(&self, bytes: &[u8]) {
+    /// Appends bytes as they are: those of our primary's stream, or requests that need no database.
+    pub fn append_raw(&self, bytes: &[u8]) -> Offset {
         let mut state = self.state.lock();
         state.push(bytes);
-        self.publish(&state);
+        self.publish(&state)
     }
 
-    fn publish(&self, state: &State) {
+    fn publish(&self, state: &State) -> Offset {
         self.end.store(state.end, Ordering::Release);
+        Offset(state.end)
+    }
+
+    fn switch(&self, state: &State) {
+        let wanted = state.backlog.is_some() || !state.readers.is_empty();
+        self.on.store(state.leading && wanted, Ordering::Relaxed);
+    }
+
+    /// Says whether effects of commands are appended (a primary), or only what [`Feed::append_raw`] gets.
+    /// The stream of a new primary begins with a SELECT.
+    pub fn set_leading(&self, leading: bool) {
+        let mut state = self.state.lock();
+        state.leading = leading;
+        state.db = None;
+        self.switch(&state);
+    }
+
+    /// Another history begins at `at`, with a backlog of `bytes`; what was there is gone.
+    pub fn open(&self, at: Offset, bytes: u64) {
+        self.restart_at(at);
+        self.set_backlog(bytes);
+    }
+
+    /// Nothing is kept any more, and nothing that was can be read. The offset stays.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.backlog = None;
+        state.readers.clear();
+        state.blocks.clear();
+        state.origin = state.end;
+        self.switch(&state);
     }
 
     /// Lets the next request start with a SELECT: who begins to read here knows no database.
@@ -216,21 +253,18 @@ impl Feed {
         }
         state.backlog = Some(bytes);
         state.trim();
-        self.on.store(true, Ordering::Relaxed);
-    }
-
-    /// Drops the backlog; with no reader the log is off then.
-    pub fn drop_backlog(&self) {
-        let mut state = self.state.lock();
-        state.backlog = None;
-        state.trim();
-        self.on.store(!state.readers.is_empty(), Ordering::Relaxed);
+        self.switch(&state);
     }
 
     /// The offsets that can be read for a partial resync; `None` without a backlog.
     pub fn backlog(&self) -> Option<std::ops::Range<Offset>> {
         let state = self.state.lock();
         state.backlog.map(|_| Offset(state.first())..Offset(state.end))
+    }
+
+    /// The size of the backlog, or the size that it would have.
+    pub fn backlog_size(&self) -> u64 {
+        self.state.lock().backlog.unwrap_or_default()
     }
 
     /// Bytes held in memory.
@@ -269,7 +303,7 @@ impl Feed {
         }
         let position = Arc::new(Position(AtomicU64::new(from.0)));
         state.readers.push(Arc::clone(&position));
-        self.on.store(true, Ordering::Relaxed);
+        self.switch(&state);
         Some(position)
     }
 
@@ -278,7 +312,7 @@ impl Feed {
         let mut state = self.state.lock();
         state.readers.retain(|other| !Arc::ptr_eq(other, position));
         state.trim();
-        self.on.store(!state.readers.is_empty() || state.backlog.is_some(), Ordering::Relaxed);
+        self.switch(&state);
     }
 
     /// At most about `most` bytes from the reader's position on.

@@ -48,6 +48,9 @@ pub fn pass(server: &Server, published: &Published, session: &Session, command: 
 
 #[cold]
 fn pass_slowly(server: &Server, published: &Published, session: &Session, command: &Command, asked: Asked<'_>) -> Gate {
+    if session.kind == Kind::Primary {
+        return Gate::Open;
+    }
     let Asked { args, writes, no_room } = asked;
     let declared = crate::admin::script::flags_of(server, command, args);
     let flags = declared.unwrap_or(command.spec.flags);
@@ -119,7 +122,7 @@ pub(crate) fn refuse_write(
              details about the RDB error.",
         ));
     }
-    if is_primary && writes && published.min_replicas > 0 && server.good_replicas(published) < published.min_replicas {
+    if is_primary && writes && published.min_replicas > 0 && server.replicas.good() < published.min_replicas {
         return Some(CommandError::text("NOREPLICAS Not enough good replicas to write."));
     }
     if let Role::Replica(replica) = &published.role

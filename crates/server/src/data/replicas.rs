@@ -1,42 +1,45 @@
 //! The links to our replicas, as the network threads see them: sockets to hand the log to, and how far
 //! each replica says it has come.
 //!
-//! Any network thread may write to a replica's socket, because whoever has run a command hands its
-//! effects on before it answers. A link's lock makes them take turns; what one thread has appended is
-//! thus on its way when [`Replicas::flush`] returns, unless the socket takes no more.
+//! From PSYNC on nothing is written to a replica's socket but through its [`Link`]: first lines (the
+//! answer to PSYNC, signs of life), then a snapshot if it needs one, then the log. Any network thread may
+//! hand the log on, because whoever has run a command hands its effects on before it answers. A link's
+//! lock makes them take turns; what one thread has appended is thus on its way when
+//! [`Replicas::flush`] returns, unless the socket takes no more.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_stdx::{Mono, Offset};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use crate::data::client::{ClientId, ReplicaHello};
+use crate::data::client::ClientId;
 use crate::data::feed::{Feed, Position};
 use crate::server::Server;
 
 /// The most that is written to a replica before the next one has its turn.
 const TURN: usize = 1 << 20;
 
-/// A link to one replica that reads the stream.
+/// A link to one replica.
 pub struct Link {
-    /// The client that it was.
+    /// The client that it is.
     pub client: ClientId,
     /// Its network thread.
     pub worker: usize,
-    /// Its address as INFO shows it.
-    pub address: String,
-    /// What it has told of itself.
-    pub hello: ReplicaHello,
     /// A duplicate of its socket's descriptor.
     socket: OwnedFd,
-    /// How far the log has been handed to its socket.
-    position: Arc<Position>,
-    /// Held while somebody writes.
-    writing: Mutex<()>,
+    /// How far the log has been handed to its socket, once it is known where it starts.
+    position: OnceLock<Arc<Position>>,
+    /// Lines that come before everything else; held while somebody writes to the socket.
+    lines: Mutex<Vec<u8>>,
+    /// Whether there are any.
+    has_lines: AtomicBool,
     /// Whether it gets the stream; before that it gets a snapshot.
     online: AtomicBool,
     broken: AtomicBool,
@@ -44,34 +47,29 @@ pub struct Link {
     acked: AtomicU64,
     /// The offset up to which it has the stream on disk, as it says.
     fsynced: AtomicU64,
-    /// When it last said anything: microseconds of the server's clock.
-    heard_at: AtomicU64,
+    /// Since when it is above its soft limit: microseconds of the server's clock; 0 if it isn't.
+    over_soft_limit: AtomicU64,
 }
 
+/// A replica's socket is closed, or its link was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
 impl Link {
-    /// A link that is not online yet.
-    pub fn new(
-        client: ClientId,
-        worker: usize,
-        address: String,
-        hello: ReplicaHello,
-        socket: OwnedFd,
-        position: Arc<Position>,
-        now: Mono,
-    ) -> Arc<Link> {
+    /// A link that is not online yet; `pending` is what the client has not got of earlier replies.
+    pub fn new(client: ClientId, worker: usize, socket: OwnedFd, pending: Vec<u8>) -> Arc<Link> {
         Arc::new(Link {
             client,
             worker,
-            address,
-            hello,
             socket,
-            position,
-            writing: Mutex::new(()),
+            position: OnceLock::new(),
+            has_lines: AtomicBool::new(!pending.is_empty()),
+            lines: Mutex::new(pending),
             online: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             acked: AtomicU64::new(0),
             fsynced: AtomicU64::new(0),
-            heard_at: AtomicU64::new(now.0),
+            over_soft_limit: AtomicU64::new(0),
         })
     }
 
@@ -80,29 +78,91 @@ impl Link {
         self.online.load(Ordering::Acquire)
     }
 
-    /// From now on it gets the stream.
-    pub fn go_online(&self, now: Mono) {
-        self.heard_at.store(now.0, Ordering::Relaxed);
+    /// Whether its socket is closed or it was given up.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Holds the log from `from` on for it; false if that is not there any more.
+    pub fn hold(&self, feed: &Feed, from: Offset) -> bool {
+        if let Some(position) = self.position.get() {
+            return position.get() == from;
+        }
+        feed.read_from(from).is_some_and(|position| self.position.set(position).is_ok())
+    }
+
+    /// From now on it gets the stream, from where it is held.
+    pub fn go_online(&self, feed: &Feed) {
         self.online.store(true, Ordering::Release);
+        self.flush(feed);
     }
 
-    /// The socket, for the snapshot.
-    pub fn socket(&self) -> &OwnedFd {
-        &self.socket
+    /// Puts a line, with its ending, in front of all that is still to be written.
+    pub fn write_line(&self, line: &[u8]) {
+        let mut lines = self.lines.lock();
+        lines.extend_from_slice(line);
+        self.has_lines.store(true, Ordering::Release);
+        self.write_lines(&mut lines);
     }
 
-    /// How far the log has been handed to its socket.
-    pub fn position(&self) -> &Arc<Position> {
-        &self.position
+    fn write_lines(&self, lines: &mut Vec<u8>) {
+        while !lines.is_empty() && !self.is_broken() {
+            match rustix::io::write(&self.socket, lines) {
+                Ok(0) => return self.breaks(),
+                Ok(count) => drop(lines.drain(..count)),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
+                Err(_) => return self.breaks(),
+            }
+        }
+        self.has_lines.store(!lines.is_empty(), Ordering::Release);
+    }
+
+    /// Writes a piece of a snapshot, waiting for the socket to take it. `stop` is asked now and then.
+    pub fn write_all(&self, mut bytes: &[u8], stop: &dyn Fn() -> bool) -> Result<(), Gone> {
+        while self.has_lines.load(Ordering::Acquire) && !self.is_broken() {
+            self.write_lines(&mut self.lines.lock());
+            if self.has_lines.load(Ordering::Acquire) {
+                self.wait_writable(stop)?;
+            }
+        }
+        while !bytes.is_empty() {
+            if self.is_broken() {
+                return Err(Gone);
+            }
+            match rustix::io::write(&self.socket, bytes) {
+                Ok(0) => {
+                    self.breaks();
+                    return Err(Gone);
+                }
+                Ok(count) => bytes = &bytes[count..],
+                Err(Errno::AGAIN) => self.wait_writable(stop)?,
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    self.breaks();
+                    return Err(Gone);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_writable(&self, stop: &dyn Fn() -> bool) -> Result<(), Gone> {
+        if stop() || self.is_broken() {
+            return Err(Gone);
+        }
+        let patience = Timespec { tv_sec: 0, tv_nsec: Duration::from_millis(100).as_nanos() as i64 };
+        // Whatever poll says, the next write tells what the socket's state is.
+        let _ = rustix::event::poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&patience));
+        Ok(())
     }
 
     /// Notes what it says to have applied and to have on disk.
-    pub fn acknowledge(&self, applied: Offset, fsynced: Option<Offset>, now: Mono) {
+    pub fn acknowledge(&self, applied: Offset, fsynced: Option<Offset>) {
         self.acked.fetch_max(applied.0, Ordering::AcqRel);
         if let Some(fsynced) = fsynced {
             self.fsynced.fetch_max(fsynced.0, Ordering::AcqRel);
         }
-        self.heard_at.store(now.0, Ordering::Relaxed);
     }
 
     /// The offset up to which it has applied the stream.
@@ -115,20 +175,30 @@ impl Link {
         Offset(self.fsynced.load(Ordering::Acquire))
     }
 
-    /// When it was last heard.
-    pub fn heard_at(&self) -> Mono {
-        Mono(self.heard_at.load(Ordering::Relaxed))
+    /// Bytes of the log that its socket has not taken.
+    pub fn backlog(&self, feed: &Feed) -> u64 {
+        self.position.get().map_or(0, |position| feed.end().0.saturating_sub(position.get().0))
     }
 
     /// Hands the log to its socket, as far as that takes it.
+    #[inline]
     pub fn flush(&self, feed: &Feed) {
-        if !self.is_online() || self.broken.load(Ordering::Relaxed) || self.position.get() == feed.end() {
+        let behind = self.is_online() && self.position.get().is_some_and(|position| position.get() != feed.end());
+        if (behind || self.has_lines.load(Ordering::Relaxed)) && !self.is_broken() {
+            self.write_stream(feed);
+        }
+    }
+
+    fn write_stream(&self, feed: &Feed) {
+        let mut lines = self.lines.lock();
+        self.write_lines(&mut lines);
+        let Some(position) = self.position.get() else { return };
+        if !lines.is_empty() || !self.is_online() {
             return;
         }
-        let _turn = self.writing.lock();
         let mut written = 0;
-        while written < TURN {
-            let stretch = feed.stretch(&self.position, TURN);
+        while written < TURN && !self.is_broken() {
+            let stretch = feed.stretch(position, TURN);
             if stretch.is_empty() {
                 return;
             }
@@ -138,7 +208,7 @@ impl Link {
                 Ok(0) => return self.breaks(),
                 Ok(count) => {
                     written += count;
-                    self.position.set(self.position.get().advance(count));
+                    position.set(position.get().advance(count));
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => {}
@@ -151,12 +221,33 @@ impl Link {
     fn breaks(&self) {
         self.broken.store(true, Ordering::Relaxed);
     }
+
+    /// Whether it has been above `hard` now, or above `soft` for `seconds`.
+    pub fn exceeds(&self, feed: &Feed, limit: &crate::server::OutputLimit, now: Mono) -> bool {
+        let behind = usize::try_from(self.backlog(feed)).unwrap_or(usize::MAX);
+        if limit.hard > 0 && behind > limit.hard {
+            return true;
+        }
+        if limit.soft == 0 || behind <= limit.soft {
+            self.over_soft_limit.store(0, Ordering::Relaxed);
+            return false;
+        }
+        match self.over_soft_limit.load(Ordering::Relaxed) {
+            0 => {
+                self.over_soft_limit.store(now.0.max(1), Ordering::Relaxed);
+                false
+            }
+            since => now.since(Mono(since)).as_secs() >= limit.seconds,
+        }
+    }
 }
 
 /// All links.
 #[derive(Default)]
 pub struct Replicas {
     links: ArcSwap<Vec<Arc<Link>>>,
+    /// How many are close behind; for `min-replicas-to-write`.
+    good: AtomicUsize,
 }
 
 impl Replicas {
@@ -179,6 +270,16 @@ impl Replicas {
         });
     }
 
+    /// Gives a link up: nothing is written to it any more, and the log is not kept for it.
+    pub fn remove(&self, feed: &Feed, client: ClientId) {
+        let Some(link) = self.get(client) else { return };
+        link.breaks();
+        self.links.rcu(|links| links.iter().filter(|other| other.client != client).cloned().collect::<Vec<_>>());
+        if let Some(position) = link.position.get() {
+            feed.forget(position);
+        }
+    }
+
     /// Hands the log to the sockets of all replicas that are online.
     #[inline]
     pub fn flush(&self, feed: &Feed) {
@@ -197,16 +298,17 @@ impl Replicas {
 
     /// A replica's connection is closed.
     pub fn left(&self, server: &Server, client: ClientId) {
-        let Some(link) = self.get(client) else { return };
-        link.broken.store(true, Ordering::Relaxed);
-        self.links.rcu(|links| links.iter().filter(|other| other.client != client).cloned().collect::<Vec<_>>());
-        server.feed.forget(&link.position);
+        self.remove(&server.feed, client);
     }
 
-    /// How many replicas are online and were heard within `lag` seconds.
-    pub fn good(&self, now: Mono, lag: u64) -> usize {
-        let links = self.links.load();
-        links.iter().filter(|link| link.is_online() && now.since(link.heard_at()).as_secs() <= lag).count()
+    /// How many replicas are close behind.
+    pub fn good(&self) -> usize {
+        self.good.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many replicas are close behind.
+    pub fn set_good(&self, count: usize) {
+        self.good.store(count, Ordering::Relaxed);
     }
 
     /// How many replicas have applied the stream up to `goal`.

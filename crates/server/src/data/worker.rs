@@ -19,14 +19,17 @@ use mio::event::Source;
 use mio::{Events as MioEvents, Interest, Poll, Token, Waker};
 use quorate_commands::TimeoutReply;
 use quorate_keyspace::{Member, Scope, SlotSet, Ticket};
+use quorate_replication::{Input, primary, replica};
 use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
 use quorate_stdx::{Mono, Now, Rng};
 use smallvec::SmallVec;
 
+use crate::control::upstream::Upstream;
 use crate::data::call::{Access, Local};
-use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, Session, Socket};
+use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, ReplyMode, Session, Socket};
 use crate::data::dispatch;
 use crate::data::pubsub::Message;
+use crate::data::stream;
 use crate::listen::Seat;
 use crate::server::{Server, unix_now};
 
@@ -70,6 +73,24 @@ pub enum Mail {
         client: ClientId,
         /// What it gets.
         reply: Vec<u8>,
+    },
+    /// The stream of our primary is yours.
+    Follow {
+        /// The connection.
+        socket: Socket,
+        /// Its addresses.
+        peer: Peer,
+        /// What has come of the stream already.
+        input: Vec<u8>,
+        /// The link.
+        upstream: Arc<Upstream>,
+    },
+    /// A client of yours that asked to be a replica is none.
+    NoReplica {
+        /// The client.
+        client: ClientId,
+        /// Why, as a reply.
+        line: Vec<u8>,
     },
     /// Bytes for a client that does not wait for them (MONITOR).
     Feed {
@@ -229,6 +250,15 @@ impl Worker {
                 self.with(client, |session| message.write(session));
             }
             Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
+            Mail::Follow { socket, peer, input, upstream } => self.follow(socket, peer, input, &upstream),
+            Mail::NoReplica { client, line } => {
+                let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+                // SAFETY: this thread owns the client and is active.
+                let session = unsafe { client.session() };
+                session.kind = Kind::Normal;
+                session.out.extend_from_slice(&line);
+                self.go_on(&client);
+            }
             Mail::Served { client, ticket, reply } => self.served(client, ticket, &reply),
             Mail::Answer { client, reply } => {
                 let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
@@ -268,25 +298,50 @@ impl Worker {
         self.queue_write(&client);
     }
 
-    fn adopt(&mut self, mut socket: Socket, peer: Peer, seat: Option<Seat>) {
+    fn adopt(&mut self, socket: Socket, peer: Peer, seat: Option<Seat>) {
+        let mut session = Session::new(socket, peer, self.now.mono);
+        session.authenticated = !self.local.published.needs_auth;
+        session.seat = seat;
+        if let Some(client) = self.register(session) {
+            self.read(&client);
+        }
+    }
+
+    /// Takes over the stream of our primary, unless its link was ended meanwhile.
+    fn follow(&mut self, socket: Socket, peer: Peer, input: Vec<u8>, upstream: &Arc<Upstream>) {
+        if upstream.has_ended() {
+            return;
+        }
+        let mut session = Session::new(socket, peer, self.now.mono);
+        session.kind = Kind::Primary;
+        session.authenticated = true;
+        session.replies = ReplyMode::Off;
+        session.db = self.server.stream_db();
+        session.input = input;
+        session.upstream = Some(stream::upstream(upstream.link, self.now.mono));
+        if let Some(client) = self.register(session) {
+            upstream.adopted(&client);
+            self.run_buffered(&client);
+            self.read(&client);
+        }
+    }
+
+    fn register(&mut self, mut session: Session) -> Option<Arc<Client>> {
         let id = self.server.next_client_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
-        let registered = match &mut socket {
+        let registered = match &mut session.socket {
             Socket::Tcp(stream) => stream.register(registry, Token(id.0 as usize), interest),
             Socket::Unix(stream) => stream.register(registry, Token(id.0 as usize), interest),
         };
         if let Err(error) = registered {
             crate::log::warning(&format!("Error registering fd event for the new client: {error}"));
-            return;
+            return None;
         }
-        let mut session = Session::new(socket, peer, self.now.mono);
-        session.authenticated = !self.local.published.needs_auth;
-        session.seat = seat;
         let client = Client::new(id, self.index, session);
         self.server.clients.lock().insert(id, Arc::clone(&client));
         self.clients.insert(id, Arc::clone(&client));
-        self.read(&client);
+        Some(client)
     }
 
     fn served(&mut self, client: ClientId, ticket: Ticket, reply: &[u8]) {
@@ -363,6 +418,9 @@ impl Worker {
             session.active_at = self.now.mono;
             self.local.stats.bytes_in.add(count as i64);
             self.local.stats.reads.add(1);
+            if session.kind == Kind::Primary {
+                stream::heard(self, session);
+            }
             if fresh {
                 // Requests are run from the scratch buffer; only an incomplete rest is copied.
                 let scratch = std::mem::take(&mut self.scratch);
@@ -452,6 +510,18 @@ impl Worker {
     #[inline]
     fn request(&mut self, client: &Arc<Client>, parser: &RequestParser, input: &[u8], len: usize) -> bool {
         let words: SmallVec<[&[u8]; 8]> = parser.arguments(input).collect();
+        // SAFETY: this thread owns the client and is active; nothing else holds its session here.
+        match unsafe { client.session() }.kind {
+            Kind::Primary => {
+                stream::request(self, client, &words, &input[..len]);
+                return false;
+            }
+            Kind::Replica if words.is_empty() => {
+                let replica = quorate_replication::PeerId(client.id.0);
+                self.server.control.submit(&self.server, Input::Primary(primary::Input::Heard { replica }));
+            }
+            _ => {}
+        }
         if words.is_empty() {
             return false;
         }
@@ -603,7 +673,7 @@ impl Worker {
                     None => continue,
                 },
                 Some(Blocked::OnAnswer { .. }) => {
-                    self.server.waits.expired(&self.server, id);
+                    // The control plane keeps the time, and answers.
                     continue;
                 }
                 Some(Blocked::OnPause) | None => continue,
@@ -672,7 +742,7 @@ impl Worker {
                     if let Some(at) = until {
                         self.deadlines.remove(&(at, client.id));
                     }
-                    self.server.waits.forget(client.id);
+                    self.server.control.abandon_wait(&self.server, client.id);
                 }
                 Blocked::OnPause => {}
             }
@@ -688,6 +758,12 @@ impl Worker {
         }
         if session.kind == Kind::Replica {
             self.server.replicas.left(&self.server, client.id);
+            let left = primary::Input::Left { replica: quorate_replication::PeerId(client.id.0) };
+            self.server.control.submit(&self.server, Input::Primary(left));
+        }
+        if let Some(upstream) = session.upstream.take() {
+            let down = replica::Input::LinkDown { link: upstream.link, why: "closed".to_owned() };
+            self.server.control.submit(&self.server, Input::Replica(down));
         }
         let registry = self.poll.registry();
         // The descriptor leaves the poll when it is closed anyway.

@@ -1,0 +1,258 @@
+//! Snapshots for replicas: begun at one moment, walked by a thread of their own, and sent as they are taken
+//! or, when the machine wants them on disk first, from a file.
+//!
+//! A thread that sends waits for sockets; it is no member of the keyspace while it does. The log is held
+//! from the snapshot's moment on until the machine ends the snapshot, and then for each replica by its
+//! own position.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use quorate_keyspace::Alone;
+use quorate_replication::primary::{self, Target};
+use quorate_replication::wire::Framing;
+use quorate_replication::{Input, PeerId, SnapshotId};
+use quorate_stdx::Offset;
+
+use super::Inner;
+use crate::data::feed::Position;
+use crate::data::replicas::Link;
+use crate::log;
+use crate::persist::Snapshot;
+use crate::server::Server;
+
+/// How often the machine hears that a snapshot moves.
+const NEWS: Duration = Duration::from_secs(1);
+/// How much of a file is sent at once.
+const PIECE: usize = 256 << 10;
+
+/// A snapshot that is taken, or was and is being sent.
+pub(super) struct Taking {
+    target: Target,
+    /// The walk, until its thread has started.
+    begun: Option<Snapshot>,
+    /// Who gets it as it is taken, and the mark behind it.
+    live: Vec<Arc<Link>>,
+    mark: [u8; 40],
+    /// Where it lies, if it is taken to disk; the file has no name any more.
+    file: Option<Arc<File>>,
+    cancelled: Arc<AtomicBool>,
+    /// Holds the log from its moment on.
+    hold: Option<Arc<Position>>,
+}
+
+impl Inner {
+    pub(super) fn take_snapshot(&mut self, server: &Arc<Server>, alone: &mut Alone<'_>, order: primary::Output) {
+        let primary::Output::TakeSnapshot { id, target, filter: _ } = order else { return };
+        if server.persistence.is_walking() {
+            self.postponed = Some(order);
+            return;
+        }
+        let file = match target {
+            Target::Replicas => None,
+            Target::Disk => match unnamed_file(server) {
+                Ok(file) => Some(Arc::new(file)),
+                Err(error) => {
+                    log::warning(&format!("Can't create a file for a replica's snapshot: {error}"));
+                    self.inputs.push_front(Input::Primary(primary::Input::SnapshotFailed { id }));
+                    return;
+                }
+            },
+        };
+        let at = server.feed.end();
+        // Who begins to read here knows no database.
+        server.feed.force_select();
+        let taking = Taking {
+            target,
+            begun: Some(Snapshot::begin(server, alone)),
+            live: Vec::new(),
+            mark: [0; 40],
+            file,
+            cancelled: Arc::default(),
+            hold: server.feed.read_from(at),
+        };
+        self.snapshots.insert(id, taking);
+        self.inputs.push_front(Input::Primary(primary::Input::SnapshotTaken { id, at }));
+    }
+
+    /// Tries again what had to wait for another walk.
+    pub(super) fn retry_postponed(&mut self, server: &Server) {
+        if !server.persistence.is_walking()
+            && let Some(order) = self.postponed.take()
+        {
+            self.outputs.push_back(quorate_replication::Output::Primary(order));
+        }
+    }
+
+    pub(super) fn send_snapshot(&mut self, server: &Arc<Server>, id: SnapshotId, link: Arc<Link>, framing: Framing) {
+        let Some(taking) = self.snapshots.get_mut(&id) else { return };
+        link.write_line(format!("{}\r\n", framing.line()).as_bytes());
+        match (framing, &taking.file) {
+            (Framing::Mark(mark), _) => {
+                taking.mark = mark;
+                taking.live.push(link);
+            }
+            (Framing::Length(bytes), Some(file)) => {
+                let (server, file, cancelled) = (Arc::clone(server), Arc::clone(file), Arc::clone(&taking.cancelled));
+                spawn("send-rdb", move || send_file(&server, id, &link, &file, bytes, &cancelled));
+            }
+            (Framing::Length(_), None) => unreachable!("only what was written to disk has a length"),
+        }
+    }
+
+    pub(super) fn end_snapshot(&mut self, server: &Server, id: SnapshotId) {
+        let Some(taking) = self.snapshots.get_mut(&id) else { return };
+        taking.cancelled.store(true, Ordering::Release);
+        if let Some(hold) = taking.hold.take() {
+            server.feed.forget(&hold);
+        }
+        // A walk that has begun is ended by its thread, also if that has not started yet.
+        if taking.begun.is_none() {
+            self.snapshots.remove(&id);
+        }
+    }
+
+    /// Starts the threads of snapshots whose members are known.
+    pub(super) fn start_snapshots(&mut self, server: &Arc<Server>) {
+        let ids: Vec<SnapshotId> =
+            self.snapshots.iter().filter(|(_, taking)| taking.begun.is_some()).map(|(id, _)| *id).collect();
+        for id in ids {
+            let untold = |input: &Input| matches!(input, Input::Primary(primary::Input::SnapshotTaken { id: of, .. }) if *of == id);
+            if self.inputs.iter().any(untold) {
+                continue; // Its members are not known yet.
+            }
+            let Some(taking) = self.snapshots.get_mut(&id) else { continue };
+            let Some(snapshot) = taking.begun.take() else { continue };
+            let cancelled = Arc::clone(&taking.cancelled);
+            let server = Arc::clone(server);
+            match (&taking.file, taking.target) {
+                (Some(file), Target::Disk) => {
+                    let file = Arc::clone(file);
+                    spawn("save-for-replicas", move || write_file(&server, id, snapshot, &file, &cancelled));
+                }
+                _ => {
+                    let (links, mark) = (std::mem::take(&mut taking.live), taking.mark);
+                    spawn("send-rdb", move || send_live(&server, id, snapshot, links, &mark, &cancelled));
+                }
+            }
+            if taking_is_over(self.snapshots.get(&id)) {
+                self.snapshots.remove(&id);
+            }
+        }
+    }
+}
+
+fn taking_is_over(taking: Option<&Taking>) -> bool {
+    taking.is_some_and(|taking| taking.cancelled.load(Ordering::Acquire))
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    // Without threads nothing that this server does can go on.
+    started.expect("the operating system refuses a thread");
+}
+
+/// A file in the server's folder that goes when it is closed, whatever happens to the process.
+fn unnamed_file(_server: &Server) -> io::Result<File> {
+    let path = std::path::PathBuf::from(format!("temp-repl-{}-{}.rdb", std::process::id(), rand::random::<u32>()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Sends a snapshot while it is taken. Who is too slow for `repl-timeout` is dropped by the machine.
+fn send_live(
+    server: &Arc<Server>,
+    id: SnapshotId,
+    snapshot: Snapshot,
+    mut links: Vec<Arc<Link>>,
+    mark: &[u8; 40],
+    cancelled: &AtomicBool,
+) {
+    let mut member = server.space.join();
+    let mut told = Instant::now();
+    let stop = || cancelled.load(Ordering::Acquire);
+    let result = snapshot.run(server, &mut member, &mut |bytes| {
+        links.retain(|link| link.write_all(bytes, &stop).is_ok());
+        if links.is_empty() {
+            return Err(io::Error::other("no replica is left to receive it"));
+        }
+        if told.elapsed() >= NEWS {
+            told = Instant::now();
+            for link in &links {
+                news(server, primary::Input::SnapshotMoved { replica: PeerId(link.client.0) });
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = result {
+        if !stop() {
+            log::warning(&format!("The snapshot for replicas ended early: {error}"));
+            news(server, primary::Input::SnapshotFailed { id });
+        }
+        return;
+    }
+    for link in &links {
+        if link.write_all(mark, &stop).is_ok() {
+            news(server, primary::Input::SnapshotSent { id, replica: PeerId(link.client.0) });
+        }
+    }
+}
+
+fn write_file(server: &Arc<Server>, id: SnapshotId, snapshot: Snapshot, file: &File, cancelled: &AtomicBool) {
+    let mut member = server.space.join();
+    let mut output = BufWriter::with_capacity(PIECE, file);
+    let written = snapshot.run(server, &mut member, &mut |bytes| {
+        if cancelled.load(Ordering::Acquire) {
+            return Err(io::Error::other("no replica is left to receive it"));
+        }
+        output.write_all(bytes)
+    });
+    let length = written.and_then(|()| output.flush()).and_then(|()| Ok(file.metadata()?.len()));
+    drop(output);
+    match length {
+        Ok(bytes) => news(server, primary::Input::SnapshotWritten { id, bytes }),
+        Err(error) => {
+            if !cancelled.load(Ordering::Acquire) {
+                log::warning(&format!("Writing a snapshot for replicas failed: {error}"));
+                news(server, primary::Input::SnapshotFailed { id });
+            }
+        }
+    }
+}
+
+fn send_file(server: &Arc<Server>, id: SnapshotId, link: &Link, file: &File, bytes: u64, cancelled: &AtomicBool) {
+    let replica = PeerId(link.client.0);
+    let mut piece = vec![0; PIECE];
+    let mut told = Instant::now();
+    let mut at = Offset(0);
+    while at.0 < bytes {
+        let wanted = usize::try_from(bytes - at.0).unwrap_or(PIECE).min(PIECE);
+        // Several replicas read the same file: each at its own place.
+        let read = std::os::unix::fs::FileExt::read_at(file, &mut piece[..wanted], at.0);
+        match read {
+            Ok(count) if count > 0 => {
+                if link.write_all(&piece[..count], &|| cancelled.load(Ordering::Acquire)).is_err() {
+                    return;
+                }
+                at = at.advance(count);
+            }
+            outcome => {
+                log::warning(&format!("Reading a replica's snapshot back failed at byte {at}: {outcome:?}"));
+                return server.condemn(link.client);
+            }
+        }
+        if told.elapsed() >= NEWS {
+            told = Instant::now();
+            news(server, primary::Input::SnapshotMoved { replica });
+        }
+    }
+    news(server, primary::Input::SnapshotSent { id, replica });
+}
+
+fn news(server: &Arc<Server>, input: primary::Input) {
+    server.control.submit(server, Input::Primary(input));
+}

@@ -1,0 +1,99 @@
+//! Applying our primary's stream: a network thread runs it like the requests of a client that passes every
+//! gate and gets no replies.
+//!
+//! Each request is applied and appended to our log, as it came, without a pause in between: so the log's
+//! end always names the state of the dataset, for a snapshot as well as for a replica of ours. A
+//! transaction counts when it is complete.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_commands::Args;
+use quorate_keyspace::{Db, Expiry};
+use quorate_replication::{Input, replica};
+
+use crate::data::client::{Client, Session, Upstream};
+use crate::data::dispatch;
+use crate::data::worker::Worker;
+use crate::log;
+use crate::server::Server;
+
+/// How often the machine hears that the stream flows.
+const NEWS: Duration = Duration::from_secs(1);
+
+/// Applies one request of the stream; `raw` is how it came, blank lines included.
+pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: &[u8]) {
+    let args = Args::new(words);
+    if words.is_empty() {
+        return passed(worker, client, raw);
+    }
+    match dispatch::resolve(args) {
+        Ok(command) => dispatch::replicated(worker, client, command, args, raw),
+        Err(error) => {
+            log::warning(&format!(
+                "Our primary's stream has a request that this version can't run: {}",
+                String::from_utf8_lossy(&error.wire())
+            ));
+            passed(worker, client, raw);
+        }
+    }
+    if is_getack(words) {
+        let (server, ..) = worker.parts();
+        // SAFETY: the worker owns the client and is active.
+        if let Some(upstream) = &unsafe { client.session() }.upstream {
+            server.control.submit(server, Input::Replica(replica::Input::AckWanted { link: upstream.link }));
+        }
+    }
+}
+
+fn is_getack(words: &[&[u8]]) -> bool {
+    words.len() >= 2 && words[0].eq_ignore_ascii_case(b"replconf") && words[1].eq_ignore_ascii_case(b"getack")
+}
+
+/// A request that changes nothing.
+fn passed(worker: &mut Worker, client: &Arc<Client>, raw: &[u8]) {
+    let (server, ..) = worker.parts();
+    // SAFETY: the worker owns the client and is active.
+    append(server, unsafe { client.session() }, raw);
+}
+
+/// Appends a request that has been applied, or is queued, to the log. Nobody may have been alone since it
+/// was applied.
+pub fn append(server: &Server, session: &mut Session, raw: &[u8]) {
+    let db = session.db;
+    let in_transaction = session.transaction.is_some();
+    let Some(upstream) = &mut session.upstream else { return };
+    if in_transaction {
+        upstream.held.extend_from_slice(raw);
+        return;
+    }
+    if upstream.held.is_empty() {
+        server.feed.append_raw(raw);
+    } else {
+        upstream.held.extend_from_slice(raw);
+        server.feed.append_raw(&upstream.held);
+        upstream.held = Vec::new();
+    }
+    server.set_stream_db(db);
+}
+
+/// Bytes have come from our primary.
+pub fn heard(worker: &mut Worker, session: &mut Session) {
+    let (server, _, _, _, now) = worker.parts();
+    let Some(upstream) = &mut session.upstream else { return };
+    if now.mono.since(upstream.noted_at) >= NEWS {
+        upstream.noted_at = now.mono;
+        server.control.submit(server, Input::Replica(replica::Input::Heard { link: upstream.link, read: 0 }));
+    }
+}
+
+/// What a link's client starts with.
+pub fn upstream(link: quorate_replication::LinkId, now: quorate_stdx::Mono) -> Box<Upstream> {
+    Box::new(Upstream { link, held: Vec::new(), noted_at: now })
+}
+
+/// How keys expire for the stream: our primary decides what has.
+pub const EXPIRY: Expiry = Expiry::Ignore;
+
+/// The database in which a stream begins unless something else is known.
+pub const FIRST: Db = Db(0);
