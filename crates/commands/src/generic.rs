@@ -1,5 +1,6 @@
 //! Commands on keys, whatever they hold.
 
+pub(crate) mod dump;
 pub(crate) mod expire;
 pub(crate) mod look;
 pub(crate) mod object;
