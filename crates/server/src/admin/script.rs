@@ -197,7 +197,7 @@ enum Finished {
     /// Everything was taken back.
     Again,
     /// Done; these wait for keys that the script made ready, in slots that it did not hold.
-    Done { later: Vec<quorate_keyspace::Ticket> },
+    Done { later: Vec<blocked::Late> },
 }
 
 /// Ends a script whose slots are still held: its effects go into the log as one, or nothing remains of it.

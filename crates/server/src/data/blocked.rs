@@ -4,6 +4,7 @@
 //! A blocked request is simply run again, on behalf of its client, under the locks of the command that
 //! made a key ready. If it needs slots which that command doesn't hold (its keys lie in several), it is
 //! run right after, under its own locks: another client may then have been quicker, and it waits on.
+//! A key that has become another thing than what a request waits for, or nothing, wakes nobody.
 //!
 //! Whether a request is served, times out or is given up is decided once, by `Waiter::claim`.
 
@@ -12,9 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use quorate_commands::{Args, Block, Origin, TimeoutReply};
+use quorate_commands::{Args, Block, Group, Origin, TimeoutReply};
 use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet, Ticket};
-use quorate_resp::Protocol;
+use quorate_resp::{Protocol, ReplyWriter};
+use quorate_values::ValueRef;
 
 use crate::data::call::{Access, End, Job, Local, log_effects, run_data};
 use crate::data::client::{Blocked, Client, ClientId, Session};
@@ -36,7 +38,7 @@ pub struct Waiter {
     words: Vec<Vec<u8>>,
     slots: SlotSet,
     /// What the client gets if nothing comes.
-    pub on_timeout: TimeoutReply,
+    on_timeout: TimeoutReply,
     over: AtomicBool,
 }
 
@@ -45,6 +47,34 @@ impl Waiter {
     pub fn claim(&self) -> bool {
         !self.over.swap(true, Ordering::AcqRel)
     }
+
+    /// What the client gets that has waited in vain.
+    pub fn vain_reply(&self) -> Vec<u8> {
+        let mut reply = Vec::new();
+        let mut writer = ReplyWriter::new(&mut reply, self.protocol);
+        match self.on_timeout {
+            TimeoutReply::Null => writer.null(),
+            TimeoutReply::NullArray => writer.null_array(),
+        }
+        reply
+    }
+
+    /// Whether `key` holds what the request waits for.
+    fn is_served_by(&self, view: &KeyView<'_>, key: &[u8]) -> bool {
+        let value = view.peek(self.db, key).map(|entry| entry.value());
+        matches!(
+            (self.command.spec.group, value),
+            (Group::List, Some(ValueRef::List(_)))
+                | (Group::SortedSet, Some(ValueRef::ZSet(_)))
+                | (Group::Stream, Some(ValueRef::Opaque(_)))
+        )
+    }
+}
+
+/// A request that could not be served with the slots at hand, and the key that may serve it.
+pub struct Late {
+    ticket: Ticket,
+    key: Box<[u8]>,
 }
 
 /// All blocked requests.
@@ -73,6 +103,23 @@ impl Waiters {
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Ends the waiting of `client` before its time (CLIENT UNBLOCK): as if its time were over, or with `error`,
+    /// which is a whole reply. Whether it waited for keys.
+    pub fn unblock(&self, server: &Server, client: ClientId, error: Option<&[u8]>) -> bool {
+        loop {
+            let waiter = self.all.lock().values().find(|waiter| waiter.client == client).map(Arc::clone);
+            let Some(waiter) = waiter else { return false };
+            if waiter.claim() {
+                self.remove(waiter.ticket);
+                let reply = error.map_or_else(|| waiter.vain_reply(), <[u8]>::to_vec);
+                server.mail(waiter.worker, Mail::Served { client, ticket: waiter.ticket, reply });
+                return true;
+            }
+            // Another thread is about to serve it, or to find that it can't: it waits for nothing that we hold.
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -116,7 +163,7 @@ pub fn begin(
 /// Serves who waits for the keys that the command under way has made ready. What could not be served
 /// with the slots at hand is returned, for [`serve_later`].
 #[inline]
-pub fn serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>) -> Vec<Ticket> {
+pub fn serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>) -> Vec<Late> {
     let ready = view.take_ready();
     if ready.is_empty() { Vec::new() } else { serve_ready(server, local, view, ready) }
 }
@@ -127,20 +174,24 @@ fn serve_ready(
     local: &mut Local,
     view: &mut KeyView<'_>,
     mut ready: smallvec::SmallVec<[(Db, Box<[u8]>); 1]>,
-) -> Vec<Ticket> {
+) -> Vec<Late> {
     let mut later = Vec::new();
     // To serve one may make another key ready (BLMOVE), so this goes on until nothing is.
     while !ready.is_empty() {
         for (db, key) in std::mem::take(&mut ready) {
             for ticket in view.waiters(db, &key) {
+                // Nothing is left for those behind, however many they are.
+                if view.peek(db, &key).is_none() {
+                    break;
+                }
                 let Some(waiter) = server.waiters.get(ticket) else {
                     view.forget(&key, ticket);
                     continue;
                 };
                 if view.covers(&waiter.slots) {
-                    try_serve(server, local, view, &waiter);
+                    try_serve(server, local, view, &waiter, &key);
                 } else {
-                    later.push(ticket);
+                    later.push(Late { ticket, key: key.clone() });
                 }
             }
         }
@@ -169,14 +220,14 @@ pub fn serve_later(
     local: &mut Local,
     mut access: Access<'_, '_>,
     scope: &Scope,
-    tickets: Vec<Ticket>,
+    later: Vec<Late>,
 ) {
-    let mut tickets: std::collections::VecDeque<Ticket> = tickets.into();
-    while let Some(ticket) = tickets.pop_front() {
+    let mut queue: std::collections::VecDeque<Late> = later.into();
+    while let Some(Late { ticket, key }) = queue.pop_front() {
         let Some(waiter) = server.waiters.get(ticket) else { continue };
         let mut view = access.view(waiter.slots.clone(), scope);
-        try_serve(server, local, &mut view, &waiter);
-        tickets.extend(serve(server, local, &mut view));
+        try_serve(server, local, &mut view, &waiter, &key);
+        queue.extend(serve(server, local, &mut view));
     }
 }
 
@@ -195,10 +246,10 @@ pub fn release_all(server: &Server) {
     }
 }
 
-/// Runs a blocked request again; if it is served, its client hears of it.
-fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, waiter: &Arc<Waiter>) {
+/// Runs a blocked request again because of `key`; if it is served, its client hears of it.
+fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, waiter: &Arc<Waiter>, key: &[u8]) {
     let Runner::Data(run) = waiter.command.runner else { unreachable!("only data commands wait for keys") };
-    if !waiter.claim() {
+    if !waiter.is_served_by(view, key) || !waiter.claim() {
         return;
     }
     let words: Vec<&[u8]> = waiter.words.iter().map(Vec::as_slice).collect();

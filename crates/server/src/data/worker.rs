@@ -17,7 +17,6 @@ use std::time::Duration;
 use crossbeam_queue::SegQueue;
 use mio::event::Source;
 use mio::{Events as MioEvents, Interest, Poll, Token, Waker};
-use quorate_commands::TimeoutReply;
 use quorate_keyspace::{Member, Scope, SlotSet, Ticket};
 use quorate_replication::{Input, primary, replica};
 use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
@@ -664,7 +663,7 @@ impl Worker {
             let session = unsafe { client.session() };
             let reply = match &session.blocked {
                 Some(Blocked::OnKeys { ticket, .. }) => match self.server.waiters.get(*ticket) {
-                    Some(waiter) if waiter.claim() => waiter.on_timeout,
+                    Some(waiter) if waiter.claim() => waiter.vain_reply(),
                     // Another thread is about to serve it, or to find that it can't.
                     Some(_) => {
                         self.deadlines.insert((self.now.unix.0 + 5, id));
@@ -682,14 +681,7 @@ impl Worker {
                 self.leave_queues(&client, ticket, None, slots, &keys);
             }
             // SAFETY: the reference from above is not used any more.
-            let session = unsafe { client.session() };
-            let mut text = Vec::new();
-            let mut writer = ReplyWriter::new(&mut text, session.protocol);
-            match reply {
-                TimeoutReply::Null => writer.null(),
-                TimeoutReply::NullArray => writer.null_array(),
-            }
-            dispatch::append_reply(session, &text);
+            dispatch::append_reply(unsafe { client.session() }, &reply);
             self.go_on(&client);
         }
     }
