@@ -65,6 +65,13 @@ impl<'a> Args<'a> {
         if (low..=high).contains(&value) { Ok(value) } else { Err(error) }
     }
 
+    /// The argument at `index` as a 32-bit integer.
+    pub fn int32(self, index: usize) -> Result<i32, CommandError> {
+        const BOUNDS: CommandError =
+            CommandError::text("ERR value is out of range, value must between -2147483648 and 2147483647");
+        i32::try_from(self.int(index)?).map_err(|_| BOUNDS)
+    }
+
     /// The argument at `index` as a double.
     pub fn double(self, index: usize) -> Result<f64, CommandError> {
         self.get(index).and_then(parse_double).ok_or(CommandError::NotFloat)

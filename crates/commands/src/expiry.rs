@@ -3,7 +3,7 @@
 use quorate_stdx::UnixMs;
 use quorate_values::parse_i64;
 
-use crate::CommandError;
+use crate::{Args, CommandError};
 
 /// How a number is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,4 +55,37 @@ pub(crate) fn parse(text: &[u8], unit: Unit, now: UnixMs, command: &'static str)
         return Err(CommandError::InvalidExpire(command));
     }
     unit.at(value, now).ok_or(CommandError::InvalidExpire(command))
+}
+
+/// What a command's options say of a key's expiry, as they stand there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish<'a> {
+    /// Nothing.
+    None,
+    /// It stays (KEEPTTL), or goes (PERSIST): the command knows which of the two it takes.
+    Word,
+    /// It is to be this.
+    At(Unit, &'a [u8]),
+}
+
+impl<'a> Wish<'a> {
+    /// Takes over the option at `at`, if it is one about the expiry and agrees with those before it: how
+    /// many arguments it has. The same option may come again, and the last one holds.
+    pub(crate) fn option(&mut self, args: Args<'a>, at: usize, word: &str) -> Option<usize> {
+        if args.is(at, word) {
+            return matches!(self, Wish::None | Wish::Word).then(|| {
+                *self = Wish::Word;
+                1
+            });
+        }
+        let unit = Unit::of(args.get(at)?)?;
+        let agrees = match self {
+            Wish::None => true,
+            Wish::Word => false,
+            Wish::At(before, _) => *before == unit,
+        };
+        let value = args.get(at + 1).filter(|_| agrees)?;
+        *self = Wish::At(unit, value);
+        Some(2)
+    }
 }

@@ -76,7 +76,8 @@ impl<'a> ReplyWriter<'a> {
     /// that came from a client can forge a second reply (CVE-2025-67733).
     pub fn error(&mut self, text: &[u8]) {
         self.out.push(b'-');
-        let trimmed = text.trim_ascii_end();
+        let end = text.iter().rposition(|&byte| byte != b'\r' && byte != b'\n').map_or(0, |last| last + 1);
+        let trimmed = &text[..end];
         self.out.extend(trimmed.iter().map(|&byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
         self.out.extend_from_slice(b"\r\n");
     }

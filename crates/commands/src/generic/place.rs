@@ -96,7 +96,7 @@ fn rename_entry(cx: &mut Exec<'_, '_>, from: &[u8], to: &[u8]) -> Outcome {
 
 /// The database that the argument at `index` names.
 fn database(cx: &Exec<'_, '_>, args: Args<'_>, index: usize) -> Result<Db, CommandError> {
-    let number = i32::try_from(args.int(index)?).map_err(|_| CommandError::NotInteger)?;
+    let number = args.int32(index)?;
     let number = u16::try_from(number).ok().filter(|&number| usize::from(number) < cx.keys.space().databases());
     number.map(Db).ok_or(CommandError::text("ERR DB index is out of range"))
 }

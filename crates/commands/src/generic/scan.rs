@@ -125,7 +125,7 @@ fn keys(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     let place = cx.reply.deferred();
     let mut found = 0;
     if glob_is_literal(pattern) {
-        if cx.keys.inspect(cx.db, pattern).is_some() {
+        if cx.keys.peek(cx.db, pattern).is_some() {
             cx.reply.bulk(pattern);
             found = 1;
         }
@@ -135,7 +135,8 @@ fn keys(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     let mut cursor = 0;
     loop {
         cursor = cx.keys.scan(cx.db, cursor, usize::MAX, |entry| {
-            if glob_matches(pattern, entry.key(), Case::Sensitive) {
+            // A star alone matches the empty key too, which it does nowhere else.
+            if pattern == b"*" || glob_matches(pattern, entry.key(), Case::Sensitive) {
                 cx.reply.bulk(entry.key());
                 found += 1;
             }

@@ -1,9 +1,7 @@
 //! GET and its kin: the string at a key, and what to do with the key once it is read.
 
-use quorate_stdx::UnixMs;
-
 use crate::exec::as_str;
-use crate::expiry::{self, Unit};
+use crate::expiry::{self, Wish};
 use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Origin, Outcome, Run, Spec};
 
 const STRING: Spec = Spec { group: Group::String, ..Spec::BLANK };
@@ -80,35 +78,32 @@ fn getdel(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// What GETEX does to the expiry.
-#[derive(Clone, Copy)]
-enum Lifetime {
-    Keep,
-    Persist,
-    Until(UnixMs),
-}
-
-fn lifetime(cx: &Exec<'_, '_>, args: Args<'_>) -> Result<Lifetime, CommandError> {
-    match (args.len(), args.get(2).and_then(Unit::of)) {
-        (2, _) => Ok(Lifetime::Keep),
-        (3, _) if args.is(2, "PERSIST") => Ok(Lifetime::Persist),
-        (4, Some(unit)) => Ok(Lifetime::Until(expiry::parse(args.at(3), unit, cx.now, "getex")?)),
-        _ => Err(CommandError::Syntax),
+/// What GETEX is to do to the expiry.
+fn wish<'a>(args: Args<'a>) -> Result<Wish<'a>, CommandError> {
+    let mut wish = Wish::None;
+    let mut at = 2;
+    while at < args.len() {
+        at += wish.option(args, at, "PERSIST").ok_or(CommandError::Syntax)?;
     }
+    Ok(wish)
 }
 
 fn getex(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     let key = args.at(1);
-    let lifetime = lifetime(cx, args)?;
+    let wish = wish(args)?;
     if !answer(cx, key)? {
         return Ok(());
     }
-    match lifetime {
-        Lifetime::Keep => {}
-        Lifetime::Until(at) if at <= cx.now && cx.origin != Origin::Replication => {
+    let until = match wish {
+        Wish::At(unit, value) => Some(expiry::parse(value, unit, cx.now, "getex")?),
+        Wish::None | Wish::Word => None,
+    };
+    match (wish, until) {
+        (Wish::None, _) => {}
+        (_, Some(at)) if at <= cx.now && cx.origin != Origin::Replication => {
             cx.delete_instead(key, cx.keys.scope().lazy.expire);
         }
-        Lifetime::Until(at) => {
+        (_, Some(at)) => {
             if let Some(mut entry) = cx.keys.modify(cx.db, key) {
                 entry.set_expiry(Some(at));
             }
@@ -116,7 +111,7 @@ fn getex(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
             cx.notify(Class::GENERIC, "expire", key);
             cx.propagate(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at.0).as_bytes()]);
         }
-        Lifetime::Persist => {
+        (_, None) => {
             if cx.keys.peek(cx.db, key).is_some_and(|entry| entry.expiry().is_some()) {
                 if let Some(mut entry) = cx.keys.modify(cx.db, key) {
                     entry.set_expiry(None);

@@ -5,7 +5,7 @@
 
 use quorate_stdx::UnixMs;
 
-use crate::expiry::{self, Unit};
+use crate::expiry::{self, Unit, Wish};
 use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 
 /// PSETEX key milliseconds value
@@ -81,28 +81,26 @@ struct Options {
 }
 
 fn options(cx: &Exec<'_, '_>, args: Args<'_>) -> Result<Options, CommandError> {
-    let mut options = Options { condition: Condition::Always, lifetime: Lifetime::Forever, get: false };
+    let (mut condition, mut get, mut wish) = (Condition::Always, false, Wish::None);
     let mut at = 3;
     while at < args.len() {
-        let unset = options.lifetime == Lifetime::Forever;
-        let next = args.get(at + 1);
-        if args.is(at, "NX") && options.condition != Condition::IfPresent {
-            options.condition = Condition::IfAbsent;
-        } else if args.is(at, "XX") && options.condition != Condition::IfAbsent {
-            options.condition = Condition::IfPresent;
+        if args.is(at, "NX") && condition != Condition::IfPresent {
+            condition = Condition::IfAbsent;
+        } else if args.is(at, "XX") && condition != Condition::IfAbsent {
+            condition = Condition::IfPresent;
         } else if args.is(at, "GET") {
-            options.get = true;
-        } else if args.is(at, "KEEPTTL") && unset {
-            options.lifetime = Lifetime::Keep;
-        } else if let Some(unit) = Unit::of(args.at(at)).filter(|_| unset && next.is_some()) {
-            options.lifetime = Lifetime::Until(expiry::parse(args.at(at + 1), unit, cx.now, "set")?);
-            at += 1;
+            get = true;
         } else {
-            return Err(CommandError::Syntax);
+            at += wish.option(args, at, "KEEPTTL").ok_or(CommandError::Syntax)? - 1;
         }
         at += 1;
     }
-    Ok(options)
+    let lifetime = match wish {
+        Wish::None => Lifetime::Forever,
+        Wish::Word => Lifetime::Keep,
+        Wish::At(unit, value) => Lifetime::Until(expiry::parse(value, unit, cx.now, "set")?),
+    };
+    Ok(Options { condition, lifetime, get })
 }
 
 fn set(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {

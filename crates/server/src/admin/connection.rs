@@ -63,7 +63,7 @@ fn echo(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn select(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    let number = args.int(1)?;
+    let number = args.int32(1)?;
     match usize::try_from(number) {
         Ok(index) if index < cx.server.space.databases() => cx.session.db = Db(index as u16),
         _ => return Err(CommandError::text("ERR DB index is out of range")),

@@ -84,13 +84,14 @@ fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn swapdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    let database = |index: usize, error: &'static str| -> Result<Db, CommandError> {
-        let number = args.int(index).map_err(|_| CommandError::text(error))?;
-        let number = usize::try_from(number).ok().filter(|&number| number < cx.server.space.databases());
-        number.map(|number| Db(number as u16)).ok_or(CommandError::text("ERR DB index is out of range"))
+    let first = args.int32(1).map_err(|_| CommandError::text("ERR invalid first DB index"))?;
+    let second = args.int32(2).map_err(|_| CommandError::text("ERR invalid second DB index"))?;
+    let databases = cx.server.space.databases();
+    let database = |number: i32| match usize::try_from(number) {
+        Ok(index) if index < databases => Ok(Db(index as u16)),
+        _ => Err(CommandError::text("ERR DB index is out of range")),
     };
-    let first = database(1, "ERR invalid first DB index")?;
-    let second = database(2, "ERR invalid second DB index")?;
+    let (first, second) = (database(first)?, database(second)?);
     let alone = cx.access.alone();
     alone.swap(first, second);
     // Clients that wait for a key may find it now; they are served behind this command in the log.
