@@ -5,6 +5,7 @@
 
 mod args;
 mod block;
+mod categories;
 mod effects;
 mod error;
 mod events;
@@ -24,6 +25,7 @@ mod testing;
 
 pub use args::Args;
 pub use block::{Block, TimeoutReply};
+pub use categories::categories;
 pub use effects::Effects;
 pub use error::CommandError;
 pub use events::{Class, Event, Events};

@@ -17,6 +17,11 @@ impl Tally {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     }
 
+    /// Sets it, for what is taken stock of rather than counted; only the owning thread may call it.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// The number as it stands.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)

@@ -1,10 +1,12 @@
 //! Commands that need the server: connections, configuration, Pub/Sub, replication, persistence.
 
 pub mod client;
+pub mod command;
 pub mod config;
 pub mod connection;
 pub mod debug;
 pub mod flush;
+pub mod info;
 pub mod latency;
 pub mod memory;
 pub mod monitor;
@@ -29,10 +31,12 @@ pub fn table() -> Vec<Entry> {
     let mut table: Vec<Entry> = Vec::new();
     table.extend(connection::RUNS);
     table.extend(client::RUNS);
+    table.extend(command::RUNS);
     table.extend(config::RUNS);
     table.extend(debug::RUNS);
     table.extend(persistence::RUNS);
     table.extend(flush::RUNS);
+    table.extend(info::RUNS);
     table.extend(process::RUNS);
     table.extend(latency::RUNS);
     table.extend(memory::RUNS);

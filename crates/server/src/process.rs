@@ -7,6 +7,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use quorate_config::{Config, OomScore, Supervised};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -132,6 +133,42 @@ pub fn set_oom_score(config: &Config, is_replica: bool) -> io::Result<()> {
     fs::write(PATH, score.clamp(-1000, 1000).to_string())?;
     CHANGED.store(config.process.oom_score != OomScore::No, std::sync::atomic::Ordering::Relaxed);
     Ok(())
+}
+
+/// Processor time that was used.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuTime {
+    /// In the kernel.
+    pub system: Duration,
+    /// Elsewhere.
+    pub user: Duration,
+}
+
+/// What this process, or its children that have ended, have used.
+pub fn cpu_time(children: bool) -> CpuTime {
+    let who = if children { libc::RUSAGE_CHILDREN } else { libc::RUSAGE_SELF };
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a structure of the right type, and zeros are a valid value of it if the call fails.
+    let usage = unsafe {
+        libc::getrusage(who, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let duration =
+        |time: libc::timeval| Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64);
+    CpuTime { system: duration(usage.ru_stime), user: duration(usage.ru_utime) }
+}
+
+/// Bytes of the process that are in memory: its resident set.
+pub fn resident_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+/// Bytes of memory that the machine has.
+pub fn system_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit)
 }
 
 /// Who started the process and waits for a word of it.

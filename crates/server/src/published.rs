@@ -7,6 +7,7 @@ use quorate_commands::{Class, Settings};
 use quorate_config::{Config, EventClasses, Memory, Permission};
 use quorate_keyspace::{AccessPolicy, Expiry, Lazy, Scope};
 use quorate_stdx::{Rng, UnixMs};
+use quorate_values::Limits;
 
 use crate::server::unix_now;
 
@@ -41,6 +42,8 @@ pub struct Published {
     pub min_replicas_max_lag: u64,
     /// `stop-writes-on-bgsave-error`.
     pub stop_writes_on_failed_save: bool,
+    /// Whether the last save failed.
+    pub save_failed: bool,
     /// `enable-debug-command`
     pub debug_command: Permission,
     /// What takes as long is noted by SLOWLOG or LATENCY.
@@ -136,6 +139,7 @@ impl Published {
             min_replicas: 0,
             min_replicas_max_lag: 0,
             stop_writes_on_failed_save: false,
+            save_failed: false,
             debug_command: Permission::No,
             notable: Duration::MAX,
             track_latency: true,
@@ -154,7 +158,11 @@ impl Published {
     /// Takes over what follows from the configuration. What is no setting (role, loading, pause) stays as it is.
     pub fn follow(&mut self, config: &Config) {
         self.settings = Settings {
-            limits: config.encodings.limits,
+            // DEBUG sets this one, and the configuration has nothing to say of it.
+            limits: Limits {
+                list_packed_threshold: self.settings.limits.list_packed_threshold,
+                ..config.encodings.limits
+            },
             max_string: config.clients.bulk_len_max as usize,
             lazy_user_del: config.lazy_free.user_del,
         };
@@ -211,7 +219,12 @@ impl Published {
             && self.min_replicas == 0
             && self.pause.is_none()
             && !self.handover
-            && !self.stop_writes_on_failed_save;
+            && !self.refuses_writes_after_failed_save();
+    }
+
+    /// Whether writes are refused because the last save failed.
+    pub fn refuses_writes_after_failed_save(&self) -> bool {
+        self.stop_writes_on_failed_save && self.save_failed
     }
 
     /// How keys expire for clients.
@@ -265,4 +278,27 @@ fn classes(letters: EventClasses) -> Class {
         _ => Class::default(),
     });
     Class(named.fold(0, |all, class| all | class.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_with_default_settings_asks_no_gate() {
+        let mut published = Published::default();
+        assert!(published.all_clear && published.stop_writes_on_failed_save);
+        published.save_failed = true;
+        published.settle();
+        assert!(!published.all_clear);
+    }
+
+    #[test]
+    fn what_is_no_setting_outlives_a_change_of_settings() {
+        let mut published = Published::default();
+        published.loading = Loading::Async;
+        published.settings.limits.list_packed_threshold = 7;
+        published.follow(&Config::default());
+        assert_eq!((published.loading, published.settings.limits.list_packed_threshold), (Loading::Async, 7));
+    }
 }

@@ -93,14 +93,14 @@ pub struct Server {
     pub run_id: ReplId,
     /// Set when the server is to end.
     pub stopping: AtomicBool,
+    /// Bytes in use when the server had started and held nothing.
+    pub memory_at_start: AtomicU64,
     /// How much memory is in use.
     pub memory: Memory,
     /// Makes room when there is none left.
     pub evictor: Evictor,
     /// The upkeep thread, to be woken before its time.
     pub upkeep: OnceLock<std::thread::Thread>,
-    /// Set when the last save failed.
-    pub save_failed: AtomicBool,
     /// What DEBUG has switched.
     pub knobs: Knobs,
     /// Saving and loading.
@@ -157,10 +157,10 @@ impl Server {
             started_unix: now.unix,
             run_id: ReplId::random(&mut Rng::new(seed)),
             stopping: AtomicBool::new(false),
+            memory_at_start: AtomicU64::new(0),
             memory: Memory::default(),
             evictor: Evictor::default(),
             upkeep: OnceLock::new(),
-            save_failed: AtomicBool::new(false),
             knobs: Knobs::default(),
             persistence: Persistence::default(),
             connections: AtomicU64::new(0),
@@ -231,7 +231,9 @@ impl Server {
         for worker in self.workers.get().into_iter().flatten() {
             worker.stats.reset();
         }
-        for count in [&self.connections, &self.rejected_connections] {
+        let counts = &self.control.counts;
+        let events = [&self.connections, &self.rejected_connections, &counts.full, &counts.partial, &counts.refused];
+        for count in events {
             count.store(0, Ordering::Relaxed);
         }
         self.space.reset_counters();
@@ -239,11 +241,6 @@ impl Server {
         self.evictor.reset();
         self.expiry.reset();
         self.memory.reset_peak();
-    }
-
-    /// Whether writes are refused because the last save failed.
-    pub fn last_save_failed(&self, published: &Published) -> bool {
-        published.stop_writes_on_failed_save && self.save_failed.load(Ordering::Relaxed)
     }
 
     /// How many keys there are in all databases.

@@ -125,6 +125,8 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     threads.push(crate::data::upkeep::start(&server, !seed).context("can't start the upkeep thread")?);
     threads.push(crate::data::upkeep::start_reclaiming(&server).context("can't start the freeing thread")?);
     threads.push(persist::saver::start(&server).context("can't start the saving thread")?);
+    server.memory.sample();
+    server.memory_at_start.store(server.memory.used(), Ordering::Relaxed);
     say_hello(&server);
     log::warning("Server initialized");
     threads.push(lead_on(&server, source, seed).context("can't start the control thread")?);

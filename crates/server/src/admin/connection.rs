@@ -15,7 +15,10 @@ const fn of(name: &'static str, arity: Arity, flags: Flags, since: &'static str,
 }
 
 /// PING
-pub static PING: Spec = of("ping", Arity::AtLeast(1), ANYTIME, "1.0.0", "Answers PONG, or with the argument.");
+pub static PING: Spec = Spec {
+    tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+    ..of("ping", Arity::AtLeast(1), Flags::FAST.and(Flags::SENTINEL), "1.0.0", "Answers PONG, or with the argument.")
+};
 /// ECHO
 pub static ECHO: Spec = of("echo", Arity::Exactly(2), ANYTIME, "1.0.0", "Answers with the argument.");
 /// SELECT

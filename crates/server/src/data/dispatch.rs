@@ -201,7 +201,7 @@ fn unknown_command(args: Args<'_>) -> CommandError {
 }
 
 #[cold]
-fn unknown_subcommand(command: &Command, name: &[u8]) -> CommandError {
+pub(crate) fn unknown_subcommand(command: &Command, name: &[u8]) -> CommandError {
     let mut message = b"ERR unknown subcommand '".to_vec();
     message.extend_from_slice(&name[..name.len().min(128)]);
     message.extend_from_slice(format!("'. Try {} HELP.", command.spec.name.to_uppercase()).as_bytes());

@@ -114,7 +114,7 @@ pub(crate) fn refuse_write(
     writes: bool,
 ) -> Option<CommandError> {
     let is_primary = matches!(published.role, Role::Primary);
-    if is_primary && (writes || command.spec.name == "ping") && server.last_save_failed(published) {
+    if is_primary && (writes || command.spec.name == "ping") && published.refuses_writes_after_failed_save() {
         return Some(CommandError::text(
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
              that may modify the data set are disabled, because this instance is configured to report errors during \

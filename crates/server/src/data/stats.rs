@@ -54,6 +54,52 @@ pub struct Statistics {
     pub reads: Tally,
     /// Write events.
     pub writes: Tally,
+    /// How things stand now.
+    pub gauges: Gauges,
+}
+
+/// How things stand with a thread's clients now, as far as no command changes it: taken stock of ten times a second,
+/// but for those who block, who are counted when they do.
+#[derive(Default)]
+pub struct Gauges {
+    /// Clients that wait for something.
+    pub blocked: Tally,
+    /// Those of them that give up some time.
+    pub with_deadline: Tally,
+    /// The longest input that is not a whole request, bytes.
+    pub longest_input: Tally,
+    /// The longest output that is not sent, bytes.
+    pub longest_output: Tally,
+    /// What all of its clients take, bytes.
+    pub client_bytes: Tally,
+    /// Commands a second.
+    pub commands_a_second: Tally,
+    /// Bytes read a second.
+    pub bytes_in_a_second: Tally,
+    /// Bytes written a second.
+    pub bytes_out_a_second: Tally,
+}
+
+/// How fast a count grows, as the mean of the last seconds.
+#[derive(Default)]
+pub struct Rate {
+    last: i64,
+    samples: [i64; RATE_SAMPLES],
+    next: usize,
+}
+
+const RATE_SAMPLES: usize = 16;
+
+impl Rate {
+    /// Takes the count as it stands after `elapsed`; how fast it grew, a second.
+    pub fn sample(&mut self, count: i64, elapsed: Duration) -> i64 {
+        // RESETSTAT may have set it back.
+        let grown = (count - self.last).max(0);
+        self.last = count;
+        self.samples[self.next] = (grown as f64 / elapsed.as_secs_f64().max(1e-3)) as i64;
+        self.next = (self.next + 1) % RATE_SAMPLES;
+        self.samples.iter().sum::<i64>() / RATE_SAMPLES as i64
+    }
 }
 
 /// Errors with more different codes than this are counted as one (a script can invent codes).
@@ -71,6 +117,7 @@ impl Default for Statistics {
             bytes_out: Tally::default(),
             reads: Tally::default(),
             writes: Tally::default(),
+            gauges: Gauges::default(),
         }
     }
 }

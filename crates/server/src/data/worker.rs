@@ -28,6 +28,7 @@ use crate::data::call::{Access, Local};
 use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, ReplyMode, Session, Socket};
 use crate::data::dispatch;
 use crate::data::pubsub::Message;
+use crate::data::stats::Rate;
 use crate::data::stream;
 use crate::listen::Seat;
 use crate::server::{Server, unix_now};
@@ -136,6 +137,9 @@ pub struct Worker {
     scratch: Box<[u8]>,
     now: Now,
     swept_at: Mono,
+    stock_taken_at: Mono,
+    /// How fast commands, bytes read and bytes written grow.
+    rates: [Rate; 3],
 }
 
 impl Worker {
@@ -162,6 +166,8 @@ impl Worker {
             scratch: vec![0; READ].into_boxed_slice(),
             now,
             swept_at: now.mono,
+            stock_taken_at: now.mono,
+            rates: Default::default(),
             server,
             index,
             poll,
@@ -264,6 +270,7 @@ impl Worker {
                 // SAFETY: this thread owns the client and is active.
                 let session = unsafe { client.session() };
                 if session.blocked.take().is_some() {
+                    self.local.stats.gauges.blocked.add(-1);
                     dispatch::append_reply(session, &reply);
                 }
                 self.go_on(&client);
@@ -283,6 +290,7 @@ impl Worker {
                     let session = unsafe { client.session() };
                     if matches!(session.blocked, Some(Blocked::OnPause)) {
                         session.blocked = None;
+                        self.local.stats.gauges.blocked.add(-1);
                         self.go_on(&client);
                     }
                 }
@@ -349,6 +357,7 @@ impl Worker {
         let session = unsafe { client.session() };
         match session.blocked.take() {
             Some(Blocked::OnKeys { ticket: own, until, slots, keys }) if own == ticket => {
+                self.local.stats.gauges.blocked.add(-1);
                 self.leave_queues(&client, ticket, until, slots, &keys);
             }
             other => {
@@ -527,6 +536,7 @@ impl Worker {
         let raw = (!parser.is_inline()).then_some(&input[..len]);
         let before = Deadline::of(client);
         let step = dispatch::request(self, client, &words, raw);
+        self.note_blocked(client);
         Deadline::of(client).moved_from(before, client.id, &mut self.deadlines);
         step == dispatch::Step::Postponed
     }
@@ -678,6 +688,7 @@ impl Worker {
                 Some(Blocked::OnPause) | None => continue,
             };
             if let Some(Blocked::OnKeys { ticket, slots, keys, .. }) = session.blocked.take() {
+                self.local.stats.gauges.blocked.add(-1);
                 self.leave_queues(&client, ticket, None, slots, &keys);
             }
             // SAFETY: the reference from above is not used any more.
@@ -695,6 +706,7 @@ impl Worker {
         let timeout = self.local.published.timeout;
         let paused = self.local.published.is_paused(true);
         let clients: Vec<_> = self.clients.values().cloned().collect();
+        self.take_stock(&clients);
         for client in clients {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
@@ -706,6 +718,7 @@ impl Worker {
             }
             if !paused && matches!(session.blocked, Some(Blocked::OnPause)) {
                 session.blocked = None;
+                self.local.stats.gauges.blocked.add(-1);
                 self.go_on(&client);
                 continue;
             }
@@ -713,6 +726,40 @@ impl Worker {
                 self.check_output(&client);
             }
         }
+    }
+
+    /// Counts a client that has begun to wait.
+    #[inline]
+    fn note_blocked(&self, client: &Client) {
+        // SAFETY: this thread owns the client and is active.
+        if unsafe { client.session() }.blocked.is_some() {
+            self.local.stats.gauges.blocked.add(1);
+        }
+    }
+
+    /// Sums up for INFO how things stand with this thread's clients.
+    fn take_stock(&mut self, clients: &[Arc<Client>]) {
+        let elapsed = self.now.mono.since(self.stock_taken_at);
+        self.stock_taken_at = self.now.mono;
+        let (mut blocked, mut input, mut output, mut bytes) = (0, 0, 0, 0);
+        for client in clients {
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { client.session() };
+            blocked += i64::from(session.blocked.is_some());
+            input = input.max(session.input.len());
+            output = output.max(session.pending());
+            bytes += size_of::<Session>() + session.input.capacity() + session.out.capacity();
+        }
+        let stats = &self.local.stats;
+        stats.gauges.blocked.set(blocked);
+        stats.gauges.with_deadline.set(self.deadlines.len() as i64);
+        stats.gauges.longest_input.set(input as i64);
+        stats.gauges.longest_output.set(output as i64);
+        stats.gauges.client_bytes.set(bytes as i64);
+        let [commands, bytes_in, bytes_out] = &mut self.rates;
+        stats.gauges.commands_a_second.set(commands.sample(stats.processed.get(), elapsed));
+        stats.gauges.bytes_in_a_second.set(bytes_in.sample(stats.bytes_in.get(), elapsed));
+        stats.gauges.bytes_out_a_second.set(bytes_out.sample(stats.bytes_out.get(), elapsed));
     }
 
     pub(crate) fn close(&mut self, client: &Arc<Client>) {
@@ -723,6 +770,7 @@ impl Worker {
         // SAFETY: this thread owns the client and is active.
         let session = unsafe { client.session() };
         if let Some(blocked) = session.blocked.take() {
+            self.local.stats.gauges.blocked.add(-1);
             match blocked {
                 Blocked::OnKeys { ticket, until, slots, keys } => {
                     if let Some(waiter) = self.server.waiters.get(ticket) {

@@ -118,7 +118,8 @@ impl Persistence {
                 state.last_save = unix_now();
                 state.last_failed = false;
                 state.saves += 1;
-                server.save_failed.store(false, Ordering::Relaxed);
+                drop(state);
+                note_outcome(server, false);
             }
             Err(error) => log::warning(&why(&server.config.load(), error)),
         }
@@ -138,6 +139,13 @@ impl Persistence {
         if let Some(current) = &self.state.lock().current {
             current.drop_it();
         }
+    }
+}
+
+/// Lets writes through or not, as `stop-writes-on-bgsave-error` says. The calling thread is alone.
+fn note_outcome(server: &Server, failed: bool) {
+    if server.published().save_failed != failed {
+        server.publish(|published| published.save_failed = failed);
     }
 }
 
@@ -223,6 +231,7 @@ impl Saver {
         let config = server.config.load_full();
         log::notice("Background saving started");
         let result = self.write(snapshot, &current, &config);
+        let mut outcome = None;
         let mut state = server.persistence.state.lock();
         state.current = None;
         state.last_old_bytes = current.progress.old_bytes();
@@ -233,7 +242,7 @@ impl Saver {
                 state.last_failed = false;
                 state.saves += 1;
                 server.saved_dirty.store(changes, Ordering::Relaxed);
-                server.save_failed.store(false, Ordering::Relaxed);
+                outcome = Some(false);
                 log::notice("DB saved on disk");
                 log::notice("Background saving terminated with success");
             }
@@ -246,10 +255,14 @@ impl Saver {
             Err(error) => {
                 state.last_took = Some(current.since.elapsed());
                 state.last_failed = true;
-                server.save_failed.store(true, Ordering::Relaxed);
+                outcome = Some(true);
                 log::warning(&why(&config, &error));
                 log::warning("Background saving error");
             }
+        }
+        drop(state);
+        if let Some(failed) = outcome.filter(|failed| server.published().save_failed != *failed) {
+            self.member.alone(|_| note_outcome(&server, failed));
         }
     }
 

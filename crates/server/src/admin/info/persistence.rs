@@ -1,0 +1,55 @@
+//! INFO persistence. There is no append-only file yet: its fields say so.
+
+use std::sync::Arc;
+
+use super::Lines;
+use crate::server::{Loading, Server, unix_now};
+
+pub(super) fn persistence(lines: &mut Lines, server: &Arc<Server>) {
+    let figures = server.persistence.figures(server);
+    let loading = server.published().loading;
+    let ok = |is_ok: bool| if is_ok { "ok" } else { "err" };
+    lines.section("Persistence");
+    lines.flag("loading", loading == Loading::Blocking);
+    lines.flag("async_loading", loading == Loading::Async);
+    lines.field("current_cow_peak", figures.current_cow_size);
+    lines.field("current_cow_size", figures.current_cow_size);
+    lines.field("current_cow_size_age", 0);
+    lines.field("current_fork_perc", format_args!("{:.2}", figures.current_fork_perc));
+    lines.field("current_save_keys_processed", figures.current_save_keys_processed);
+    lines.field("current_save_keys_total", figures.current_save_keys_total);
+    lines.field("rdb_changes_since_last_save", figures.rdb_changes_since_last_save);
+    lines.flag("rdb_bgsave_in_progress", figures.rdb_bgsave_in_progress);
+    lines.field("rdb_last_save_time", figures.rdb_last_save_time);
+    lines.field("rdb_last_bgsave_status", ok(figures.rdb_last_bgsave_ok));
+    lines.field("rdb_last_bgsave_time_sec", figures.rdb_last_bgsave_time_sec);
+    lines.field("rdb_current_bgsave_time_sec", figures.rdb_current_bgsave_time_sec);
+    lines.field("rdb_saves", figures.rdb_saves);
+    lines.field("rdb_last_cow_size", figures.rdb_last_cow_size);
+    lines.field("rdb_last_load_keys_expired", figures.rdb_last_load_keys_expired);
+    lines.field("rdb_last_load_keys_loaded", figures.rdb_last_load_keys_loaded);
+    for name in ["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"] {
+        lines.flag(name, false);
+    }
+    lines.field("aof_last_rewrite_time_sec", -1);
+    lines.field("aof_current_rewrite_time_sec", -1);
+    lines.field("aof_last_bgrewrite_status", "ok");
+    lines.field("aof_rewrites", 0);
+    lines.field("aof_rewrites_consecutive_failures", 0);
+    lines.field("aof_last_write_status", "ok");
+    lines.field("aof_last_cow_size", 0);
+    lines.flag("module_fork_in_progress", false);
+    lines.field("module_fork_last_cow_size", 0);
+    if loading != Loading::No {
+        let (total, loaded) = (figures.loading_total_bytes, figures.loading_loaded_bytes);
+        let elapsed = (unix_now().seconds() - figures.loading_start_time).max(0) as u64;
+        let left = if loaded == 0 { 1 } else { elapsed * total.saturating_sub(loaded) / loaded };
+        lines.field("loading_start_time", figures.loading_start_time);
+        lines.field("loading_total_bytes", total);
+        lines.field("loading_rdb_used_mem", 0);
+        lines.field("loading_loaded_bytes", loaded);
+        let percent = if total == 0 { 0.0 } else { loaded as f64 * 100.0 / total as f64 };
+        lines.field("loading_loaded_perc", format_args!("{percent:.2}"));
+        lines.field("loading_eta_seconds", left);
+    }
+}
