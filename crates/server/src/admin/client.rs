@@ -1,13 +1,15 @@
 //! CLIENT: what connections there are, and what they may ask of themselves.
 
+mod kill;
+mod pause;
+
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
 use quorate_stdx::Now;
 
 use crate::data::call::Cx;
-use crate::data::client::{Blocked, Client, Kind, Peer, Session};
+use crate::data::client::{Blocked, Client, Kind, Peer, ReplyMode, Session};
 use crate::data::table::ServerRun;
 
 const OWN: Flags = Flags::NO_SCRIPT.and(Flags::LOADING).and(Flags::STALE);
@@ -17,19 +19,39 @@ const fn sub(name: &'static str, arity: Arity, flags: Flags, since: &'static str
     Spec { name, group: Group::Connection, arity, flags, since, summary, run: Run::Server, ..Spec::BLANK }
 }
 
-static ID: Spec = sub("id", Arity::Exactly(2), OWN, "5.0.0", "Returns the connection's number.");
+static CACHING: Spec = sub("caching", Arity::Exactly(3), OWN, "6.0.0", "Tracks the keys of the next command, or not.");
+static CAPA: Spec = sub("capa", Arity::AtLeast(3), OWN, "8.0.0", "Tells the server what the client is capable of.");
 static GETNAME: Spec = sub("getname", Arity::Exactly(2), OWN, "2.6.9", "Returns the connection's name.");
-static SETNAME: Spec = sub("setname", Arity::Exactly(3), OWN, "2.6.9", "Names the connection.");
-static SETINFO: Spec = sub("setinfo", Arity::Exactly(4), OWN, "7.2.0", "Tells the server of the client library.");
+static GETREDIR: Spec = sub("getredir", Arity::Exactly(2), OWN, "6.0.0", "Returns who gets the tracking messages.");
+static HELP: Spec =
+    sub("help", Arity::Exactly(2), Flags::LOADING.and(Flags::STALE), "5.0.0", "Explains the subcommands.");
+static ID: Spec = sub("id", Arity::Exactly(2), OWN, "5.0.0", "Returns the connection's number.");
 static INFO: Spec = sub("info", Arity::Exactly(2), OWN, "6.2.0", "Describes the connection.");
+static KILL: Spec = sub("kill", Arity::AtLeast(3), OTHERS, "2.4.0", "Closes connections.");
 static LIST: Spec = sub("list", Arity::AtLeast(2), OTHERS, "2.4.0", "Describes all connections.");
+static NO_EVICT: Spec =
+    sub("no-evict", Arity::Exactly(3), OWN.and(Flags::ADMIN), "7.0.0", "Protects the connection when memory is short.");
+static NO_TOUCH: Spec = sub("no-touch", Arity::Exactly(3), OWN, "7.2.0", "Lets reads leave the access times alone.");
+static PAUSE: Spec = sub("pause", Arity::AtLeast(3), OTHERS, "3.0.0", "Lets commands wait for a while.");
+static REPLY: Spec = sub("reply", Arity::Exactly(3), OWN, "3.2.0", "Switches replies on or off.");
+static SETINFO: Spec = sub("setinfo", Arity::Exactly(4), OWN, "7.2.0", "Tells the server of the client library.");
+static SETNAME: Spec = sub("setname", Arity::Exactly(3), OWN, "2.6.9", "Names the connection.");
+static TRACKING: Spec = sub("tracking", Arity::AtLeast(3), OWN, "6.0.0", "Switches the tracking of keys on or off.");
+static TRACKINGINFO: Spec =
+    sub("trackinginfo", Arity::Exactly(2), OWN, "6.2.0", "Describes the connection's tracking.");
+static UNBLOCK: Spec = sub("unblock", Arity::AtLeast(3), OTHERS, "5.0.0", "Ends the waiting of a client.");
+static UNPAUSE: Spec = sub("unpause", Arity::Exactly(2), OTHERS, "6.2.0", "Ends a pause.");
 
 /// CLIENT
+#[rustfmt::skip]
 pub static CLIENT: Spec = Spec {
     name: "client",
     group: Group::Connection,
     arity: Arity::AtLeast(2),
-    subcommands: &[&GETNAME, &ID, &INFO, &LIST, &SETINFO, &SETNAME],
+    subcommands: &[
+        &CACHING, &CAPA, &GETNAME, &GETREDIR, &HELP, &ID, &INFO, &KILL, &LIST, &NO_EVICT, &NO_TOUCH, &PAUSE, &REPLY,
+        &SETINFO, &SETNAME, &TRACKING, &TRACKINGINFO, &UNBLOCK, &UNPAUSE,
+    ],
     since: "2.4.0",
     complexity: "Depends on subcommand.",
     summary: "A container for client connection commands.",
@@ -38,8 +60,27 @@ pub static CLIENT: Spec = Spec {
 
 pub(super) static RUNS: [super::Entry; 1] = [(&CLIENT, &SUBCOMMANDS)];
 
-static SUBCOMMANDS: [(&str, ServerRun); 6] =
-    [("id", id), ("getname", getname), ("setname", setname), ("setinfo", setinfo), ("info", info), ("list", list)];
+static SUBCOMMANDS: [(&str, ServerRun); 19] = [
+    ("caching", caching),
+    ("capa", capa),
+    ("getname", getname),
+    ("getredir", getredir),
+    ("help", help),
+    ("id", id),
+    ("info", info),
+    ("kill", kill::kill),
+    ("list", kill::list),
+    ("no-evict", no_evict),
+    ("no-touch", no_touch),
+    ("pause", pause::pause),
+    ("reply", reply),
+    ("setinfo", setinfo),
+    ("setname", setname),
+    ("tracking", tracking),
+    ("trackinginfo", trackinginfo),
+    ("unblock", pause::unblock),
+    ("unpause", pause::unpause),
+];
 
 fn id(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let id = cx.client.id.0;
@@ -103,29 +144,140 @@ fn info(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     Ok(())
 }
 
-fn list(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    let clients: Vec<Arc<Client>> = cx.server.clients.lock().values().cloned().collect();
-    let mut text = String::new();
-    for client in clients {
-        if client.id == cx.client.id {
-            text += &describe(cx.client, cx.session, cx.now);
-        } else {
-            // SAFETY: LIST runs alone, and our own session, which is borrowed, was excluded.
-            text += &describe(&client, unsafe { client.session() }, cx.now);
-        }
-        text.push('\n');
+/// ON or OFF at `index`.
+fn on_or_off(args: Args<'_>, index: usize) -> Result<bool, CommandError> {
+    match (args.is(index, "ON"), args.is(index, "OFF")) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
+        _ => Err(CommandError::Syntax),
     }
-    cx.reply().verbatim(b"txt", text.as_bytes());
+}
+
+fn no_evict(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    cx.session.no_evict = on_or_off(args, 2)?;
+    cx.reply().ok();
+    Ok(())
+}
+
+fn no_touch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    cx.session.no_touch = on_or_off(args, 2)?;
+    cx.reply().ok();
+    Ok(())
+}
+
+fn reply(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    if args.is(2, "ON") {
+        cx.session.replies = ReplyMode::On;
+        cx.reply().ok();
+    } else if args.is(2, "OFF") {
+        cx.session.replies = ReplyMode::Off;
+    } else if args.is(2, "SKIP") {
+        if cx.session.replies != ReplyMode::Off {
+            cx.session.replies = ReplyMode::Skip;
+        }
+    } else {
+        return Err(CommandError::Syntax);
+    }
+    Ok(())
+}
+
+fn capa(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    // What we don't know is for others to understand.
+    cx.session.redirect |= (2..args.len()).any(|index| args.is(index, "redirect"));
+    cx.reply().ok();
+    Ok(())
+}
+
+fn getredir(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    cx.reply().int(-1);
+    Ok(())
+}
+
+fn tracking(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    if on_or_off(args, 2)? {
+        return Err(CommandError::text("ERR this server does not track keys for its clients"));
+    }
+    cx.reply().ok();
+    Ok(())
+}
+
+fn trackinginfo(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    let mut reply = cx.reply();
+    reply.map(3);
+    reply.bulk(b"flags");
+    reply.set(1);
+    reply.bulk(b"off");
+    reply.bulk(b"redirect");
+    reply.int(-1);
+    reply.bulk(b"prefixes");
+    reply.array(0);
+    Ok(())
+}
+
+fn caching(_: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    Err(CommandError::text(
+        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
+    ))
+}
+
+fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    super::help(
+        cx,
+        "CLIENT",
+        &[
+            "CACHING (YES|NO)",
+            "    For clients that track keys, of which there are none.",
+            "CAPA <option> [options...]",
+            "    What the client is capable of: redirect.",
+            "GETNAME",
+            "    The connection's name.",
+            "GETREDIR",
+            "    Who gets the tracking messages; -1 is nobody.",
+            "ID",
+            "    The connection's number.",
+            "INFO",
+            "    The connection, in the form of LIST.",
+            "KILL <ip:port>",
+            "    Closes the connection from there.",
+            "KILL <filter> <value> [<filter> <value> ...]",
+            "    Closes the connections to which all filters apply:",
+            "    * ADDR (<ip:port>|<unixsocket>:0), LADDR (<ip:port>|<unixsocket>:0)",
+            "    * ID <client-id>, USER <username>",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "    * SKIPME (YES|NO): whether this connection is spared, which it is.",
+            "LIST [options ...]",
+            "    All connections, or those of a kind:",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "    * ID <client-id> [<client-id> ...]",
+            "NO-EVICT (ON|OFF)",
+            "    Whether the connection is spared when clients take too much memory.",
+            "NO-TOUCH (ON|OFF)",
+            "    Whether reads leave the access times of keys alone.",
+            "PAUSE <timeout> [WRITE|ALL]",
+            "    Lets all commands, or those that write, wait for so many milliseconds.",
+            "REPLY (ON|OFF|SKIP)",
+            "    Whether there are replies from now on, or to the next command.",
+            "SETINFO (LIB-NAME|LIB-VER) <value>",
+            "    Tells of the client's library.",
+            "SETNAME <name>",
+            "    Names the connection.",
+            "TRACKING (ON|OFF) [options ...]",
+            "    Keys are not tracked; only OFF is accepted.",
+            "TRACKINGINFO",
+            "    What is tracked for this connection.",
+            "UNBLOCK <client-id> [TIMEOUT|ERROR]",
+            "    Ends the waiting of a client, as if its time were over or with an error.",
+            "UNPAUSE",
+            "    Ends a pause.",
+        ],
+    );
     Ok(())
 }
 
 /// A client in the form of CLIENT LIST's lines.
 pub fn describe(client: &Client, session: &Session, now: Now) -> String {
     let mut line = String::new();
-    let (address, local) = match &session.peer {
-        Peer::Inet { remote, local } => (remote.to_string(), local.to_string()),
-        Peer::Unix(path) => (format!("{path}:0"), format!("{path}:0")),
-    };
+    let (address, local) = (session.peer.remote(), session.peer.local());
     let name = String::from_utf8_lossy(&session.name);
     let multi = session.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64);
     let command = session.last_command.map_or("NULL", |command| command.full_name.as_str());

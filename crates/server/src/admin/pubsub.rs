@@ -147,10 +147,6 @@ fn count(session: &Session, kind: Kind) -> usize {
 }
 
 fn subscribe(cx: &mut Cx<'_, '_>, args: Args<'_>, kind: Kind) -> Outcome {
-    if cx.origin == quorate_commands::Origin::Transaction && cx.session.protocol == quorate_resp::Protocol::Resp2 {
-        // In RESP2 the replies of SUBSCRIBE can't be told from EXEC's; Redis refuses clients that deny blocking.
-        return Err(CommandError::text("ERR SUBSCRIBE isn't allowed for a DENY BLOCKING client"));
-    }
     for name in args.from(1) {
         if names(cx.session, kind).insert((*name).into()) {
             let listener = Listener { client: cx.client.id, worker: cx.client.worker };
@@ -218,7 +214,11 @@ fn spublish(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 
 fn channels(cx: &mut Cx<'_, '_>, args: Args<'_>, kind: Kind) -> Outcome {
     if args.len() > 3 {
-        return Err(CommandError::Arity(cx.command.full_name.clone()));
+        let text = format!(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.",
+            String::from_utf8_lossy(args.at(1))
+        );
+        return Err(CommandError::Bytes(text.into_bytes()));
     }
     let mut found = cx.server.pubsub.names(kind);
     if let Some(pattern) = args.get(2) {

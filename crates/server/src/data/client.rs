@@ -175,9 +175,7 @@ pub enum ReplyMode {
     On,
     /// No.
     Off,
-    /// Not the one after this.
-    SkipNext,
-    /// Not this one.
+    /// Not the next one.
     Skip,
 }
 

@@ -110,10 +110,6 @@ fn run(
     }
     match (mode, session.replies) {
         (ReplyMode::On, _) => {}
-        (ReplyMode::SkipNext, _) => {
-            out.truncate(start);
-            session.replies = ReplyMode::Skip;
-        }
         (ReplyMode::Skip, _) => {
             out.truncate(start);
             session.replies = ReplyMode::On;
@@ -224,12 +220,21 @@ fn refuse(local: &mut Local, session: &mut Session, command: Option<&Command>, e
         }
         transaction.broken = true;
     }
-    if session.replies == ReplyMode::On && session.kind != Kind::Replica {
+    if wants_reply(session) {
         ReplyWriter::new(&mut session.out, session.protocol).error(&text);
     }
     if command.is_some_and(|command| command.spec.name == "quit") {
         session.closing = Some(Closing::AfterReplies);
     }
+}
+
+/// Whether the client wants this reply.
+fn wants_reply(session: &mut Session) -> bool {
+    if session.replies == ReplyMode::Skip {
+        session.replies = ReplyMode::On;
+        return false;
+    }
+    session.replies == ReplyMode::On && session.kind != Kind::Replica
 }
 
 fn runs_inside_multi(command: &Command) -> bool {
@@ -247,7 +252,7 @@ fn queue(local: &mut Local, session: &mut Session, command: &'static Command, ar
     let words: Vec<Vec<u8>> = args.words().iter().map(|word| word.to_vec()).collect();
     transaction.bytes += words.iter().map(Vec::len).sum::<usize>();
     transaction.queue.push(Queued { command, words });
-    if session.replies == ReplyMode::On {
+    if wants_reply(session) {
         ReplyWriter::new(&mut session.out, session.protocol).simple("QUEUED");
     }
 }

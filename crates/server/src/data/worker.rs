@@ -534,6 +534,8 @@ impl Worker {
             return false;
         }
         let raw = (!parser.is_inline()).then_some(&input[..len]);
+        // SAFETY: this thread owns the client and is active.
+        self.scope.no_touch = unsafe { client.session() }.no_touch;
         let before = Deadline::of(client);
         let step = dispatch::request(self, client, &words, raw);
         self.note_blocked(client);
