@@ -229,10 +229,13 @@ fn parse_many<'a>(args: Args<'a>, at: usize) -> Result<(&'a [&'a [u8]], End, usi
     if next == args.len() {
         return Ok((keys, end, 1));
     }
-    if !args.is(next, "COUNT") || args.len() != next + 2 {
+    if !args.is(next, "COUNT") || args.len() < next + 2 {
         return Err(CommandError::Syntax);
     }
     let count = args.int(next + 1).ok().filter(|&count| count > 0).ok_or(COUNT)?;
+    if args.len() > next + 2 {
+        return Err(CommandError::Syntax);
+    }
     Ok((keys, end, usize::try_from(count).unwrap_or(usize::MAX)))
 }
 

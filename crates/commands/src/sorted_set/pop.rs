@@ -198,6 +198,8 @@ impl<'a> Request<'a> {
         let count = match args.len() - behind - 1 {
             0 => 1,
             2 if args.is(behind + 1, "COUNT") => positive(behind + 2, COUNT)?,
+            // What is wrong with the count is said before what is wrong with the rest.
+            3.. if args.is(behind + 1, "COUNT") => positive(behind + 2, COUNT).and(Err(CommandError::Syntax))?,
             _ => return Err(CommandError::Syntax),
         };
         Ok(Request { keys: &args.words()[at + 1..behind], end, count })

@@ -166,11 +166,11 @@ impl<'a> Request<'a> {
             } else if args.is(at, "LIMIT") && at + 2 < args.len() {
                 (offset, limit) = (args.int(at + 1)?, args.int(at + 2)?);
                 at += 2;
-            } else if order.is_none() && args.is(at, "REV") {
+            } else if chosen_order.is_none() && args.is(at, "REV") {
                 chosen_order = Some(Order::Reverse);
-            } else if by.is_none() && args.is(at, "BYLEX") {
+            } else if chosen_by.is_none() && args.is(at, "BYLEX") {
                 chosen_by = Some(By::Lex);
-            } else if by.is_none() && args.is(at, "BYSCORE") {
+            } else if chosen_by.is_none() && args.is(at, "BYSCORE") {
                 chosen_by = Some(By::Score);
             } else {
                 return Err(CommandError::Syntax);
