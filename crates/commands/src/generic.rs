@@ -7,4 +7,5 @@ pub(crate) mod object;
 pub(crate) mod place;
 pub(crate) mod remove;
 pub(crate) mod scan;
+pub(crate) mod sort;
 pub(crate) mod ttl;

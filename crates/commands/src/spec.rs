@@ -294,6 +294,8 @@ pub struct Spec {
     pub flags: Flags,
     /// Where its keys are, and what it does to them.
     pub keys: &'static [(Keys, Access)],
+    /// Whether these arguments make it look at keys beyond those, so that it has to run alone.
+    pub reaches: Option<fn(Args<'_>) -> bool>,
     /// Its subcommands.
     pub subcommands: &'static [&'static Spec],
     /// ACL categories beyond those that follow from group and flags, without the `@`.
@@ -318,6 +320,7 @@ impl Spec {
         arity: Arity::AtLeast(1),
         flags: Flags::NONE,
         keys: &[],
+        reaches: None,
         subcommands: &[],
         categories: &[],
         tips: &[],
@@ -341,6 +344,12 @@ impl Spec {
     #[inline]
     pub fn keys_of<'a>(&self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
         self.key_indices(args).into_iter().map(move |index| args.at(index))
+    }
+
+    /// Whether it needs the whole keyspace to itself with these arguments.
+    #[inline]
+    pub fn needs_alone(&self, args: Args<'_>) -> bool {
+        self.flags.has(Flags::ALONE) || self.reaches.is_some_and(|reaches| reaches(args))
     }
 
     /// The subcommand of that name, in any case.

@@ -99,6 +99,8 @@ pub static TABLE: &[&Spec] = &[
     &set::read::SMEMBERS,
     &set::read::SMISMEMBER,
     &set::write::SMOVE,
+    &generic::sort::SORT,
+    &generic::sort::SORT_RO,
     &set::random::SPOP,
     &set::random::SRANDMEMBER,
     &set::write::SREM,

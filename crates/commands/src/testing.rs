@@ -11,9 +11,7 @@ use quorate_keyspace::{AccessPolicy, Db, Expiry, KeyView, Keyspace, Lazy, Member
 use quorate_resp::{Protocol, Reply, ReplyWriter, parse_reply, split_words};
 use quorate_stdx::{Rng, UnixMs};
 
-use crate::{
-    Args, Block, Class, Effects, Events, Exec, Flags, Origin, Outcome, Run, Settings, Spec, TABLE, TimeoutReply,
-};
+use crate::{Args, Block, Class, Effects, Events, Exec, Origin, Outcome, Run, Settings, Spec, TABLE, TimeoutReply};
 
 /// See the module's text.
 pub(crate) struct Bench {
@@ -72,7 +70,7 @@ impl Bench {
         };
         let job =
             Job { run, args, db: self.db, protocol: self.protocol, settings: &self.settings, origin: self.origin };
-        let done = if spec.flags.has(Flags::ALONE) {
+        let done = if spec.needs_alone(args) {
             self.member.alone(|alone| job.run(&mut alone.view(&scope)))
         } else {
             let slots = SlotSet::of_keys(spec.keys_of(args));

@@ -61,7 +61,7 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
         queue(local, session, command, args);
         return Step::Done;
     }
-    if needs_alone(session, command) {
+    if needs_alone(session, command, args) {
         worker.alone(|server, access, local, scope, now| {
             run(server, client, access, local, scope, now, command, args, raw)
         });
@@ -142,7 +142,7 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
         // SAFETY: as above; the context, which held the earlier reference, is gone.
         stream::append(server, unsafe { client.session() }, raw);
     };
-    if needs_alone(session, command) {
+    if needs_alone(session, command, args) {
         worker.alone(apply);
     } else {
         let (server, member, local, scope, now) = worker.parts();
@@ -265,18 +265,21 @@ fn transaction_writes(session: &Session) -> bool {
 
 /// Whether the command can't run beside others: it says so, or a command of its transaction is not a
 /// plain one on keys.
-fn needs_alone(session: &Session, command: &Command) -> bool {
-    let plain = |command: &Command| {
-        matches!(command.runner, Runner::Data(_)) && !command.spec.flags.any(Flags::ALONE.and(Flags::WALKS))
-    };
-    if command.spec.flags.has(Flags::ALONE) {
+fn needs_alone(session: &Session, command: &Command, args: Args<'_>) -> bool {
+    if command.spec.needs_alone(args) {
         return true;
     }
+    let plain = |queued: &Queued| {
+        let spec = queued.command.spec;
+        let reaches = || {
+            let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
+            spec.needs_alone(Args::new(&words))
+        };
+        let is_data = matches!(queued.command.runner, Runner::Data(_));
+        is_data && !spec.flags.any(Flags::ALONE.and(Flags::WALKS)) && !(spec.reaches.is_some() && reaches())
+    };
     command.spec.name == "exec"
-        && session
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| !transaction.queue.iter().all(|queued| plain(queued.command)))
+        && session.transaction.as_ref().is_some_and(|transaction| !transaction.queue.iter().all(plain))
 }
 
 /// Takes back what a client watches.

@@ -227,9 +227,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         let db = self.session.db;
         match command.runner {
             Runner::Data(_) => {
-                // SORT looks at keys that it forms from patterns.
-                let reaches_far =
-                    spec.flags.any(Flags::ALONE.and(Flags::WALKS)) || matches!(spec.name, "sort" | "sort_ro");
+                let reaches_far = spec.flags.has(Flags::WALKS) || spec.needs_alone(args);
                 if reaches_far || !self.declared.covers(&SlotSet::of_keys(spec.keys_of(args))) {
                     return false;
                 }
