@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::directives;
 use crate::include;
 use crate::line;
-use crate::spec::{How, Refusal};
+use crate::spec::{Flags, How, Refusal};
 
 /// Includes within includes are followed so deep; a file that includes itself ends here.
 const DEPTH_MAX: usize = 16;
@@ -204,7 +204,12 @@ impl Reader {
     ) -> Result<(), ParseError> {
         if let Some(spec) = directives::find(name) {
             let how = if self.seen.insert(spec.name) { How::Replace } else { How::Add };
-            let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+            let words = match arguments {
+                // Several arguments may be one in quotes, which is how the command line passes them on.
+                [one] if spec.flags.has(Flags::MANY) => line::arguments(one).ok().filter(|words| !words.is_empty()),
+                _ => None,
+            };
+            let arguments: Vec<&[u8]> = words.as_deref().unwrap_or(arguments).iter().map(Vec::as_slice).collect();
             let set = spec.set(&mut self.loaded.config, &arguments, how);
             return set.map_err(|refusal| ParseError::at(place(), refusal.into_text()));
         }
@@ -321,6 +326,7 @@ mod tests {
         assert_eq!(rules("save 900 1\nsave 10 5 3 2"), [(900, 1), (10, 5), (3, 2)]);
         assert_eq!(rules("save 900 1\nsave \"\"\nsave 5 5"), [(5, 5)]);
         assert_eq!(rules("save ''"), []);
+        assert_eq!(rules("save '900 1'"), [(900, 1)]);
     }
 
     #[test]

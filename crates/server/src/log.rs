@@ -3,6 +3,8 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use jiff::ZonedDateTime;
@@ -58,6 +60,41 @@ pub fn set_file(path: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Sends lines to the system's log too, as `syslog-enabled` says.
+pub fn set_syslog(ident: &str, facility: quorate_config::SyslogFacility) {
+    let facility = match facility {
+        quorate_config::SyslogFacility::User => 1,
+        quorate_config::SyslogFacility::Local(number) => 16 + u32::from(number),
+    };
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    // Set once, at the start; without the system's log the lines are in ours.
+    let _ = SYSLOG.set(Syslog { socket, ident: ident.to_owned(), facility });
+}
+
+struct Syslog {
+    socket: UnixDatagram,
+    ident: String,
+    /// As RFC 5424 numbers it.
+    facility: u32,
+}
+
+static SYSLOG: OnceLock<Syslog> = OnceLock::new();
+
+impl Syslog {
+    fn send(&self, level: Level, message: &str) {
+        let severity = match level {
+            Level::Debug => 7,
+            Level::Verbose => 6,
+            Level::Notice => 5,
+            Level::Warning | Level::Nothing => 4,
+        };
+        let priority = self.facility * 8 + severity;
+        let line = format!("<{priority}>{}[{}]: {message}", self.ident, std::process::id());
+        // There is no better place to complain.
+        let _ = self.socket.send_to(line.as_bytes(), "/dev/log");
+    }
+}
+
 /// Sets the letter behind the pid: `M` primary, `S` replica, `X` Sentinel, `C` at the start.
 pub fn set_role(letter: u8) {
     ROLE.store(letter, Ordering::Relaxed);
@@ -68,6 +105,9 @@ pub fn set_role(letter: u8) {
 pub fn write(level: Level, message: &str) {
     if (level as u8) < LEVEL.load(Ordering::Relaxed) {
         return;
+    }
+    if let Some(syslog) = SYSLOG.get() {
+        syslog.send(level, message);
     }
     let sign = match level {
         Level::Debug => '.',

@@ -60,6 +60,9 @@ fn configuration(options: &Options) -> Result<Config, ParseError> {
     let here = std::env::current_dir().unwrap_or_default();
     config.general.directory = Some(std::os::unix::ffi::OsStrExt::as_bytes(here.as_os_str()).into());
     log::set_level(config.general.log_level.into());
+    if config.general.syslog {
+        log::set_syslog(&config.general.syslog_ident.to_string(), config.general.syslog_facility);
+    }
     log::set_file(&config.general.log_file.to_string())
         .map_err(|error| ParseError::of(format!("Can't open the log file: {}", plain(&error))))?;
     Ok(config)

@@ -27,8 +27,6 @@ pub struct General {
     pub syslog_ident: Text,
     /// `syslog-facility`.
     pub syslog_facility: SyslogFacility,
-    /// `hide-user-data-from-log`: no keys and values in log lines.
-    pub hide_user_data: bool,
     /// `crash-log-enabled`: report what happened before dying of a fault.
     pub crash_log: bool,
     /// `databases`: how many can be selected.
@@ -65,7 +63,6 @@ impl Default for General {
             syslog: false,
             syslog_ident: "redis".into(),
             syslog_facility: SyslogFacility::Local(0),
-            hide_user_data: false,
             crash_log: true,
             databases: 16,
             always_show_logo: false,
@@ -174,6 +171,7 @@ impl Choice for Permission {
         &[("no", Permission::No), ("yes", Permission::Yes), ("local", Permission::Local)];
 }
 
+const NO_TITLE: &str = "process lists show the command line as it was given";
 const PLACED: &str = "the kernel places the threads; taskset or a cpuset around the process is obeyed";
 
 pub(super) static TABLE: &[Spec] = &[
@@ -213,22 +211,26 @@ pub(super) static TABLE: &[Spec] = &[
         |c, word| c.general.syslog_facility = Choice::named(word),
     )
     .is(Flags::IMMUTABLE),
-    switch("hide-user-data-from-log", |c| c.general.hide_user_data, |c, on| c.general.hide_user_data = on).later(),
-    switch("crash-log-enabled", |c| c.general.crash_log, |c, on| c.general.crash_log = on).applies(Apply::CrashLog),
+    kept("hide-user-data-from-log", Form::Switch, "no", "no line of the log has keys or values in it").later(),
+    switch("crash-log-enabled", |c| c.general.crash_log, |c, on| c.general.crash_log = on)
+        .applies(Apply::CrashLog)
+        .to_come("a crash leaves what the system makes of it, and no report of ours yet"),
     kept("crash-memcheck-enabled", Form::Switch, "yes", "a crash is reported without a test of the memory"),
     number("databases", decimal(1, INT), |c| c.general.databases.into(), |c, n| c.general.databases = n as u32)
         .is(Flags::IMMUTABLE),
     switch("always-show-logo", |c| c.general.always_show_logo, |c, on| c.general.always_show_logo = on)
         .is(Flags::IMMUTABLE),
     switch("set-proc-title", |c| c.general.set_process_title, |c, on| c.general.set_process_title = on)
-        .is(Flags::IMMUTABLE),
+        .is(Flags::IMMUTABLE)
+        .to_come(NO_TITLE),
     checked_text(
         "proc-title-template",
         check_title,
         |c| c.general.process_title.as_bytes(),
         |c, text| c.general.process_title = text.into(),
     )
-    .applies(Apply::ProcessTitle),
+    .applies(Apply::ProcessTitle)
+    .to_come(NO_TITLE),
     kept("locale-collate", Form::Text, "", "SORT ALPHA and Lua compare bytes, whatever the locale"),
     special("dir", |c| shown(&c.general.directory).to_vec(), set_directory, Lines::As(directory_lines))
         .is(Flags::PROTECTED.and(Flags::NOT_WHILE_LOADING))

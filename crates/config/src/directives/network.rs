@@ -105,7 +105,7 @@ pub(super) static TABLE: &[Spec] = &[
     number("socket-mark-id", decimal(0, u32::MAX as i128), |c| c.network.mark.into(), |c, n| c.network.mark = n as u32)
         .is(Flags::IMMUTABLE),
     number("network-threads", decimal(0, 1024), |c| c.network.threads as i128, |c, n| c.network.threads = n as usize)
-        .is(Flags::IMMUTABLE)
+        .is(Flags::IMMUTABLE.and(Flags::HIDDEN))
         .ours(),
     kept("io-threads", Form::Number(decimal(1, 128)), "1", "network-threads says how many threads serve clients")
         .is(Flags::IMMUTABLE.and(Flags::DEBUG)),

@@ -62,6 +62,7 @@ static SUBCOMMANDS: &[Sub] = &[
     ("aof-flush-sleep", Arity::Exactly(3), accept),
     ("assert", Arity::AtLeast(2), abort),
     ("change-repl-id", Arity::Exactly(2), change_replication_id),
+    ("config-rewrite-force-all", Arity::Exactly(2), rewrite_configuration),
     ("dict-resizing", Arity::Exactly(3), accept),
     ("digest", Arity::Exactly(2), digest::dataset),
     ("digest-value", Arity::AtLeast(2), digest::values),
@@ -92,6 +93,13 @@ static SUBCOMMANDS: &[Sub] = &[
     ("sleep", Arity::Exactly(3), sleep),
     ("stringmatch-len", Arity::Exactly(4), string_match),
 ];
+
+/// Writes every directive into the configuration file, those with their defaults too.
+fn rewrite_configuration(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    super::config::rewrite_file(cx.server, quorate_config::Scope::All)?;
+    cx.reply().ok();
+    Ok(())
+}
 
 fn debug(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     if !cx.local.published.debug_command.allows(cx.session.peer.is_local()) {

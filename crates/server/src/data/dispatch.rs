@@ -35,6 +35,9 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
     let command = match resolve(args) {
         Ok(command) => command,
         Err(error) => {
+            if let Some(command) = named(args) {
+                worker.local.stats.rejected(command);
+            }
             refuse(&mut worker.local, session, None, &error);
             return Step::Done;
         }
@@ -174,6 +177,15 @@ pub fn resolve(args: Args<'_>) -> Result<&'static Command, CommandError> {
         return Err(CommandError::Arity(command.full_name.clone()));
     }
     Ok(command)
+}
+
+/// The command that the words name, with whatever arguments.
+#[cold]
+fn named(args: Args<'_>) -> Option<&'static Command> {
+    let command = table().find(args.at(0))?;
+    let subcommand = args.get(1).and_then(|name| command.subcommand(name));
+    // A container that names no subcommand of its own is no command that was refused.
+    subcommand.or(Some(command).filter(|command| !matches!(command.runner, Runner::Container)))
 }
 
 #[cold]

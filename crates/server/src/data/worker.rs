@@ -40,6 +40,9 @@ const READ: usize = 64 << 10;
 /// The most that is written to one client before the others have their turn.
 const WRITE: usize = 1 << 20;
 
+/// The most that may wait to be sent to a client that has yet to say who it is, bytes.
+const STRANGERS_OUTPUT: usize = 1024;
+
 /// What other threads tell a network thread.
 pub enum Mail {
     /// A new connection is yours.
@@ -652,7 +655,8 @@ impl Worker {
             session.over_soft_limit = None;
         }
         let soft = session.over_soft_limit.is_some_and(|since| self.now.mono.since(since).as_secs() >= limit.seconds);
-        if soft || (limit.hard > 0 && pending > limit.hard) {
+        let is_stranger = !session.authenticated && self.local.published.needs_auth;
+        if soft || (limit.hard > 0 && pending > limit.hard) || (is_stranger && pending > STRANGERS_OUTPUT) {
             crate::log::warning(&format!(
                 "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
                 crate::admin::client::describe(client, session, self.now)

@@ -39,6 +39,9 @@ pub(super) fn server(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("lru_clock", now.seconds() & 0xff_ffff);
     lines.field("executable", std::env::current_exe().unwrap_or_default().display());
     lines.field("config_file", server.config_file.as_deref().unwrap_or(std::path::Path::new("")).display());
+    if !config.general.availability_zone.is_empty() {
+        lines.field("availability_zone", &config.general.availability_zone);
+    }
     lines.flag("io_threads_active", server.workers.get().is_some_and(|workers| workers.len() > 1));
     if let Some(shutdown) = &*server.desk.shutdown.lock() {
         lines.field("shutdown_in_milliseconds", shutdown.time_left().as_millis());
