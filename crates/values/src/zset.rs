@@ -45,7 +45,8 @@ impl Default for ZSet {
     }
 }
 
-/// A score as a listpack holds it: an integer where it is one, else its shortest text.
+/// A score as a listpack holds it: an integer where it is one, else its shortest text. As in Redis, `-0` loses its
+/// sign there.
 struct PackedScore {
     text: Vec<u8>,
     integer: Option<i64>,
@@ -53,7 +54,7 @@ struct PackedScore {
 
 impl PackedScore {
     fn new(score: f64) -> PackedScore {
-        let integer = double_as_integer(score).filter(|_| score != 0.0 || score.is_sign_positive());
+        let integer = double_as_integer(score);
         let mut text = Vec::new();
         if integer.is_none() {
             write_double(&mut text, score);
@@ -530,8 +531,7 @@ mod tests {
         assert_eq!((zset.len(), zset.is_empty()), (model.len(), model.is_empty()));
         for (rank, (member, score)) in expected.iter().enumerate() {
             assert_eq!(zset.rank(member), Some((rank, *score)));
-            let found = zset.score(member).map(f64::to_bits);
-            assert_eq!(found, Some(score.to_bits()), "the sign of a zero stays");
+            assert_eq!(zset.score(member), Some(*score));
         }
     }
 
@@ -641,9 +641,14 @@ mod tests {
         for (member, score) in [("a", 1.0), ("17", 2.5), ("zero", -0.0), ("low", f64::NEG_INFINITY), ("e", 1e300)] {
             zset.insert(member.as_bytes(), score, &limits);
         }
-        let expected = packed(&[("low", "-inf"), ("zero", "-0"), ("a", "1"), ("17", "2.5"), ("e", "1e+300")]);
+        let expected = packed(&[("low", "-inf"), ("zero", "0"), ("a", "1"), ("17", "2.5"), ("e", "1e+300")]);
         let ZSetView::Listpack(pack) = zset.view() else { panic!("it is small") };
         assert_eq!(pack, &expected);
+        // A table keeps the sign of a zero, and so it is in Redis.
+        let limits = Limits { zset_max_listpack_entries: 0, ..Limits::default() };
+        let mut zset = ZSet::new();
+        zset.insert(b"zero", -0.0, &limits);
+        assert_eq!(zset.score(b"zero").map(f64::to_bits), Some((-0.0_f64).to_bits()));
     }
 
     #[test]

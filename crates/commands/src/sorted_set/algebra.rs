@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use quorate_values::listpack::Item;
 use quorate_values::{Set, ValueRef, ZSet, parse_double};
 
 use super::range::store;
@@ -156,7 +157,7 @@ impl Source<'_> {
 
     /// Shows the members with their weighted scores, until `each` has seen enough.
     fn each(&self, mut each: impl FnMut(&[u8], f64) -> Flow) {
-        let mut show = |member: quorate_values::listpack::Item<'_>, score: f64| {
+        let mut show = |member: Item<'_>, score: f64| {
             each(member.text(&mut itoa::Buffer::new()), number_or_zero(score * self.weight)) == Flow::More
         };
         match self.members {
@@ -313,12 +314,14 @@ fn difference(sources: &[Source<'_>]) -> Vec<(Vec<u8>, f64)> {
 
 fn answer(cx: &mut Exec<'_, '_>, args: Args<'_>, operation: Operation, name: &str) -> Outcome {
     let (keys, behind) = keys(args, 1, name)?;
-    let limits = cx.settings.limits;
     let sources = sources(cx, keys)?;
     let options = Options::parse(args, behind, keys.len(), operation, false)?;
-    let found = ZSet::from_members(result(sources, operation, &options), &limits).expect("no member comes twice");
+    let mut found = result(sources, operation, &options);
+    found.sort_unstable_by(|(one, one_score), (two, two_score)| {
+        one_score.partial_cmp(two_score).expect("no score is NaN").then_with(|| one.cmp(two))
+    });
     let scores = Scores::wanted(options.with_scores, cx.reply.protocol());
-    scores.members(&mut cx.reply, found.iter());
+    scores.members(&mut cx.reply, found.iter().map(|(member, score)| (Item::Bytes(member), *score)));
     Ok(())
 }
 
