@@ -44,6 +44,8 @@ pub enum CommandError {
     NotPositive,
     /// The key is there already (RESTORE without REPLACE).
     BusyKey,
+    /// RESTORE was given a payload that holds no value; carries what is wrong with it, which is not for the client.
+    BadPayload(String),
     /// Any other text, with its code in front.
     Text(Cow<'static, str>),
     /// A text with bytes that came from the client.
@@ -61,6 +63,16 @@ impl CommandError {
         match self {
             CommandError::Bytes(bytes) => Cow::Borrowed(bytes),
             other => Cow::Owned(other.to_string().into_bytes()),
+        }
+    }
+
+    /// What the server's log is to say of it beyond the reply.
+    pub fn note(&self) -> Option<String> {
+        match self {
+            CommandError::BadPayload(why) => {
+                Some(format!("A DUMP payload is refused, its integrity check failed: {why}"))
+            }
+            _ => None,
         }
     }
 }
@@ -87,6 +99,7 @@ impl fmt::Display for CommandError {
             CommandError::TimeoutOutOfRange => "ERR timeout is out of range",
             CommandError::NotPositive => "ERR value is out of range, must be positive",
             CommandError::BusyKey => "BUSYKEY Target key name already exists.",
+            CommandError::BadPayload(_) => "ERR Bad data format",
             CommandError::Text(text) => text,
             CommandError::Bytes(bytes) => return f.write_str(&String::from_utf8_lossy(bytes)),
         })

@@ -15,6 +15,8 @@ use crate::events::{Class, Events};
 pub struct Settings {
     /// Thresholds of the compact encodings.
     pub limits: Limits,
+    /// Whether RESTORE believes every checksum (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+    pub skip_checksums: bool,
     /// `proto-max-bulk-len`: the longest string, in bytes.
     pub max_string: usize,
     /// Whether DEL leaves large values to the freeing thread as UNLINK does (`lazyfree-lazy-user-del`).
@@ -23,7 +25,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { limits: Limits::default(), max_string: 512 << 20, lazy_user_del: false }
+        Settings { limits: Limits::default(), skip_checksums: false, max_string: 512 << 20, lazy_user_del: false }
     }
 }
 

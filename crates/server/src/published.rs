@@ -158,7 +158,8 @@ impl Published {
     /// Takes over what follows from the configuration. What is no setting (role, loading, pause) stays as it is.
     pub fn follow(&mut self, config: &Config) {
         self.settings = Settings {
-            // DEBUG sets this one, and the configuration has nothing to say of it.
+            // DEBUG sets these two, and the configuration has nothing to say of them.
+            skip_checksums: self.settings.skip_checksums,
             limits: Limits {
                 list_packed_threshold: self.settings.limits.list_packed_threshold,
                 ..config.encodings.limits

@@ -4,7 +4,7 @@
 //! `sanitize-dump-payload` says.
 
 use quorate_formats::dump;
-use quorate_formats::rdb::{ReadOptions, Sanitize, WriteOptions};
+use quorate_formats::rdb::{Checksums, ReadOptions, Sanitize, WriteOptions};
 use quorate_keyspace::{AccessPolicy, Entry, from_frequency, from_idle_seconds};
 use quorate_stdx::UnixMs;
 
@@ -126,14 +126,17 @@ fn restore(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::BusyKey);
     }
     let expiry = expiry(cx, args.at(2), options.is_absolute)?;
-    let sanitize = if cx.origin == Origin::Replication { Sanitize::No } else { Sanitize::Yes };
-    let reading = ReadOptions { limits: cx.settings.limits, sanitize, ..ReadOptions::default() };
+    let reading = ReadOptions {
+        limits: cx.settings.limits,
+        sanitize: if cx.origin == Origin::Replication { Sanitize::No } else { Sanitize::Yes },
+        checksums: if cx.settings.skip_checksums { Checksums::Ignore } else { Checksums::Verify },
+    };
     let value = dump::decode(args.at(3), &reading).map_err(|error| match error {
         dump::Error::Version | dump::Error::Checksum => {
             CommandError::text("ERR DUMP payload version or checksum are wrong")
         }
         dump::Error::Value(_) | dump::Error::Empty | dump::Error::Trailing { .. } => {
-            CommandError::text("ERR Bad data format")
+            CommandError::BadPayload(error.to_string())
         }
     })?;
     cx.reply.ok();

@@ -253,6 +253,7 @@ fn quicklist<R: BufRead>(source: &mut Source<R>, options: &ReadOptions) -> Resul
         let mut bytes = Vec::new();
         source.string(&mut bytes)?;
         match container {
+            PLAIN if bytes.is_empty() => return Err(source.malformed(Malformed("a large element"))),
             PLAIN => list.push(Node::Plain(bytes)),
             PACKED => {
                 let packed = listpack(bytes).map_err(|malformed| source.malformed(malformed))?;

@@ -210,7 +210,9 @@ fn pause_cron(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn set_skip_checksums(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    cx.server.knobs.skip_checksums.store(is_on(args), Ordering::Relaxed);
+    let skip = is_on(args);
+    cx.server.knobs.skip_checksums.store(skip, Ordering::Relaxed);
+    cx.server.publish(|next| next.settings.skip_checksums = skip);
     accept(cx, args)
 }
 

@@ -17,6 +17,7 @@ use crate::data::memory::Meter;
 use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, Runner};
+use crate::log;
 use crate::server::{Published, Server};
 
 /// What a thread that runs commands keeps from one to the next.
@@ -248,6 +249,9 @@ pub fn write_error(out: &mut Vec<u8>, start: usize, error: &CommandError, stats:
     out.truncate(start);
     let text = error.wire();
     stats.error(&text);
+    if let Some(note) = error.note() {
+        log::warning(&note);
+    }
     ReplyWriter::new(out, Protocol::Resp2).error(&text);
 }
 
