@@ -16,19 +16,28 @@
 //! least one side sees the other (Dekker's argument); the loom model at the end checks it. An ordinary
 //! command costs one load of a line that nobody writes; entering costs one ordered store a wake-up.
 //!
+//! Who is alone may be so for long (a script), and who waits may have better things to do: so each wait
+//! comes in a form that ends after a while, and leaves the participant quiet.
+//!
 //! A participant must not wait for anything that an exclusive owner may hold while it is active.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, Turn};
+
+/// How often who waits asks whether to give up.
+const SOMETIMES: Duration = Duration::from_millis(50);
+/// How long a wait lasts that is begun again at once.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// Where the participants of one keyspace meet.
 pub struct Quiet {
     wanted: CachePadded<AtomicBool>,
     /// Held by whoever is alone, or waits to be.
-    owner: Mutex<()>,
+    owner: Turn<()>,
     members: Mutex<Vec<Arc<CachePadded<AtomicBool>>>>,
     /// Guards no data: both condition variables wait on it.
     door: Mutex<()>,
@@ -42,7 +51,7 @@ impl Default for Quiet {
     fn default() -> Quiet {
         Quiet {
             wanted: CachePadded::new(AtomicBool::new(false)),
-            owner: Mutex::new(()),
+            owner: Turn::new(()),
             members: Mutex::new(Vec::new()),
             door: Mutex::new(()),
             went_quiet: Condvar::new(),
@@ -70,10 +79,14 @@ impl Participant {
     /// Begins to touch data; waits while another thread is alone.
     #[inline]
     pub fn enter(&mut self) {
+        while !self.enter_within(LONG) {}
+    }
+
+    /// As [`Participant::enter`], but waits no longer than that; false if it is still quiet then.
+    #[inline]
+    pub fn enter_within(&mut self, patience: Duration) -> bool {
         self.active.store(true, Ordering::SeqCst);
-        if self.quiet.wanted.load(Ordering::SeqCst) {
-            self.step_aside();
-        }
+        !self.quiet.wanted.load(Ordering::SeqCst) || self.step_aside(patience)
     }
 
     /// Stops touching data.
@@ -93,44 +106,64 @@ impl Participant {
     /// Between two commands: makes way if somebody wants to be alone.
     #[inline]
     pub fn pause(&mut self) {
-        if self.quiet.wanted.load(Ordering::Relaxed) {
-            self.step_aside();
+        if self.is_in_the_way() {
+            self.leave();
+            self.enter();
         }
+    }
+
+    /// Whether somebody wants to be alone: the participant has to leave soon.
+    #[inline]
+    pub fn is_in_the_way(&self) -> bool {
+        self.quiet.wanted.load(Ordering::Relaxed)
     }
 
     /// Runs `work` while every other participant is quiet. The caller must be quiet itself (not between
     /// `enter` and `leave`); it is so afterwards too.
     pub fn alone<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.alone_unless(|| false, work).expect("it never gives up")
+    }
+
+    /// As [`Participant::alone`], but while it has to wait it asks from time to time whether to give up;
+    /// `None` if it did.
+    pub fn alone_unless<R>(&mut self, gives_up: impl Fn() -> bool, work: impl FnOnce() -> R) -> Option<R> {
         assert!(!self.is_active(), "a participant leaves before it asks to be alone");
         let quiet = &*self.quiet;
-        let owner = locked(&quiet.owner);
+        let owner = take_turn(&quiet.owner, &gives_up)?;
         quiet.wanted.store(true, Ordering::SeqCst);
         // Panics in `work` abort the process in release builds; in tests the flag is lowered by the guard.
         let reopen = Reopen(quiet);
         let members = locked(&quiet.members).clone();
         for member in &members {
-            quiet.await_quiet(member);
+            if !quiet.await_quiet(member, &gives_up) {
+                return None;
+            }
         }
         let result = work();
         drop(reopen);
         drop(owner);
-        result
+        Some(result)
     }
 
     #[cold]
-    fn step_aside(&mut self) {
+    fn step_aside(&mut self, patience: Duration) -> bool {
         loop {
             self.active.store(false, Ordering::SeqCst);
             self.report_quiet();
             {
                 let mut door = locked(&self.quiet.door);
                 while self.quiet.wanted.load(Ordering::SeqCst) {
-                    door = self.quiet.reopened.wait(door).expect("nobody panics at the door");
+                    let waited = self.quiet.reopened.wait_timeout(door, patience);
+                    let (again, in_vain) = waited.expect("nobody panics at the door");
+                    if in_vain.timed_out() {
+                        return false;
+                    }
+                    door = again;
                 }
             }
             self.active.store(true, Ordering::SeqCst);
             if !self.quiet.wanted.load(Ordering::SeqCst) {
-                return;
+                return true;
             }
         }
     }
@@ -151,19 +184,26 @@ impl Drop for Participant {
 }
 
 impl Quiet {
-    fn await_quiet(&self, member: &AtomicBool) {
+    /// False if it gave up.
+    fn await_quiet(&self, member: &AtomicBool, gives_up: &impl Fn() -> bool) -> bool {
         // Another thread is in the midst of a command, mostly for less than it takes to fall asleep.
         #[cfg(not(loom))]
         for _ in 0..200 {
             if !member.load(Ordering::SeqCst) {
-                return;
+                return true;
             }
             std::hint::spin_loop();
         }
         let mut door = locked(&self.door);
         while member.load(Ordering::SeqCst) {
-            door = self.went_quiet.wait(door).expect("nobody panics at the door");
+            let waited = self.went_quiet.wait_timeout(door, SOMETIMES);
+            let (again, in_vain) = waited.expect("nobody panics at the door");
+            door = again;
+            if in_vain.timed_out() && gives_up() {
+                return false;
+            }
         }
+        true
     }
 }
 
@@ -176,6 +216,22 @@ impl Drop for Reopen<'_> {
         let _door = locked(&self.0.door);
         self.0.reopened.notify_all();
     }
+}
+
+/// Waits for its turn to be alone; `None` if it gave up.
+#[cfg(not(loom))]
+fn take_turn<'q>(owner: &'q Turn<()>, gives_up: &impl Fn() -> bool) -> Option<parking_lot::MutexGuard<'q, ()>> {
+    loop {
+        let turn = owner.try_lock_for(SOMETIMES);
+        if turn.is_some() || gives_up() {
+            return turn;
+        }
+    }
+}
+
+#[cfg(loom)]
+fn take_turn<'q>(owner: &'q Turn<()>, _: &impl Fn() -> bool) -> Option<MutexGuard<'q, ()>> {
+    Some(locked(owner))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,10 +12,11 @@
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use parking_lot::RawMutex;
-use parking_lot::lock_api::RawMutex as _;
+use parking_lot::lock_api::{RawMutex as _, RawMutexTimed as _};
 use quorate_stdx::UnixMs;
 use smallvec::SmallVec;
 
@@ -28,6 +29,9 @@ use crate::slot::{SLOTS, Slot};
 use crate::table::Table;
 use crate::view::{KeyView, Scope};
 use crate::walk::Walk;
+
+/// How often who waits for a slot asks whether to give up.
+const SOMETIMES: Duration = Duration::from_millis(50);
 
 /// The number of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -233,6 +237,22 @@ impl Keyspace {
         &self.soonest[slot.index()]
     }
 
+    /// Locks a slot, unless it has to wait and is told to give up.
+    #[inline]
+    fn lock_unless(&self, slot: Slot, gives_up: &impl Fn() -> bool) -> bool {
+        self.cells[slot.index()].lock.try_lock() || self.lock_slowly(slot, gives_up)
+    }
+
+    #[cold]
+    fn lock_slowly(&self, slot: Slot, gives_up: &impl Fn() -> bool) -> bool {
+        while !gives_up() {
+            if self.cells[slot.index()].lock.try_lock_for(SOMETIMES) {
+                return true;
+            }
+        }
+        false
+    }
+
     fn lock(&self, slot: Slot) {
         self.cells[slot.index()].lock.lock();
     }
@@ -361,6 +381,51 @@ impl Member {
             self.space.lock(slot);
         }
         KeyView::new(&self.space, Held::Slots(slots), &self.counters, scope)
+    }
+
+    /// As [`Member::view`], but while it has to wait for a slot it asks from time to time whether to give
+    /// up; `None`, and nothing held, if it did.
+    #[inline]
+    pub fn view_unless<'a>(
+        &'a mut self,
+        slots: SlotSet,
+        scope: &'a Scope,
+        gives_up: impl Fn() -> bool,
+    ) -> Option<KeyView<'a>> {
+        debug_assert!(self.participant.is_active());
+        for (locked, slot) in slots.iter().enumerate() {
+            if !self.space.lock_unless(slot, &gives_up) {
+                for slot in slots.iter().take(locked) {
+                    // SAFETY: it was locked above.
+                    unsafe { self.space.unlock(slot) };
+                }
+                return None;
+            }
+        }
+        Some(KeyView::new(&self.space, Held::Slots(slots), &self.counters, scope))
+    }
+
+    /// As [`Member::enter`], but waits no longer than that; false if the member is still quiet then.
+    #[inline]
+    pub fn enter_within(&mut self, patience: Duration) -> bool {
+        self.participant.enter_within(patience)
+    }
+
+    /// Whether somebody wants to be alone.
+    #[inline]
+    pub fn is_in_the_way(&self) -> bool {
+        self.participant.is_in_the_way()
+    }
+
+    /// As [`Member::alone`], but while it has to wait it asks from time to time whether to give up; `None`
+    /// if it did.
+    pub fn alone_unless<R>(
+        &mut self,
+        gives_up: impl Fn() -> bool,
+        work: impl FnOnce(&mut Alone<'_>) -> R,
+    ) -> Option<R> {
+        let (space, counters) = (&self.space, &self.counters);
+        self.participant.alone_unless(gives_up, || work(&mut Alone { space, counters }))
     }
 
     /// Waits until every other member is quiet and runs `work` with access to everything. The member

@@ -2,10 +2,14 @@
 //! model-checked (`RUSTFLAGS="--cfg loom"`).
 
 #[cfg(loom)]
+pub(crate) use loom::sync::Mutex as Turn;
+#[cfg(loom)]
 pub(crate) use loom::sync::{
     Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, Ordering},
 };
+#[cfg(not(loom))]
+pub(crate) use parking_lot::Mutex as Turn;
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,

@@ -9,6 +9,7 @@ pub mod feed;
 pub mod gates;
 pub mod histogram;
 pub mod memory;
+pub mod net;
 pub mod pubsub;
 pub mod replicas;
 pub mod script_host;

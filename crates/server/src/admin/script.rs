@@ -10,6 +10,7 @@ use quorate_scripting::{Call, Outcome as End, ScriptId};
 
 use crate::data::blocked;
 use crate::data::call::{Access, After, Cx, log_total};
+use crate::data::net::BUSY;
 use crate::data::script_host::{Keys, Own, Rules, ScriptHost};
 use crate::data::scripts::{Interpreter, Kill};
 use crate::data::table::{Command, ServerRun};
@@ -169,7 +170,11 @@ fn run(cx: &mut Cx<'_, '_>, interpreter: &mut Interpreter, id: ScriptId, args: A
     let mut reply = std::mem::take(&mut cx.local.script_reply);
     interpreter.run.begin();
     let (command, origin) = (cx.command, cx.origin);
-    let mut host = ScriptHost::new(cx, declared, rules, Arc::clone(&interpreter.run));
+    let Some(mut host) = ScriptHost::new(cx, declared, rules, Arc::clone(&interpreter.run)) else {
+        interpreter.run.end(interpreter.engine.vm_memory());
+        cx.local.script_reply = reply;
+        return Err(BUSY);
+    };
     host.show(command, args, origin);
     let end = interpreter.engine.eval(&id, &call, &mut host, &mut reply).expect("the caller has found it");
     let outcome = finish(host, own, is_loner.then_some(&id), interpreter);

@@ -12,6 +12,7 @@ use crate::admin::{monitor, slowlog};
 use crate::data::blocked;
 use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_total, run_data, write_error};
 use crate::data::client::{Queued, Transaction};
+use crate::data::net::BUSY;
 use crate::data::stats::Verdict;
 use crate::data::table::Runner;
 
@@ -113,7 +114,9 @@ fn watch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     }
     let db = cx.session.db;
     let watch = cx.session.watch.get_or_insert_default();
-    let mut view = cx.access.view(SlotSet::of_keys(args.from(1).iter().copied()), cx.scope);
+    let slots = SlotSet::of_keys(args.from(1).iter().copied());
+    let busy = || cx.server.scripts.is_busy();
+    let Some(mut view) = cx.access.view_unless(slots, cx.scope, busy) else { return Err(BUSY) };
     for key in args.from(1) {
         if watch.keys.iter().any(|(at, name, _)| *at == db && **name == **key) {
             continue;
@@ -187,7 +190,11 @@ fn nested(outer: Origin) -> Origin {
 fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
     let watch = cx.session.watch.take();
     let (server, local, session) = (cx.server, &mut *cx.local, &mut *cx.session);
-    let mut view = cx.access.view(slots, cx.scope);
+    let Some(mut view) = cx.access.view_unless(slots, cx.scope, || server.scripts.is_busy()) else {
+        session.watch = watch;
+        let text = format!("EXECABORT Transaction discarded because of: {BUSY}");
+        return write_error(cx.out, cx.out.len(), &CommandError::Bytes(text.into_bytes()), &local.stats);
+    };
     if let Some(watch) = &watch {
         let changed = has_changed(watch, &view);
         for (_, key, _) in &watch.keys {

@@ -14,6 +14,7 @@ use quorate_stdx::{Now, Offset};
 use crate::data::blocked;
 use crate::data::client::{Client, Session};
 use crate::data::memory::Meter;
+use crate::data::net::{BUSY, Net};
 use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, Runner};
@@ -137,6 +138,20 @@ impl<'b> Access<'_, 'b> {
         }
     }
 
+    /// As [`Access::view`], unless it has to wait for a slot and is told to give up.
+    #[inline]
+    pub fn view_unless<'v>(
+        &'v mut self,
+        slots: SlotSet,
+        scope: &'v Scope,
+        gives_up: impl Fn() -> bool,
+    ) -> Option<KeyView<'v>> {
+        match self {
+            Access::Active(member) => member.view_unless(slots, scope, gives_up),
+            other => Some(other.view(slots, scope)),
+        }
+    }
+
     /// The proof of being alone.
     ///
     /// # Panics
@@ -165,6 +180,8 @@ pub struct Cx<'a, 'b> {
     pub scope: &'a Scope,
     /// This thread's belongings.
     pub local: &'a mut Local,
+    /// Its sockets, for a client's own commands.
+    pub net: Option<&'a mut Net>,
     /// Where replies go.
     pub out: &'a mut Vec<u8>,
     /// The time.
@@ -350,7 +367,11 @@ impl Cx<'_, '_> {
             SlotSet::of_keys(spec.keys_of(args))
         };
         let job = Job { spec, run, args, db, protocol: self.session.protocol, origin: self.origin };
-        let mut view = self.access.view(slots, self.scope);
+        let waits = self.origin != Origin::Client;
+        let Some(mut view) = self.access.view_unless(slots, self.scope, || !waits && self.server.scripts.is_busy())
+        else {
+            return self.answer_busy();
+        };
         let end = run_data(&mut view, self.local, &job, self.out);
         log_effects(self.server, &mut view, self.local, db, args, raw);
         if let End::Blocks(block) = &end {
@@ -362,6 +383,14 @@ impl Cx<'_, '_> {
             blocked::serve_later(self.server, self.local, self.access.reborrow(), self.scope, later);
         }
         end
+    }
+
+    /// A slot of the command's keys is held by a busy script.
+    #[cold]
+    fn answer_busy(&mut self) -> End {
+        let start = self.out.len();
+        write_error(self.out, start, &BUSY, &self.local.stats);
+        End::Failed
     }
 
     /// Runs the command, whatever it is, and keeps its statistics.

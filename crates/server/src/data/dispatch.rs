@@ -12,6 +12,7 @@ use crate::data::call::{Access, After, Cx, Local};
 use crate::data::client::{Blocked, Client, Closing, Kind, Queued, ReplyMode, Session, Watch};
 use crate::data::evict::{self, Room};
 use crate::data::gates::{self, Asked, Gate};
+use crate::data::net::{BUSY, Net};
 use crate::data::stream;
 use crate::data::table::{Command, Runner, table};
 use crate::data::worker::Worker;
@@ -64,21 +65,40 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
         queue(local, session, command, args);
         return Step::Done;
     }
+    let mut done = true;
     if needs_alone(session, command, args) {
-        worker.alone(|server, access, local, scope, now| {
-            run(server, client, access, local, scope, now, command, args, raw)
-        });
+        done = run_alone(worker, client, command, args, raw);
     } else {
-        let (server, member, local, scope, now) = worker.parts();
-        run(server, client, Access::Active(member), local, scope, now, command, args, raw);
+        let (server, member, local, scope, now, net) = worker.parts_with_net();
+        run(server, client, Access::Active(member), local, scope, now, net, command, args, raw);
         if worker.local.after == After::Again {
             worker.local.after = After::Nothing;
-            worker.alone(|server, access, local, scope, now| {
-                run(server, client, access, local, scope, now, command, args, raw)
-            });
+            done = run_alone(worker, client, command, args, raw);
         }
     }
+    if !done {
+        // SAFETY: as above; the reference from there is not used any more.
+        refuse(&mut worker.local, unsafe { client.session() }, Some(command), &BUSY);
+    }
     Step::Done
+}
+
+/// Runs a command while every other thread is quiet; false if a busy script stands in the way.
+fn run_alone(
+    worker: &mut Worker,
+    client: &Arc<Client>,
+    command: &'static Command,
+    args: Args<'_>,
+    raw: Option<&[u8]>,
+) -> bool {
+    let ends_scripts = command.spec.name == "shutdown" && (1..args.len()).any(|index| args.is(index, "NOSAVE"));
+    if ends_scripts {
+        worker.parts().0.scripts.end_all();
+    }
+    let ran = worker.alone(!ends_scripts, |server, access, local, scope, now, net| {
+        run(server, client, access, local, scope, now, net, command, args, raw)
+    });
+    ran.is_some()
 }
 
 #[allow(clippy::too_many_arguments, reason = "they are a context taken apart, put together at once")]
@@ -90,6 +110,7 @@ fn run(
     local: &mut Local,
     scope: &Scope,
     now: Now,
+    net: &mut Net,
     command: &'static Command,
     args: Args<'_>,
     raw: Option<&[u8]>,
@@ -99,8 +120,9 @@ fn run(
     let mut out = std::mem::take(&mut session.out);
     let start = out.len();
     let mode = session.replies;
-    Cx { server, client, session, access, scope, local, out: &mut out, now, origin: Origin::Client, command }
-        .call(args, raw);
+    let origin = Origin::Client;
+    let net = Some(net);
+    Cx { server, client, session, access, scope, local, net, out: &mut out, now, origin, command }.call(args, raw);
     // SAFETY: as above; the context, which held the earlier reference, is gone.
     let session = unsafe { client.session() };
     if local.after == After::Again {
@@ -140,13 +162,25 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
         // SAFETY: the worker owns the client and is active, or is alone.
         let session = unsafe { client.session() };
         let origin = Origin::Replication;
-        Cx { server, client, session, access, scope: &scope, local, out: &mut replies, now, origin, command }
-            .call(args, None);
+        Cx {
+            server,
+            client,
+            session,
+            access,
+            scope: &scope,
+            local,
+            net: None,
+            out: &mut replies,
+            now,
+            origin,
+            command,
+        }
+        .call(args, None);
         // SAFETY: as above; the context, which held the earlier reference, is gone.
         stream::append(server, unsafe { client.session() }, raw);
     };
     if needs_alone(session, command, args) {
-        worker.alone(apply);
+        worker.alone(false, |server, access, local, scope, now, _| apply(server, access, local, scope, now));
     } else {
         let (server, member, local, scope, now) = worker.parts();
         apply(server, Access::Active(member), local, scope, now);
@@ -218,7 +252,7 @@ pub(crate) fn unknown_subcommand(command: &Command, name: &[u8]) -> CommandError
 
 /// Answers with an error before the command ran; a transaction can't succeed after that.
 #[cold]
-fn refuse(local: &mut Local, session: &mut Session, command: Option<&Command>, error: &CommandError) {
+pub(crate) fn refuse(local: &mut Local, session: &mut Session, command: Option<&Command>, error: &CommandError) {
     let text = error.wire();
     local.stats.error(&text);
     let is_exec = command.is_some_and(|command| command.spec.name == "exec");

@@ -18,7 +18,8 @@ use crate::data::call::{Access, Cx, End, Job, Local, gather, gather_effects, run
 use crate::data::client::{Client, Session};
 use crate::data::dispatch::resolve;
 use crate::data::gates;
-use crate::data::scripts::{MOST_UNDO, Run};
+use crate::data::net::Net;
+use crate::data::scripts::{Busy, MOST_UNDO, Run};
 use crate::data::stats::Verdict;
 use crate::data::table::{Command, Runner};
 use crate::server::{Role, Server};
@@ -65,11 +66,19 @@ pub struct ScriptHost<'h, 'b> {
     pub rules: Rules,
     /// The script as other threads see it.
     pub run: Arc<Run>,
+    net: Option<&'h mut Net>,
     state: State,
 }
 
 /// What becomes of a script while it runs.
 struct State {
+    started: Instant,
+    /// `busy-reply-threshold`
+    threshold: Duration,
+    /// It has been running for longer than that.
+    busy: Option<Busy>,
+    /// When the other clients of the thread were last served.
+    looked_at: Option<Instant>,
     replicates: bool,
     wrote: bool,
     /// Whether memory was short when the script began.
@@ -98,10 +107,12 @@ struct Message {
 
 impl<'h, 'b> ScriptHost<'h, 'b> {
     /// The host of a script that is about to begin, for the client whose context this is.
-    pub fn new(cx: &'h mut Cx<'_, 'b>, declared: SlotSet, rules: Rules, run: Arc<Run>) -> ScriptHost<'h, 'b> {
+    /// `None` if a busy script stands in the way.
+    pub fn new(cx: &'h mut Cx<'_, 'b>, declared: SlotSet, rules: Rules, run: Arc<Run>) -> Option<ScriptHost<'h, 'b>> {
         let keys = match &mut cx.access {
             Access::Active(member) => {
-                let mut view = member.view(declared.clone(), cx.scope);
+                let server = cx.server;
+                let mut view = member.view_unless(declared.clone(), cx.scope, || server.scripts.is_busy())?;
                 view.keep_undo();
                 Keys::Held(view)
             }
@@ -110,7 +121,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         };
         let short_of_memory = cx.local.published.memory.max > 0 && cx.server.is_out_of_memory();
         cx.session.protocol = Protocol::Resp2;
-        ScriptHost {
+        Some(ScriptHost {
             server: cx.server,
             client: cx.client,
             session: cx.session,
@@ -121,7 +132,12 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             declared,
             rules,
             run,
+            net: cx.net.as_deref_mut(),
             state: State {
+                started: Instant::now(),
+                threshold: cx.server.config.load().busy_reply_threshold.0,
+                busy: None,
+                looked_at: None,
                 replicates: true,
                 wrote: false,
                 short_of_memory,
@@ -129,7 +145,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
                 harmless: true,
                 held_back: HeldBack::default(),
             },
-        }
+        })
     }
 
     /// Whether everything has to be taken back, and the script run again alone.
@@ -169,6 +185,27 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             } else {
                 self.server.pubsub.publish(self.server, channel, payload);
             }
+        }
+    }
+
+    /// The script has been running for long: those who wait are told so.
+    #[cold]
+    fn be_busy(&mut self) {
+        if self.state.busy.is_none() {
+            crate::log::warning(&format!(
+                "Slow script detected: still in execution after {} milliseconds. You can try killing the script using \
+                 the SCRIPT KILL command.",
+                self.state.started.elapsed().as_millis()
+            ));
+            self.state.busy = Some(Busy::begin(Arc::clone(self.server)));
+        }
+        let is_time = self.state.looked_at.is_none_or(|at| at.elapsed() >= Duration::from_millis(20));
+        if let Some(net) = &mut self.net
+            && is_time
+        {
+            let now = self.server.now();
+            net.serve_busy(self.server, self.local, self.scope, now);
+            self.state.looked_at = Some(Instant::now());
         }
     }
 
@@ -310,6 +347,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             access,
             scope: self.scope,
             local: self.local,
+            net: None,
             out,
             now: self.now,
             origin: Origin::Script,
@@ -359,7 +397,7 @@ impl Host for ScriptHost<'_, '_> {
             // Who was killed a moment ago is told so at the next question.
             self.state.wrote |= self.run.may_write();
         }
-        if self.state.again || self.run.is_killed() {
+        if self.state.again || self.run.is_killed() || self.run.is_ended() {
             reply.extend_from_slice(b"-ERR the script ends here\r\n");
             return;
         }
@@ -393,8 +431,14 @@ impl Host for ScriptHost<'_, '_> {
         if self.state.again {
             return Some(Stop::Again);
         }
+        if self.state.started.elapsed() >= self.state.threshold {
+            self.be_busy();
+        }
         if self.run.is_killed() {
             return Some(Stop::ScriptKill);
+        }
+        if self.run.is_ended() {
+            return Some(Stop::Shutdown);
         }
         self.server.stopping.load(Ordering::Relaxed).then_some(Stop::Shutdown)
     }

@@ -28,8 +28,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use quorate_scripting::{Engine, LoadError, Options, ScriptId};
+
+use crate::server::Server;
 
 /// The bytes of old values that a script may leave to be kept, roughly.
 pub const MOST_UNDO: usize = 32 << 10;
@@ -43,6 +45,10 @@ pub struct Scripts {
     source_bytes: AtomicU64,
     epoch: AtomicU64,
     runs: Mutex<Vec<Arc<Run>>>,
+    /// How many scripts run for longer than `busy-reply-threshold`.
+    busy: RwLock<usize>,
+    /// The same, to be looked at in passing.
+    any_busy: AtomicBool,
 }
 
 impl Scripts {
@@ -93,6 +99,26 @@ impl Scripts {
         self.runs.lock().iter().map(|run| run.vm_bytes.load(Ordering::Relaxed)).sum()
     }
 
+    /// Whether a script is busy.
+    pub fn is_busy(&self) -> bool {
+        self.any_busy.load(Ordering::Relaxed)
+    }
+
+    /// If a script is busy, keeps it so as long as the guard lives.
+    pub fn while_busy(&self) -> Option<RwLockReadGuard<'_, usize>> {
+        // Not behind a writer that waits: the busy script itself is served in this way, too.
+        Some(self.busy.read_recursive()).filter(|busy| **busy > 0)
+    }
+
+    /// Ends every script that runs, whatever it has done, because the server ends.
+    pub fn end_all(&self) {
+        for run in &*self.runs.lock() {
+            let ended = |state| (state != State::IDLE).then_some(State::ENDED);
+            // Who runs nothing needs no end.
+            let _ = run.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, ended);
+        }
+    }
+
     /// Ends every script that has not written yet.
     pub fn kill(&self) -> Kill {
         let (mut killed, mut spared) = (false, false);
@@ -130,6 +156,7 @@ impl State {
     const RUNS: u8 = 1;
     const WROTE: u8 = 2;
     const KILLED: u8 = 3;
+    const ENDED: u8 = 4;
 }
 
 /// The script that a thread runs, as other threads see it.
@@ -137,8 +164,6 @@ impl State {
 pub struct Run {
     state: AtomicU8,
     vm_bytes: AtomicU64,
-    /// It runs for longer than `busy-reply-threshold`.
-    pub busy: AtomicBool,
 }
 
 impl Run {
@@ -158,10 +183,35 @@ impl Run {
         self.state.load(Ordering::Acquire) == State::KILLED
     }
 
+    /// Whether it has to end because the server does.
+    pub fn is_ended(&self) -> bool {
+        self.state.load(Ordering::Acquire) == State::ENDED
+    }
+
     /// It is about to write for the first time, after which it can't be killed; false if it was killed.
     pub fn may_write(&self) -> bool {
         let change = self.state.compare_exchange(State::RUNS, State::WROTE, Ordering::AcqRel, Ordering::Acquire);
         matches!(change, Ok(_) | Err(State::WROTE))
+    }
+}
+
+/// A script's being busy: see `net.rs`.
+pub struct Busy(Arc<Server>);
+
+impl Busy {
+    /// From now on who waits for the script is told so.
+    pub fn begin(server: Arc<Server>) -> Busy {
+        *server.scripts.busy.write() += 1;
+        server.scripts.any_busy.store(true, Ordering::Relaxed);
+        Busy(server)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut busy = self.0.scripts.busy.write();
+        *busy -= 1;
+        self.0.scripts.any_busy.store(*busy > 0, Ordering::Relaxed);
     }
 }
 

@@ -8,7 +8,6 @@
 //!
 //! So whatever a client was told is on its way to the replicas already, and outlives a `kill -9`.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 use mio::event::Source;
-use mio::{Events as MioEvents, Interest, Poll, Token, Waker};
+use mio::{Events as MioEvents, Poll, Token, Waker};
 use quorate_keyspace::{Member, Scope, SlotSet, Ticket};
 use quorate_replication::{Input, primary, replica};
 use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
@@ -27,6 +26,7 @@ use crate::control::upstream::Upstream;
 use crate::data::call::{Access, Local};
 use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, ReplyMode, Session, Socket};
 use crate::data::dispatch;
+use crate::data::net::Net;
 use crate::data::pubsub::Message;
 use crate::data::stats::Rate;
 use crate::data::stream;
@@ -121,18 +121,21 @@ impl Mailbox {
         // A waker fails only if its descriptor is gone, and it lives as long as the thread.
         let _ = self.waker.wake();
     }
+
+    /// The next mail.
+    pub fn take(&self) -> Option<Mail> {
+        self.queue.pop()
+    }
 }
 
 /// A network thread's belongings.
 pub struct Worker {
     server: Arc<Server>,
-    index: usize,
-    poll: Poll,
+    net: Net,
     member: Member,
     pub(crate) local: Local,
     scope: Scope,
     generation: u64,
-    clients: BTreeMap<ClientId, Arc<Client>>,
     /// Clients whose output is to be written at the end of the turn.
     writes: Vec<Arc<Client>>,
     /// When blocked clients give up: (milliseconds since the epoch, client).
@@ -163,7 +166,6 @@ impl Worker {
             local: Local::new(Arc::clone(&published), stats, index),
             scope: published.scope(now.unix, Rng::new(seed)),
             generation: server.generation.load(Ordering::Acquire),
-            clients: BTreeMap::new(),
             writes: Vec::new(),
             deadlines: Default::default(),
             scratch: vec![0; READ].into_boxed_slice(),
@@ -172,8 +174,7 @@ impl Worker {
             stock_taken_at: now.mono,
             rates: Default::default(),
             server,
-            index,
-            poll,
+            net: Net::new(index, poll),
         }
     }
 
@@ -181,7 +182,7 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = MioEvents::with_capacity(1024);
         while !self.server.stopping.load(Ordering::Acquire) {
-            if let Err(error) = self.poll.poll(&mut events, Some(self.patience())) {
+            if let Err(error) = self.net.poll.poll(&mut events, Some(self.patience())) {
                 assert!(error.kind() == ErrorKind::Interrupted, "epoll fails for no other reason: {error}");
                 continue;
             }
@@ -199,16 +200,18 @@ impl Worker {
     }
 
     fn turn(&mut self, events: &MioEvents) {
-        self.member.enter();
+        self.enter();
         self.refresh();
-        while let Some(mail) = self.mail() {
+        while let Some(mail) = self.net.mail(&self.server) {
             self.deliver(mail);
         }
         for event in events.iter() {
             if event.token() == MAIL {
                 continue;
             }
-            let Some(client) = self.clients.get(&ClientId(event.token().0 as u64)).map(Arc::clone) else { continue };
+            let Some(client) = self.net.clients.get(&ClientId(event.token().0 as u64)).map(Arc::clone) else {
+                continue;
+            };
             if event.is_readable() || event.is_error() {
                 self.read(&client);
             }
@@ -224,8 +227,12 @@ impl Worker {
         self.member.leave();
     }
 
-    fn mail(&self) -> Option<Mail> {
-        self.server.workers.get().expect("all threads are known")[self.index].mailbox.queue.pop()
+    /// Becomes active; while a busy script keeps the thread from it, clients are told so.
+    fn enter(&mut self) {
+        while !self.member.enter_within(Duration::from_millis(50)) {
+            self.now = self.server.now();
+            self.net.serve_busy(&self.server, &mut self.local, &self.scope, self.now);
+        }
     }
 
     /// Takes over the time and what has been published; the thread has just become active.
@@ -245,7 +252,10 @@ impl Worker {
     /// Between two pieces of work: lets a thread have its time alone.
     #[inline]
     fn make_way(&mut self) {
-        self.member.pause();
+        if self.member.is_in_the_way() {
+            self.member.leave();
+            self.enter();
+        }
         if self.server.generation.load(Ordering::Relaxed) != self.generation {
             self.refresh();
         }
@@ -260,7 +270,7 @@ impl Worker {
             Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
             Mail::Follow { socket, peer, input, upstream } => self.follow(socket, peer, input, &upstream),
             Mail::NoReplica { client, line } => {
-                let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+                let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
                 // SAFETY: this thread owns the client and is active.
                 let session = unsafe { client.session() };
                 session.kind = Kind::Normal;
@@ -269,7 +279,7 @@ impl Worker {
             }
             Mail::Served { client, ticket, reply } => self.served(client, ticket, &reply),
             Mail::Answer { client, reply } => {
-                let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+                let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
                 // SAFETY: this thread owns the client and is active.
                 let session = unsafe { client.session() };
                 if session.blocked.take().is_some() {
@@ -279,7 +289,7 @@ impl Worker {
                 self.go_on(&client);
             }
             Mail::Look(client) => {
-                let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+                let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
                 if client.condemned.load(Ordering::Acquire) {
                     self.close(&client);
                 } else {
@@ -287,7 +297,7 @@ impl Worker {
                 }
             }
             Mail::Resume => {
-                let clients: Vec<_> = self.clients.values().cloned().collect();
+                let clients: Vec<_> = self.net.clients.values().cloned().collect();
                 for client in clients {
                     // SAFETY: as above.
                     let session = unsafe { client.session() };
@@ -302,7 +312,7 @@ impl Worker {
     }
 
     fn with(&mut self, client: ClientId, change: impl FnOnce(&mut Session)) {
-        let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+        let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
         // SAFETY: this thread owns the client and is active.
         change(unsafe { client.session() });
         self.queue_write(&client);
@@ -312,7 +322,7 @@ impl Worker {
         let mut session = Session::new(socket, peer, self.now.mono);
         session.authenticated = !self.local.published.needs_auth;
         session.seat = seat;
-        if let Some(client) = self.register(session) {
+        if let Some(client) = self.net.register(&self.server, session) {
             self.read(&client);
         }
     }
@@ -329,33 +339,15 @@ impl Worker {
         session.db = self.server.stream_db();
         session.input = input;
         session.upstream = Some(stream::upstream(upstream.link, self.now.mono));
-        if let Some(client) = self.register(session) {
+        if let Some(client) = self.net.register(&self.server, session) {
             upstream.adopted(&client);
             self.run_buffered(&client);
             self.read(&client);
         }
     }
 
-    fn register(&mut self, mut session: Session) -> Option<Arc<Client>> {
-        let id = self.server.next_client_id();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
-        let registered = match &mut session.socket {
-            Socket::Tcp(stream) => stream.register(registry, Token(id.0 as usize), interest),
-            Socket::Unix(stream) => stream.register(registry, Token(id.0 as usize), interest),
-        };
-        if let Err(error) = registered {
-            crate::log::warning(&format!("Error registering fd event for the new client: {error}"));
-            return None;
-        }
-        let client = Client::new(id, self.index, session);
-        self.server.clients.lock().insert(id, Arc::clone(&client));
-        self.clients.insert(id, Arc::clone(&client));
-        Some(client)
-    }
-
     fn served(&mut self, client: ClientId, ticket: Ticket, reply: &[u8]) {
-        let Some(client) = self.clients.get(&client).map(Arc::clone) else { return };
+        let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
         // SAFETY: this thread owns the client and is active.
         let session = unsafe { client.session() };
         match session.blocked.take() {
@@ -465,6 +457,13 @@ impl Worker {
 
     /// Runs the requests at the start of `input`; how many bytes they took.
     fn run_requests(&mut self, client: &Arc<Client>, input: &[u8]) -> usize {
+        self.net.current = Some(client.id);
+        let used = self.run_each(client, input);
+        self.net.current = None;
+        used
+    }
+
+    fn run_each(&mut self, client: &Arc<Client>, input: &[u8]) -> usize {
         let mut at = 0;
         loop {
             // SAFETY: this thread owns the client and is active.
@@ -551,23 +550,31 @@ impl Worker {
         (&self.server, &mut self.member, &mut self.local, &self.scope, self.now)
     }
 
-    /// Becomes quiet, is alone for the time of `work`, and becomes active again.
+    /// The same with the thread's sockets.
+    pub(crate) fn parts_with_net(&mut self) -> (&Arc<Server>, &mut Member, &mut Local, &Scope, Now, &mut Net) {
+        (&self.server, &mut self.member, &mut self.local, &self.scope, self.now, &mut self.net)
+    }
+
+    /// Becomes quiet, is alone for the time of `work`, and becomes active again. `None`, and nothing done,
+    /// if a busy script stands in the way and the work may be given up.
     pub(crate) fn alone<R>(
         &mut self,
-        work: impl FnOnce(&Arc<Server>, Access<'_, '_>, &mut Local, &Scope, Now) -> R,
-    ) -> R {
+        may_give_up: bool,
+        work: impl FnOnce(&Arc<Server>, Access<'_, '_>, &mut Local, &Scope, Now, &mut Net) -> R,
+    ) -> Option<R> {
         self.member.leave();
         let (server, local, scope, now) = (&self.server, &mut self.local, &mut self.scope, self.now);
-        let generation = &mut self.generation;
-        let result = self.member.alone(|alone| {
+        let (generation, net) = (&mut self.generation, &mut self.net);
+        let gives_up = || may_give_up && server.scripts.is_busy();
+        let result = self.member.alone_unless(gives_up, |alone| {
             // What was published up to now holds for this command too.
             *generation = server.generation.load(Ordering::Acquire);
             local.adopt(server.published());
             local.published.update(scope);
-            work(server, Access::Alone(alone), local, scope, now)
+            work(server, Access::Alone(alone), local, scope, now, net)
         });
         self.local.flushed.clear();
-        self.member.enter();
+        self.enter();
         self.refresh();
         result
     }
@@ -674,7 +681,7 @@ impl Worker {
                 return;
             }
             self.deadlines.remove(&(at, id));
-            let Some(client) = self.clients.get(&id).map(Arc::clone) else { continue };
+            let Some(client) = self.net.clients.get(&id).map(Arc::clone) else { continue };
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
             let reply = match &session.blocked {
@@ -711,7 +718,7 @@ impl Worker {
         self.swept_at = self.now.mono;
         let timeout = self.local.published.timeout;
         let paused = self.local.published.is_paused(true);
-        let clients: Vec<_> = self.clients.values().cloned().collect();
+        let clients: Vec<_> = self.net.clients.values().cloned().collect();
         self.take_stock(&clients);
         for client in clients {
             // SAFETY: this thread owns the client and is active.
@@ -769,7 +776,7 @@ impl Worker {
     }
 
     pub(crate) fn close(&mut self, client: &Arc<Client>) {
-        if self.clients.remove(&client.id).is_none() {
+        if self.net.clients.remove(&client.id).is_none() {
             return;
         }
         self.server.clients.lock().remove(&client.id);
@@ -811,7 +818,7 @@ impl Worker {
             let down = replica::Input::LinkDown { link: upstream.link, why: "closed".to_owned() };
             self.server.control.submit(&self.server, Input::Replica(down));
         }
-        let registry = self.poll.registry();
+        let registry = self.net.poll.registry();
         // The descriptor leaves the poll when it is closed anyway.
         let _ = match &mut session.socket {
             Socket::Tcp(stream) => stream.deregister(registry),

@@ -1,0 +1,251 @@
+//! A network thread's sockets, and how they are served while a script keeps everything waiting.
+//!
+//! After `busy-reply-threshold` a script is *busy*. Commands on other slots go on as ever. Who needs a slot
+//! that it holds, or needs to be alone, is answered -BUSY. And threads that can't go on at all serve their
+//! clients in a small way, with -BUSY for nearly everything, from [`Net::serve_busy`]:
+//!
+//! - the thread that runs the script, from time to time between two steps of it;
+//! - the threads that wait outside because a busy script is alone, or because somebody wants to be alone
+//!   who has to wait for a busy script.
+//!
+//! Sessions are a thread's own only while it is active, and such a thread may not be. What makes it sound
+//! is that while a busy script runs nobody is alone but perhaps the script, which touches no other client's
+//! session; and that it ends its being busy under a lock, behind all who still serve.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+
+use mio::event::Source;
+use mio::{Interest, Poll, Token};
+use quorate_commands::{Args, CommandError, Flags, Origin};
+use quorate_keyspace::Scope;
+use quorate_resp::{Limits, Parsed, ReplyWriter};
+use quorate_stdx::Now;
+use smallvec::SmallVec;
+
+use crate::data::call::{Access, Cx, Local, write_error};
+use crate::data::client::{Client, ClientId, Closing, Kind, Session, Socket};
+use crate::data::dispatch::{refuse, resolve};
+use crate::data::table::{Command, Runner};
+use crate::data::worker::Mail;
+use crate::server::Server;
+
+/// The most that is read from one client before the others have their turn.
+const READ: usize = 16 << 10;
+
+/// What a command gets that a busy script keeps waiting.
+pub const BUSY: CommandError =
+    CommandError::text("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
+
+/// A network thread's sockets.
+pub struct Net {
+    /// The thread's index.
+    pub index: usize,
+    /// Where it waits.
+    pub poll: Poll,
+    /// Its clients.
+    pub clients: BTreeMap<ClientId, Arc<Client>>,
+    /// The client whose requests are being run.
+    pub current: Option<ClientId>,
+    /// Mail that came while a script was busy.
+    postponed: VecDeque<Mail>,
+}
+
+impl Net {
+    /// A thread without clients.
+    pub fn new(index: usize, poll: Poll) -> Net {
+        Net { index, poll, clients: BTreeMap::new(), current: None, postponed: VecDeque::new() }
+    }
+
+    /// The next mail.
+    pub fn mail(&mut self, server: &Server) -> Option<Mail> {
+        self.postponed.pop_front().or_else(|| self.fresh_mail(server))
+    }
+
+    fn fresh_mail(&self, server: &Server) -> Option<Mail> {
+        server.workers.get().expect("all threads are known")[self.index].mailbox.take()
+    }
+
+    /// Makes a client of a connection.
+    pub fn register(&mut self, server: &Server, mut session: Session) -> Option<Arc<Client>> {
+        let id = server.next_client_id();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        let registered = match &mut session.socket {
+            Socket::Tcp(stream) => stream.register(registry, Token(id.0 as usize), interest),
+            Socket::Unix(stream) => stream.register(registry, Token(id.0 as usize), interest),
+        };
+        if let Err(error) = registered {
+            crate::log::warning(&format!("Error registering fd event for the new client: {error}"));
+            return None;
+        }
+        let client = Client::new(id, self.index, session);
+        server.clients.lock().insert(id, Arc::clone(&client));
+        self.clients.insert(id, Arc::clone(&client));
+        Some(client)
+    }
+
+    /// Serves every client once, if a script is busy; see the module's text.
+    #[cold]
+    pub fn serve_busy(&mut self, server: &Arc<Server>, local: &mut Local, scope: &Scope, now: Now) {
+        let Some(_busy) = server.scripts.while_busy() else { return };
+        while let Some(mail) = self.fresh_mail(server) {
+            match mail {
+                Mail::Adopt { socket, peer, seat } => {
+                    let mut session = Session::new(socket, peer, now.mono);
+                    session.authenticated = !local.published.needs_auth;
+                    session.seat = seat;
+                    self.register(server, session);
+                }
+                other => self.postponed.push_back(other),
+            }
+        }
+        for client in self.clients.values() {
+            if self.current == Some(client.id) {
+                continue;
+            }
+            // SAFETY: the thread owns the client; see the module's text for why that is enough here. The
+            // client whose session is in use further up the stack was left out.
+            let session = unsafe { client.session() };
+            let is_served = session.kind == Kind::Normal && session.blocked.is_none() && session.closing.is_none();
+            if is_served && !serve(server, client, session, local, scope, now) {
+                // It is closed when its thread has time for that.
+                client.condemn();
+            }
+        }
+    }
+}
+
+/// Reads, answers and writes; false if the connection is at its end.
+fn serve(
+    server: &Arc<Server>,
+    client: &Arc<Client>,
+    session: &mut Session,
+    local: &mut Local,
+    scope: &Scope,
+    now: Now,
+) -> bool {
+    let before = session.input.len();
+    session.input.resize(before + READ, 0);
+    let result = (&session.socket).read(&mut session.input[before..]);
+    session.input.truncate(before + *result.as_ref().unwrap_or(&0));
+    match result {
+        Ok(0) => return false,
+        Ok(_) => session.active_at = now.mono,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+        Err(_) => return false,
+    }
+    let input = std::mem::take(&mut session.input);
+    let mut used = 0;
+    while used < input.len() && session.closing.is_none() && session.blocked.is_none() {
+        let limits = if session.authenticated {
+            Limits::authenticated(local.published.settings.max_string)
+        } else {
+            Limits::unauthenticated()
+        };
+        let mut parser = std::mem::take(&mut session.parser);
+        match parser.parse(&input[used..], &limits) {
+            Parsed::Request(len) => {
+                {
+                    let words: SmallVec<[&[u8]; 8]> = parser.arguments(&input[used..]).collect();
+                    if !words.is_empty() {
+                        answer(server, client, session, local, scope, now, Args::new(&words));
+                    }
+                }
+                parser.clear();
+                used += len;
+            }
+            Parsed::Incomplete(_) => {
+                session.parser = parser;
+                break;
+            }
+            Parsed::Error(error) => {
+                ReplyWriter::new(&mut session.out, session.protocol).error(format!("ERR {error}").as_bytes());
+                session.closing = Some(Closing::AfterReplies);
+            }
+        }
+        session.parser = parser;
+    }
+    session.input = input;
+    session.input.drain(..used);
+    flush(session)
+}
+
+/// Writes what the socket takes; false if the connection is at its end.
+fn flush(session: &mut Session) -> bool {
+    while session.pending() > 0 && !session.write_blocked {
+        match (&session.socket).write(&session.out[session.sent..]) {
+            Ok(0) => return false,
+            Ok(count) => session.sent += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // The rest goes out in the ordinary way.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => session.write_blocked = true,
+            Err(_) => return false,
+        }
+    }
+    if session.pending() == 0 {
+        session.out.clear();
+        session.sent = 0;
+    }
+    session.closing.is_none() || session.pending() > 0
+}
+
+/// Runs one of the few commands that need nothing which a script could hold, or refuses.
+fn answer(
+    server: &Arc<Server>,
+    client: &Arc<Client>,
+    session: &mut Session,
+    local: &mut Local,
+    scope: &Scope,
+    now: Now,
+    args: Args<'_>,
+) {
+    let command = match resolve(args) {
+        Ok(command) => command,
+        Err(error) => return refuse(local, session, None, &error),
+    };
+    session.commands += 1;
+    session.last_command = Some(command);
+    let run = match command.runner {
+        Runner::Server(run) if is_possible(session, command, args) => run,
+        _ => return refuse(local, session, Some(command), &BUSY),
+    };
+    if !session.authenticated && local.published.needs_auth && !command.spec.flags.has(Flags::NO_AUTH) {
+        return refuse(local, session, Some(command), &CommandError::text("NOAUTH Authentication required."));
+    }
+    if command.spec.name == "shutdown" {
+        server.scripts.end_all();
+    }
+    let mut out = std::mem::take(&mut session.out);
+    let start = out.len();
+    let mut cx = Cx {
+        server,
+        client,
+        session,
+        access: Access::Withheld,
+        scope,
+        local,
+        net: None,
+        out: &mut out,
+        now,
+        origin: Origin::Client,
+        command,
+    };
+    if let Err(error) = run(&mut cx, args) {
+        write_error(&mut out, start, &error, &local.stats);
+    }
+    session.out = out;
+}
+
+/// Whether a command needs no data.
+fn is_possible(session: &Session, command: &Command, args: Args<'_>) -> bool {
+    match command.full_name.as_str() {
+        "script|kill" => session.transaction.is_none(),
+        "shutdown" => session.transaction.is_none() && (1..args.len()).any(|index| args.is(index, "NOSAVE")),
+        "auth" | "hello" | "quit" | "multi" => true,
+        // They give back what is watched, in slots that may be held.
+        "discard" | "reset" | "unwatch" => session.watch.is_none(),
+        _ => false,
+    }
+}
