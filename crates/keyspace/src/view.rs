@@ -233,11 +233,10 @@ impl<'a> KeyView<'a> {
     /// changes it calls [`KeyView::touch`] too.
     #[inline]
     pub fn modify(&mut self, db: Db, key: &[u8]) -> Option<EntryMut<'_>> {
-        self.settle(db, key);
+        // Hidden keys of a replica are not for clients to change.
+        self.look(db, key, !self.scope.no_touch)?;
         let slot = self.slot_of(key);
         let hash = hash_bytes(key);
-        // Hidden keys of a replica are not for clients to change.
-        self.peek(db, key)?;
         self.before_change(slot, db, hash, key);
         let (space, counters) = (self.space, self.counters);
         // SAFETY: the slot is held, and no other reference into it is alive.

@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn positions_are_counted_as_the_options_say() {
-        Bench::new().script(
+        let mut bench = Bench::new();
+        bench.script(
             "RPUSH l a b c 1 2 3 c c => 8
              LPOS l a => 0
              LPOS l c => 2
@@ -230,9 +231,12 @@ mod tests {
              LPOS l c COUNT -1 => ERR COUNT can't be negative
              LPOS l c MAXLEN x => ERR MAXLEN can't be negative
              LPOS l c RANK x => ERR value is not an integer or out of range
-             LPOS l c RANK -9223372036854775808 => ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807
              LPOS l c RANK => ERR syntax error
              LPOS l c FOO 1 => ERR syntax error",
+        );
+        bench.check(
+            "LPOS l c RANK -9223372036854775808",
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
         );
     }
 }

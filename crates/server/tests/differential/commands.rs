@@ -48,6 +48,13 @@ pub(crate) const COMMANDS: &[(Compare, &str)] = &[
     (Bytes, "swapdb 0 1"),
     (Bytes, "swapdb N N {1}?"),
     (Bytes, "flushdb {FOO|SYNC SYNC}+"),
+    (Bytes, "sort K {ASC|DESC|ALPHA|LIMIT N N|GET #}*"),
+    (Bytes, "sort K ALPHA {DESC|LIMIT I I}* STORE K"),
+    (Bytes, "sort K {DESC|LIMIT I I|GET K}* STORE K"),
+    // Elements of equal weight are in no defined order, and neither are those of a set.
+    (Unordered, "sort K BY P ALPHA {GET P}?"),
+    (Unordered, "sort K BY nosort {DESC}?"),
+    (Bytes, "sort_ro K {ALPHA|GET P|STORE K}*"),
     // Strings.
     (Bytes, "get K"),
     (Bytes, "set K V {NX|XX|GET|EX S|PX T|EXAT SA|PXAT TA|KEEPTTL}*"),

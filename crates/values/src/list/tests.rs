@@ -1,3 +1,5 @@
+//! Lists beside a deque that is changed in the same way, and what no deque has: nodes, and their memory.
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
