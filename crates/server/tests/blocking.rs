@@ -183,7 +183,9 @@ fn each_element_reaches_exactly_one_of_many() {
                 })
             })
             .collect();
-        producers.map(|producer| producer.join().expect("it does not panic"));
+        for producer in producers {
+            producer.join().expect("it does not panic");
+        }
         let mut watcher = server.connect();
         let deadline = Instant::now() + LIMIT;
         while run(&mut watcher, "EXISTS a b c") != "0" || !consumers[3].is_finished() {

@@ -47,7 +47,7 @@ pub(crate) const COMMANDS: &[(Compare, &str)] = &[
     (Bytes, "select 0"),
     (Bytes, "swapdb 0 1"),
     (Bytes, "swapdb N N {1}?"),
-    (Bytes, "flushdb {FOO|SYNC SYNC}+"),
+    (Bytes, "flushdb {FOO|SYNC|SYNC SYNC}+"),
     (Bytes, "sort K {ASC|DESC|ALPHA|LIMIT N N|GET #}*"),
     (Bytes, "sort K ALPHA {DESC|LIMIT I I}* STORE K"),
     (Bytes, "sort K {DESC|LIMIT I I|GET K}* STORE K"),
