@@ -104,7 +104,8 @@ impl Change {
             if spec.flags.has(Flags::NOT_WHILE_LOADING) && conditions.loading {
                 return Err(ChangeError::Loading);
             }
-            if specs.iter().any(|earlier| earlier.name == spec.name) {
+            let earlier = &pairs[..specs.len()];
+            if earlier.iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(name)) {
                 return refused("duplicate parameter");
             }
             specs.push(spec);

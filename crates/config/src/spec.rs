@@ -416,6 +416,12 @@ impl Spec {
         self
     }
 
+    /// Has its field because the data types take it, and none of them does anything with it.
+    pub(crate) const fn without_effect(mut self, why: &'static str) -> Spec {
+        self.meaning = Meaning::Accepted(why);
+        self
+    }
+
     pub(crate) const fn ours(mut self) -> Spec {
         self.origin = Origin::Quorate;
         self

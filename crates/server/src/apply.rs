@@ -74,3 +74,40 @@ fn apply_one(server: &Server, old: &Config, new: &Config, apply: Apply, directiv
         | Apply::ClusterFailover => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_config::Conditions;
+
+    fn change(server: &Server, pairs: &[(&str, &str)]) -> Change {
+        let pairs: Vec<(&[u8], &[u8])> =
+            pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        Change::of(&server.config.load(), &pairs, Conditions { loading: false, local: true }).unwrap()
+    }
+
+    #[test]
+    fn a_change_is_published_and_told_to_those_who_listen() {
+        let server = Server::new(Config::default(), 1);
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let ears = std::sync::Arc::clone(&heard);
+        server.on_config_change(move |change| {
+            ears.lock().unwrap().extend(change.changed.iter().map(|spec| spec.name));
+        });
+        let change = change(&server, &[("repl-timeout", "7"), ("requirepass", "x"), ("timeout", "0")]);
+        apply(&server, &change).unwrap();
+        assert_eq!(*heard.lock().unwrap(), ["repl-timeout", "requirepass"]);
+        assert!(server.published().needs_auth);
+        assert_eq!(server.config.load().replication.timeout.as_secs(), 7);
+    }
+
+    #[test]
+    fn after_an_error_nothing_has_changed() {
+        let server = Server::new(Config::default(), 1);
+        let change = change(&server, &[("maxmemory", "1mb"), ("maxclients", "4000000000")]);
+        let error = apply(&server, &change).unwrap_err().to_string();
+        assert!(error.contains("(possibly related to argument 'maxclients')"), "{error}");
+        assert_eq!(server.config.load().memory.max, 0);
+        assert_eq!(server.published().memory.max, 0);
+    }
+}

@@ -148,6 +148,7 @@ impl FrontDesk {
         let options = if index == 0 { config.shutdown.on_sigterm } else { config.shutdown.on_sigint };
         if name == "SIGINT" && self.server.desk.shutdown.lock().is_some() {
             log::warning("You insist... exiting now.");
+            crate::persist::file::remove_unfinished();
             std::process::exit(1);
         }
         log::warning(&format!("Received {name} scheduling shutdown..."));

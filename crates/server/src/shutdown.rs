@@ -4,6 +4,8 @@
 //! called off. While replicas catch up, writes are paused and reads are answered.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quorate_config::{Saving, ShutdownOptions};
@@ -27,6 +29,8 @@ pub struct Shutdown {
     paused: bool,
     /// The clients that asked for it and wait.
     clients: Vec<Arc<Client>>,
+    /// The thread that saves the dataset, once it has come to that; whether it could.
+    saving: Option<JoinHandle<bool>>,
 }
 
 /// What the main thread is to do.
@@ -65,6 +69,7 @@ pub fn begin(server: &Server, options: ShutdownOptions, client: Option<&Arc<Clie
             pause_before: None,
             paused: false,
             clients: client.cloned().into_iter().collect(),
+            saving: None,
         });
     }
     drop(shutdown);
@@ -84,26 +89,46 @@ pub fn abort(server: &Server) -> bool {
 
 /// Carries a shutdown on as far as it can be now.
 pub fn step(server: &Arc<Server>) -> Step {
-    let lagging = lagging_replicas(server);
-    let (shutdown, must_pause) = {
-        let mut slot = server.desk.shutdown.lock();
-        let Some(shutdown) = &*slot else { return Step::GoOn };
-        let waits = !shutdown.options.now && !shutdown.time_left().is_zero() && !lagging.is_empty();
-        let must_pause = waits && !shutdown.paused;
-        (if waits { None } else { slot.take() }, must_pause)
-    };
-    match shutdown {
-        Some(shutdown) => finish(server, shutdown, &lagging),
-        None => {
-            if must_pause {
-                pause_writes(server);
-            }
-            Step::GoOn
-        }
+    if server.desk.shutdown.lock().is_none() {
+        return Step::GoOn;
     }
+    // Asked without the lock: whoever answers may be waiting for a thread that wants it.
+    let lagging = lagging_replicas(server);
+    let mut slot = server.desk.shutdown.lock();
+    let Some(shutdown) = &mut *slot else { return Step::GoOn };
+    // A signal is periodic work, which tests put off with DEBUG PAUSE-CRON to call a shutdown off in time.
+    if shutdown.clients.is_empty() && server.knobs.cron_paused.load(Ordering::Relaxed) {
+        return Step::GoOn;
+    }
+    if let Some(saving) = &shutdown.saving {
+        if !saving.is_finished() {
+            return Step::GoOn;
+        }
+        let ended = slot.take();
+        drop(slot);
+        return ended.map_or(Step::GoOn, |shutdown| saved(server, shutdown));
+    }
+    if !shutdown.options.now && !shutdown.time_left().is_zero() && !lagging.is_empty() {
+        let must_pause = !shutdown.paused;
+        drop(slot);
+        if must_pause {
+            pause_writes(server);
+        }
+        return Step::GoOn;
+    }
+    report_replicas(server, &lagging);
+    if !saves(server, shutdown.options) {
+        return Step::End;
+    }
+    log::notice("Saving the final RDB snapshot before exiting.");
+    process::notify("STATUS=Saving the final RDB snapshot");
+    let saver = Arc::clone(server);
+    // On a thread of its own, so that a signal is still heard while it takes its time.
+    shutdown.saving = std::thread::Builder::new().name("last-save".to_owned()).spawn(move || save(&saver)).ok();
+    Step::GoOn
 }
 
-fn finish(server: &Arc<Server>, shutdown: Shutdown, lagging: &[String]) -> Step {
+fn report_replicas(server: &Server, lagging: &[String]) {
     let replicas = server.replicas.all().len();
     for line in lagging {
         log::warning(line);
@@ -111,31 +136,48 @@ fn finish(server: &Arc<Server>, shutdown: Shutdown, lagging: &[String]) -> Step 
     if replicas > 0 {
         log::notice(&format!("{} of {replicas} replicas are in sync when shutting down.", replicas - lagging.len()));
     }
-    let saves = match shutdown.options.save {
+}
+
+/// Whether the dataset is saved.
+fn saves(server: &Server, options: ShutdownOptions) -> bool {
+    let wanted = match options.save {
         Saving::Always => true,
         Saving::Never => false,
         Saving::IfConfigured => !server.config.load().snapshots.save.is_empty(),
     };
     // What is only half there must not replace the file that it comes from.
-    let saves = saves && server.published().loading == Loading::No;
-    if saves && !save(server) {
-        log::warning("Error trying to save the DB, can't exit.");
-        if !shutdown.options.force {
-            process::notify("STATUS=Error trying to save the DB, can't exit");
-            log::warning("Errors trying to shut down the server. Check the logs for more information.");
-            give_up(server, shutdown);
-            return Step::GoOn;
-        }
-        log::warning("Ignoring errors: the shutdown is forced.");
-    }
-    Step::End
+    wanted && server.published().loading == Loading::No
 }
 
-/// Saves the dataset; whether that worked.
+/// Saves the dataset; whether that worked. From then on nothing is written any more: it would not be in the file.
 fn save(server: &Arc<Server>) -> bool {
-    log::notice("Saving the final RDB snapshot before exiting.");
-    process::notify("STATUS=Saving the final RDB snapshot");
-    server.space.join().alone(|alone| server.persistence.save_now(server, alone)).is_ok()
+    server.space.join().alone(|alone| {
+        let is_saved = server.persistence.save_now(server, alone).is_ok();
+        if is_saved && let Some(shutdown) = &mut *server.desk.shutdown.lock() {
+            if !shutdown.paused {
+                (shutdown.paused, shutdown.pause_before) = (true, server.published().pause);
+            }
+            server.publish(|published| published.pause = Some(Pause { until: UnixMs(i64::MAX), all: true }));
+        }
+        is_saved
+    })
+}
+
+/// The dataset was saved, or could not be.
+fn saved(server: &Arc<Server>, mut shutdown: Shutdown) -> Step {
+    let saving = shutdown.saving.take();
+    if saving.is_some_and(|saving| saving.join().unwrap_or(false)) {
+        return Step::End;
+    }
+    log::warning("Error trying to save the DB, can't exit.");
+    if shutdown.options.force {
+        log::warning("Ignoring errors: the shutdown is forced.");
+        return Step::End;
+    }
+    process::notify("STATUS=Error trying to save the DB, can't exit");
+    log::warning("Errors trying to shut down the server. Check the logs for more information.");
+    give_up(server, shutdown);
+    Step::GoOn
 }
 
 /// Lets writes go on, and tells those who asked that the server lives.
@@ -185,4 +227,43 @@ fn lagging_replicas(server: &Server) -> Vec<String> {
         )
     };
     lagging.map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_config::{Config, Mode, Source, load};
+
+    fn server(lines: &str) -> Arc<Server> {
+        let config: Config = load(Mode::Server, &[Source::Text(lines.as_bytes().to_vec())]).unwrap().config;
+        Arc::new(Server::new(config, 1))
+    }
+
+    #[test]
+    fn without_save_points_or_replicas_there_is_nothing_to_wait_for() {
+        let server = server("save ''");
+        assert_eq!(step(&server), Step::GoOn);
+        begin(&server, ShutdownOptions::default(), None);
+        assert_eq!(step(&server), Step::End);
+    }
+
+    #[test]
+    fn what_is_half_loaded_is_not_saved() {
+        let server = server("save 900 1");
+        assert!(saves(&server, ShutdownOptions::default()));
+        server.publish(|published| published.loading = Loading::Blocking);
+        assert!(!saves(&server, ShutdownOptions { save: Saving::Always, ..ShutdownOptions::default() }));
+    }
+
+    #[test]
+    fn a_shutdown_that_was_called_off_lets_the_server_live() {
+        let server = server("save ''");
+        server.knobs.cron_paused.store(true, Ordering::Relaxed);
+        begin(&server, ShutdownOptions::default(), None);
+        assert_eq!(step(&server), Step::GoOn);
+        assert!(abort(&server));
+        server.knobs.cron_paused.store(false, Ordering::Relaxed);
+        assert_eq!(step(&server), Step::GoOn);
+        assert!(!abort(&server));
+    }
 }

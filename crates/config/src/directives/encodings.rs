@@ -59,7 +59,8 @@ pub(super) static TABLE: &[Spec] = &[
         decimal(0, INT),
         |c| c.encodings.limits.list_compress_depth.into(),
         |c, n| c.encodings.limits.list_compress_depth = n as i32,
-    ),
+    )
+    .without_effect("inner nodes of long lists are never compressed in memory"),
     number(
         "set-max-intset-entries",
         COUNT,

@@ -3,7 +3,7 @@
 
 mod describe;
 
-use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec, categories};
+use quorate_commands::{Args, Arity, CommandError, Flags, Group, Indices, Keys, Outcome, Run, Spec, categories};
 use quorate_values::{Case, glob_matches};
 
 use crate::data::call::Cx;
@@ -117,7 +117,7 @@ fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     for name in args.from(2) {
         match find(name) {
             Some(command) => describe::info(&mut reply, command),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(())
@@ -183,7 +183,12 @@ fn keys_of(args: Args<'_>) -> Result<Vec<(usize, &'static [&'static str])>, Comm
     }
     let mut found = Vec::new();
     for (keys, access) in command.spec.keys {
-        let mut indices = quorate_commands::Indices::new();
+        if let Keys::Counted { count_at } = keys
+            && words.int(*count_at).map_or(true, |count| count < 0 || count > (words.len() - count_at - 1) as i64)
+        {
+            return Err(CommandError::text("ERR Invalid arguments specified for command"));
+        }
+        let mut indices = Indices::new();
         keys.find(words, &mut indices);
         found.extend(indices.into_iter().map(|index| (index, access.flags())));
     }

@@ -67,7 +67,7 @@ fn get(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let (pairs, rest) = args.from(2).as_chunks::<2>();
     if !rest.is_empty() {
-        return Err(CommandError::Arity("config|set".to_owned()));
+        return Err(CommandError::Syntax);
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|&[name, value]| (name, value)).collect();
     let conditions =

@@ -135,11 +135,12 @@ fn run(
     }
     match (mode, session.replies) {
         (ReplyMode::On, _) => {}
+        // CLIENT REPLY ON is answered even if it was to be skipped.
+        (ReplyMode::Skip | ReplyMode::Off, ReplyMode::On) => {}
         (ReplyMode::Skip, _) => {
             out.truncate(start);
             session.replies = ReplyMode::On;
         }
-        (ReplyMode::Off, ReplyMode::On) => {}
         (ReplyMode::Off, _) => out.truncate(start),
     }
     session.out = out;

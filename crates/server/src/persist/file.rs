@@ -49,6 +49,18 @@ impl Pending {
     }
 }
 
+/// Removes what this process has begun in its working directory and not finished, when it ends all of a sudden.
+pub fn remove_unfinished() {
+    let own = format!("temp-{}.", std::process::id());
+    let Ok(entries) = fs::read_dir(".") else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&own) {
+            // There is nobody left to tell.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 impl Write for Pending {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;

@@ -61,11 +61,11 @@ pub(super) fn info(reply: &mut ReplyWriter<'_>, command: &Command) {
     reply.int(step);
     let categories: Vec<String> = categories(spec).iter().map(|category| format!("@{category}")).collect();
     words(reply, &categories);
-    reply.array(spec.tips.len());
+    reply.set(spec.tips.len());
     for tip in spec.tips {
         reply.bulk(tip.as_bytes());
     }
-    reply.array(spec.keys.len());
+    reply.set(spec.keys.len());
     for (keys, access) in spec.keys {
         key_specification(reply, *keys, *access);
     }
