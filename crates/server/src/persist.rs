@@ -16,6 +16,8 @@ pub mod load;
 pub mod replication;
 pub mod save;
 pub mod saver;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

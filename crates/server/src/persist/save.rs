@@ -89,6 +89,8 @@ struct Collected {
     complete: bool,
     /// Nobody takes anything any more: what comes is dropped.
     closed: bool,
+    /// A writer waits for room.
+    awaited: bool,
     /// Writers have waited in vain.
     stalled: bool,
 }
@@ -117,6 +119,8 @@ impl Pipe {
     #[cold]
     fn hold_writer(&self, collected: &mut parking_lot::MutexGuard<'_, Collected>, bound: usize) {
         let until = Instant::now() + *self.patience.lock();
+        collected.awaited = true;
+        self.filled.notify_one();
         while collected.bytes.len() > bound && !collected.closed {
             if self.drained.wait_until(collected, until).timed_out() {
                 collected.closed = true;
@@ -140,13 +144,14 @@ impl Pipe {
     fn take_piece(&self, piece: &mut Vec<u8>) -> io::Result<bool> {
         piece.clear();
         let mut collected = self.collected.lock();
-        while collected.bytes.len() < PIECE && !collected.complete && !collected.closed {
+        while collected.bytes.len() < PIECE && !collected.awaited && !collected.complete && !collected.closed {
             self.filled.wait(&mut collected);
         }
         if collected.closed {
             return Err(collected.why_closed());
         }
         std::mem::swap(piece, &mut collected.bytes);
+        collected.awaited = false;
         self.drained.notify_all();
         Ok(!piece.is_empty())
     }
