@@ -61,7 +61,6 @@ type Sub = (&'static str, Arity, fn(&mut Cx<'_, '_>, Args<'_>) -> Outcome);
 static SUBCOMMANDS: &[Sub] = &[
     ("aof-flush-sleep", Arity::Exactly(3), accept),
     ("assert", Arity::AtLeast(2), abort),
-    ("change-repl-id", Arity::Exactly(2), change_replication_id),
     ("config-rewrite-force-all", Arity::Exactly(2), rewrite_configuration),
     ("dict-resizing", Arity::Exactly(3), accept),
     ("digest", Arity::Exactly(2), digest::dataset),
@@ -130,8 +129,6 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         cx,
         "DEBUG",
         &[
-            "CHANGE-REPL-ID",
-            "    Begin a new replication history.",
             "DIGEST",
             "    A fingerprint of the whole dataset.",
             "DIGEST-VALUE <key> [<key> ...]",
@@ -249,11 +246,6 @@ fn segfault(_: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         libc::raise(libc::SIGSEGV);
     }
     std::process::abort();
-}
-
-fn change_replication_id(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    crate::persist::replication::begin_new_history(cx.server);
-    accept(cx, args)
 }
 
 /// Sends a request to the replicas that is not run here, so that they diverge.

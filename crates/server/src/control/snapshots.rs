@@ -167,11 +167,14 @@ fn unnamed_file(_server: &Server) -> io::Result<File> {
 fn send_live(
     server: &Arc<Server>,
     id: SnapshotId,
-    snapshot: Snapshot,
+    mut snapshot: Snapshot,
     mut links: Vec<Arc<Link>>,
     mark: &[u8; 40],
     cancelled: &AtomicBool,
 ) {
+    // No writer ever waits for a replica: one that falls so far behind is dropped, as if it were behind in the stream.
+    let limit = server.published().output_limits[1].hard;
+    snapshot.bound(if limit == 0 { usize::MAX } else { limit }, Duration::ZERO);
     let mut member = server.space.join();
     let mut told = Instant::now();
     let stop = || cancelled.load(Ordering::Acquire);

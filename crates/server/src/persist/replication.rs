@@ -1,4 +1,4 @@
-//! What persistence and DEBUG ask of replication, in one place.
+//! What persistence asks of replication.
 
 use quorate_formats::rdb::ReplicationPoint;
 
@@ -15,7 +15,3 @@ pub fn point(server: &Server) -> Option<ReplicationPoint> {
     };
     Some(ReplicationPoint { selected_db: u32::from(selected.0), id, offset })
 }
-
-/// Gives the data a new history, so that no replica can go on with the old one (DEBUG CHANGE-REPL-ID). Without a
-/// history there is nothing to do.
-pub fn begin_new_history(_server: &Server) {}
