@@ -77,7 +77,11 @@ fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     for number in 0..cx.server.space.databases() {
         flush(cx, Db(number as u16), lazily);
     }
-    cx.server.persistence.flushed_all(cx.server);
+    if cx.server.persistence.flushed_all(cx.server, cx.access.alone()) {
+        // What this command changed is saved already; it is counted when the command is done.
+        let changed = i64::try_from(cx.local.effects.dirty()).unwrap_or(0);
+        cx.server.saved_dirty.fetch_add(changed, std::sync::atomic::Ordering::Relaxed);
+    }
     cx.local.effects.force();
     cx.reply().ok();
     Ok(())

@@ -94,15 +94,11 @@ impl Persistence {
     }
 
     /// FLUSHALL has emptied everything: a snapshot of what was there is of no use any more. If there are rules, the
-    /// empty dataset is saved soon.
-    pub fn flushed_all(&self, server: &Server) {
-        let rules = !server.config.load().snapshots.save.is_empty();
-        let mut state = self.state.lock();
-        state.scheduled |= rules;
-        if let Some(current) = &state.current {
-            current.drop_it();
-        }
-        self.wake.notify_all();
+    /// empty dataset is saved at once; whether it was.
+    pub fn flushed_all(&self, server: &Server, alone: &mut Alone<'_>) -> bool {
+        self.drop_current();
+        // A save that fails is in the log; the flush has succeeded all the same.
+        !server.config.load().snapshots.save.is_empty() && self.save_now(server, alone).is_ok()
     }
 
     /// Saves while everybody waits (SAVE, SHUTDOWN, DEBUG RELOAD). A file that is being written in the background is
