@@ -521,6 +521,50 @@ impl<'a> Alone<'a> {
         }
     }
 
+    /// Exchanges all data with another keyspace, at one moment for everybody. Who watches a key here that is in either
+    /// sees it changed.
+    ///
+    /// # Panics
+    /// If the other one has another number of databases.
+    pub fn exchange(&mut self, other: &mut Alone<'_>) {
+        assert_eq!(self.space.databases, other.space.databases, "both were made for the same configuration");
+        self.cancel_walk();
+        other.cancel_walk();
+        let counts = |space: &Keyspace| -> Vec<(i64, i64)> {
+            let of = |db| (space.len(db) as i64, space.volatile(db) as i64);
+            (0..space.databases).map(|db| of(Db(db as u16))).collect()
+        };
+        let (ours, theirs) = (counts(self.space), counts(other.space));
+        for slot in Slot::all() {
+            // SAFETY: alone in both.
+            let (data, fresh) = unsafe { (self.space.data(slot), other.space.data(slot)) };
+            if let Some(extras) = &data.extras {
+                let has = |data: &SlotData, db, key: &[u8]| {
+                    let hash = quorate_values::dict::hash_bytes(key);
+                    data.table(db).is_some_and(|table| table.get(hash, key).is_some())
+                };
+                extras.touch_where(|db, key| has(data, db, key) || has(fresh, db, key));
+            }
+            std::mem::swap(&mut data.first, &mut fresh.first);
+            std::mem::swap(&mut data.more, &mut fresh.more);
+            // Where neither has more than the first database, there is nothing to say of the others.
+            let databases = if data.more.is_some() || fresh.more.is_some() { self.space.databases } else { 1 };
+            for (space, data) in [(self.space, &*data), (other.space, &*fresh)] {
+                space.soonest(slot).store(0, Ordering::Relaxed);
+                for number in 0..databases {
+                    let db = Db(number as u16);
+                    space.set_occupied(db, slot, data.table(db).is_some_and(|table| table.len() > 0));
+                }
+            }
+        }
+        for (number, ((keys, volatile), (new_keys, new_volatile))) in ours.into_iter().zip(theirs).enumerate() {
+            self.counters.keys[number].add(new_keys - keys);
+            self.counters.expires[number].add(new_volatile - volatile);
+            other.counters.keys[number].add(keys - new_keys);
+            other.counters.expires[number].add(volatile - new_volatile);
+        }
+    }
+
     /// The keys of any database that clients wait for and that are there now.
     pub fn awaited_keys(&mut self) -> Vec<(Db, Box<[u8]>)> {
         let mut found = Vec::new();
@@ -599,5 +643,49 @@ impl Drop for Unlock<'_> {
     fn drop(&mut self) {
         // SAFETY: made right after the slot was locked by this thread.
         unsafe { self.0.unlock(self.1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AccessPolicy, Entry, Expiry, Lazy};
+    use quorate_stdx::Rng;
+
+    fn scope() -> Scope {
+        let (now, access) = (UnixMs(1000), AccessPolicy::Lru);
+        Scope { now, expiry: Expiry::Hide, access, no_touch: false, lazy: Lazy::default(), rng: Rng::new(1).into() }
+    }
+
+    fn filled(keys: &[(u16, &str)]) -> (Arc<Keyspace>, Member) {
+        let space = Arc::new(Keyspace::new(3));
+        let mut member = space.join();
+        member.alone(|alone| {
+            for (db, key) in keys {
+                alone.view(&scope()).insert(Db(*db), Entry::string(key.as_bytes(), b"v", Some(UnixMs(5000))));
+            }
+        });
+        (space, member)
+    }
+
+    #[test]
+    fn two_keyspaces_exchange_everything_but_those_who_watch() {
+        let (ours, mut member) = filled(&[(0, "a"), (0, "b"), (2, "c")]);
+        let (theirs, mut other) = filled(&[(0, "a"), (1, "d"), (1, "e")]);
+        let flags: Vec<crate::WatchFlag> = (0..3).map(|_| crate::WatchFlag::default()).collect();
+        member.alone(|alone| {
+            let scope = scope();
+            let mut view = alone.view(&scope);
+            for (flag, (db, key)) in flags.iter().zip([(Db(2), "c"), (Db(1), "d"), (Db(0), "nowhere")]) {
+                view.watch(db, key.as_bytes(), flag);
+            }
+        });
+        other.alone(|theirs| member.alone(|ours| ours.exchange(theirs)));
+        let lens = |space: &Keyspace| [0, 1, 2].map(|db| (space.len(Db(db)), space.volatile(Db(db))));
+        assert_eq!(lens(&ours), [(1, 1), (2, 2), (0, 0)]);
+        assert_eq!(lens(&theirs), [(2, 2), (0, 0), (1, 1)]);
+        assert_eq!(flags.iter().map(|flag| flag.load(Ordering::Relaxed)).collect::<Vec<_>>(), [true, true, false]);
+        assert!(ours.next_occupied(Db(2), 0).is_none() && ours.next_occupied(Db(1), 0).is_some());
+        member.alone(|alone| assert!(alone.view(&scope()).peek(Db(1), b"e").is_some()));
     }
 }

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
-use quorate_keyspace::{Db, Member};
-use quorate_replication::wire::{Framing, Origin, Reply, Request};
+use quorate_config::DisklessLoad;
+use quorate_keyspace::{Db, Keyspace, Member};
+use quorate_replication::wire::{Framing, Origin, PsyncReply, Reply, Request};
 use quorate_replication::{Addr, Input, LinkId, replica};
 
 use crate::data::client::{Client, Closing};
@@ -160,6 +161,13 @@ fn tell(server: &Arc<Server>, input: replica::Input) {
     server.control.submit(server, Input::Replica(input));
 }
 
+/// What the parts of the thread need.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    server: &'a Arc<Server>,
+    upstream: &'a Arc<Upstream>,
+}
+
 /// The thread. An error is the news that the link is down.
 fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to: &Addr) -> io::Result<()> {
     let link = upstream.link;
@@ -171,9 +179,13 @@ fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to
     }
     tell(server, replica::Input::LinkUp { link, keys: server.keys() });
     let mut input = BufReader::with_capacity(PIECE, socket);
-    let mut db = None;
+    let job = Job { server, upstream };
+    let mut related = false;
     loop {
         let reply = read_reply(&mut input, upstream)?;
+        if let PsyncReply::FullResync { id, .. } = PsyncReply::parse(&reply) {
+            related = server.control.history.load().knows(id);
+        }
         let decides = match &reply {
             Reply::Snapshot(_) => true,
             Reply::Status(text) => text.starts_with("CONTINUE"),
@@ -187,11 +199,15 @@ fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to
         match orders.recv() {
             Ok(Go::Stream) => break,
             Ok(Go::Receive(framing)) => {
-                if let Err(error) = synchronise(server, upstream, orders, &mut input, framing, &mut db) {
-                    if !upstream.has_ended() {
-                        tell(server, replica::Input::LoadFailed { link, why: error.to_string() });
+                match synchronise(&job, orders, &mut input, framing, related) {
+                    Ok(Some(db)) => server.set_stream_db(db),
+                    Ok(None) => return Ok(()),
+                    Err(error) => {
+                        if !upstream.has_ended() {
+                            tell(server, replica::Input::LoadFailed { link, why: error.to_string() });
+                        }
+                        return Ok(());
                     }
-                    return Ok(());
                 }
                 match orders.recv() {
                     Ok(Go::Stream) => break,
@@ -200,9 +216,6 @@ fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to
             }
             Ok(Go::Load) | Err(_) => return Ok(()),
         }
-    }
-    if let Some(db) = db {
-        server.set_stream_db(db);
     }
     let early = input.buffer().to_vec();
     server.follow(input.into_inner(), early, Arc::clone(upstream))
@@ -251,73 +264,184 @@ fn read_reply(input: &mut impl BufRead, upstream: &Upstream) -> io::Result<Reply
 /// Receives a snapshot, lets the machine judge it, and loads it. `db` becomes the database in which the
 /// stream goes on.
 fn synchronise(
-    server: &Arc<Server>,
-    upstream: &Upstream,
+    job: &Job<'_>,
     orders: &Receiver<Go>,
     input: &mut impl BufRead,
     framing: Framing,
-    db: &mut Option<Db>,
-) -> io::Result<()> {
-    let link = upstream.link;
+    related: bool,
+) -> io::Result<Option<Db>> {
+    let (server, ours) = (job.server, job.server.keys());
+    let loaded = match server.config.load().replication.diskless_load {
+        DisklessLoad::SwapDb => beside(job, orders, input, framing, related)?,
+        DisklessLoad::FlushBeforeLoad => directly(job, orders, input, framing)?,
+        DisklessLoad::OnEmptyDb if ours == 0 => directly(job, orders, input, framing)?,
+        DisklessLoad::OnEmptyDb | DisklessLoad::Disabled => from_file(job, orders, input, framing)?,
+    };
+    let Some(loaded) = loaded else { return Ok(None) };
+    server.persistence.note_loaded(&loaded);
+    tell(server, replica::Input::Loaded { link: job.upstream.link });
+    Ok(Some(Db(loaded.stream_db)))
+}
+
+/// Whether the machine wants the snapshot that it was told of.
+fn is_wanted(job: &Job<'_>, orders: &Receiver<Go>, theirs: Option<u64>) -> bool {
+    let ours = job.server.keys();
+    tell(job.server, replica::Input::Offered { link: job.upstream.link, theirs, ours });
+    matches!(orders.recv(), Ok(Go::Load))
+}
+
+/// Stores the snapshot first, so that a link that breaks half-way costs nothing.
+fn from_file(
+    job: &Job<'_>,
+    orders: &Receiver<Go>,
+    input: &mut impl BufRead,
+    framing: Framing,
+) -> io::Result<Option<load::Loaded>> {
     let mut received = Received::create(Path::new("."))?;
-    receive(server, upstream, input, framing, &mut received.file)?;
+    receive(job, input, framing, &mut received.file)?;
     received.file.rewind()?;
-    let theirs = load::peek_keys(BufReader::new(&received.file)).map_err(io::Error::other)?;
-    tell(server, replica::Input::Offered { link, theirs, ours: server.keys() });
-    match orders.recv() {
-        Ok(Go::Load) => {}
-        _ => return Ok(()),
+    let theirs = load::peek_keys(BufReader::new(&received.file)).map_err(corrupt)?;
+    if !is_wanted(job, orders, theirs) {
+        return Ok(None);
     }
     received.file.rewind()?;
     let length = received.file.metadata()?.len();
-    let mut member = server.space.join();
-    let source = BufReader::with_capacity(
-        PIECE,
-        Watched { file: &received.file, upstream, server, read: 0, told: Instant::now() },
-    );
-    let loaded = replace(server, &mut member, source, length)?;
-    *db = Some(Db(loaded.stream_db));
-    tell(server, replica::Input::Loaded { link });
-    Ok(())
+    let mut source = Watched::new(job, BufReader::with_capacity(PIECE, &received.file));
+    replace(job.server, length, |member| load::load(job.server, member, &mut source, false)).map(Some)
 }
 
-/// Empties the keyspace and loads `source` into it. If that fails the keyspace is empty: half a dataset is
-/// none.
-fn replace(server: &Arc<Server>, member: &mut Member, source: impl BufRead, length: u64) -> io::Result<load::Loaded> {
+/// Loads the snapshot as it arrives, in the place of what we hold.
+fn directly(
+    job: &Job<'_>,
+    orders: &Receiver<Go>,
+    input: &mut impl BufRead,
+    framing: Framing,
+) -> io::Result<Option<load::Loaded>> {
+    // Its beginning tells whether it has keys; if not enough has arrived to tell, it has.
+    let theirs = load::peek_keys(input.fill_buf()?).ok().flatten();
+    if !is_wanted(job, orders, theirs) {
+        return Ok(None);
+    }
+    let mut source = Watched::new(job, input);
+    let length = total(framing);
+    replace(job.server, length, |member| arriving(job.server, member, &mut source, framing)).map(Some)
+}
+
+/// Loads the snapshot as it arrives, beside what we hold, and exchanges the two when it is complete. What we hold is
+/// served meanwhile if it is of the same history.
+fn beside(
+    job: &Job<'_>,
+    orders: &Receiver<Go>,
+    input: &mut impl BufRead,
+    framing: Framing,
+    related: bool,
+) -> io::Result<Option<load::Loaded>> {
+    let server = job.server;
+    let mut member = server.space.join();
+    log::notice("MASTER <-> REPLICA sync: Loading DB in memory, beside the one that is there");
+    let loading = if related { Loading::Async } else { Loading::Blocking };
+    member.alone(|_| begin(server, total(framing), loading));
+    let staging = Arc::new(Keyspace::new(server.space.databases()));
+    let mut builder = staging.join();
+    let mut source = Watched::new(job, input);
+    let result = arriving(server, &mut builder, &mut source, framing).map_err(corrupt);
+    let loaded = match result {
+        Ok(loaded) if is_wanted(job, orders, Some(loaded.keys)) => Ok(Some(loaded)),
+        Ok(_) => Ok(None),
+        Err(error) => Err(error),
+    };
+    builder.alone(|fresh| {
+        member.alone(|alone| {
+            if let Ok(Some(_)) = loaded {
+                alone.exchange(fresh);
+            }
+            end(server);
+        });
+    });
+    loaded
+}
+
+/// Loads a snapshot that arrives, and checks that it ends where it should.
+fn arriving(
+    server: &Server,
+    member: &mut Member,
+    source: &mut impl BufRead,
+    framing: Framing,
+) -> Result<load::Loaded, load::LoadError> {
+    server.persistence.forget_functions();
+    let loaded = load::load(server, member, &mut *source, false)?;
+    let at = loaded.bytes;
+    let end = match framing {
+        Framing::Length(length) if length == at => Ok(()),
+        Framing::Length(length) => Err(format!("{length} bytes were announced")),
+        Framing::Mark(mark) => {
+            let mut end = [0; 40];
+            match source.read_exact(&mut end) {
+                Ok(()) if end == mark => Ok(()),
+                Ok(()) => Err("it does not end with its mark".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    };
+    end.map_err(|why| load::LoadError::End { at, why })?;
+    Ok(loaded)
+}
+
+fn total(framing: Framing) -> u64 {
+    match framing {
+        Framing::Length(bytes) => bytes,
+        Framing::Mark(_) => 0,
+    }
+}
+
+fn corrupt(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("Internal error in RDB: {error}"))
+}
+
+/// Empties the keyspace and loads into it. If that fails the keyspace is empty: half a dataset is none.
+fn replace(
+    server: &Arc<Server>,
+    length: u64,
+    load: impl FnOnce(&mut Member) -> Result<load::Loaded, load::LoadError>,
+) -> io::Result<load::Loaded> {
+    let mut member = server.space.join();
     let flushed = member.alone(|alone| {
-        server.publish(|next| next.loading = Loading::Blocking);
-        let progress = &server.persistence.loading;
-        progress.total.store(length, Ordering::Relaxed);
-        progress.loaded.store(0, Ordering::Relaxed);
-        progress.since.store(unix_now().seconds().max(1), Ordering::Relaxed);
+        begin(server, length, Loading::Blocking);
         flush_all(server, alone)
     });
     drop(flushed);
-    let result = load::load(server, member, source, false);
+    server.persistence.forget_functions();
+    let result = load(&mut member);
     let flushed = member.alone(|alone| {
         let flushed = result.is_err().then(|| flush_all(server, alone));
-        server.persistence.loading.since.store(0, Ordering::Relaxed);
-        server.publish(|next| next.loading = Loading::No);
+        end(server);
         flushed
     });
     drop(flushed);
-    if let Ok(loaded) = &result {
-        server.persistence.note_loaded(loaded);
-    }
-    result.map_err(io::Error::other)
+    result.map_err(corrupt)
+}
+
+/// Loading begins. The caller is alone.
+fn begin(server: &Server, length: u64, loading: Loading) {
+    let progress = &server.persistence.loading;
+    progress.total.store(length, Ordering::Relaxed);
+    progress.loaded.store(0, Ordering::Relaxed);
+    progress.since.store(unix_now().seconds().max(1), Ordering::Relaxed);
+    server.publish(|next| next.loading = loading);
+}
+
+/// Loading is over. The caller is alone.
+fn end(server: &Server) {
+    server.persistence.loading.since.store(0, Ordering::Relaxed);
+    server.publish(|next| next.loading = Loading::No);
 }
 
 fn flush_all(server: &Server, alone: &mut quorate_keyspace::Alone<'_>) -> Vec<quorate_keyspace::Flushed> {
     (0..server.space.databases()).map(|number| alone.flush(Db(number as u16))).collect()
 }
 
-fn receive(
-    server: &Arc<Server>,
-    upstream: &Upstream,
-    input: &mut impl BufRead,
-    framing: Framing,
-    output: &mut impl Write,
-) -> io::Result<()> {
+fn receive(job: &Job<'_>, input: &mut impl BufRead, framing: Framing, output: &mut impl Write) -> io::Result<()> {
+    let Job { server, upstream } = *job;
     let mut told = Instant::now();
     let mut read = 0u64;
     let mut end = match framing {
@@ -407,28 +531,44 @@ impl Drop for Received {
     }
 }
 
-/// Reads a received snapshot, tells how far it is, and stops when the link is ended.
-struct Watched<'a> {
-    file: &'a std::fs::File,
-    upstream: &'a Upstream,
-    server: &'a Arc<Server>,
+/// Reads a snapshot, tells the machine that it moves, and stops when the link is ended.
+struct Watched<'a, R> {
+    input: R,
+    job: &'a Job<'a>,
     read: u64,
     told: Instant,
 }
 
-impl Read for Watched<'_> {
+impl<'a, R> Watched<'a, R> {
+    fn new(job: &'a Job<'a>, input: R) -> Watched<'a, R> {
+        Watched { input, job, read: 0, told: Instant::now() }
+    }
+}
+
+impl<R: BufRead> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.upstream.has_ended() {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Watched<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.job.upstream.has_ended() {
             return Err(io::Error::other("the link was ended"));
         }
-        let count = self.file.read(buffer)?;
+        self.input.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
         self.read += count as u64;
-        if self.told.elapsed() >= NEWS {
+        // The clock is not read for every few bytes.
+        if self.read % 64 < count as u64 && self.told.elapsed() >= NEWS {
             self.told = Instant::now();
-            log::debug(&format!("Loading our primary's snapshot: {} bytes", self.read));
-            tell(self.server, replica::Input::Heard { link: self.upstream.link, read: self.read });
+            tell(self.job.server, replica::Input::Heard { link: self.job.upstream.link, read: self.read });
         }
-        Ok(count)
     }
 }
 

@@ -80,7 +80,9 @@ fn explain(error: &LoadError, path: &str, bytes: u64) -> String {
     let kind = match error {
         LoadError::Rdb(error) => super::check::kind(error),
         LoadError::Stopping => return "The server was told to end before the dataset was loaded".to_owned(),
-        LoadError::Database { .. } | LoadError::Duplicate { .. } => "Internal error in RDB".to_owned(),
+        LoadError::Database { .. } | LoadError::Duplicate { .. } | LoadError::End { .. } => {
+            "Internal error in RDB".to_owned()
+        }
     };
     format!(
         "Fatal error loading the DB, {kind}: {path} ({bytes} bytes), {error}. The file is left as it is. Look at it with \

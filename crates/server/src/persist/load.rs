@@ -64,6 +64,14 @@ pub enum LoadError {
         /// The key.
         key: String,
     },
+    /// It does not end as the primary that sends it has announced.
+    #[error("byte {at}: {why}")]
+    End {
+        /// Where it ended.
+        at: u64,
+        /// What is there instead.
+        why: String,
+    },
     /// The server is to end.
     #[error("the server is ending")]
     Stopping,
