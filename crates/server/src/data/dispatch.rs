@@ -131,6 +131,9 @@ fn run(
     }
     if session.kind == Kind::Replica {
         // What it gets comes through its link; a SYNC has moved earlier replies there.
+        if out.len() > start {
+            answered_replica(session, Some(command), &out[start..]);
+        }
         out.truncate(start.min(out.len()));
     }
     match (mode, session.replies) {
@@ -144,6 +147,24 @@ fn run(
         (ReplyMode::Off, _) => out.truncate(start),
     }
     session.out = out;
+}
+
+/// A replica has asked for something that has an answer. Within the stream that would be taken for a command, so the
+/// replica can't get it, and what it will do without one nobody knows.
+#[cold]
+fn answered_replica(session: &mut Session, command: Option<&Command>, reply: &[u8]) {
+    let name = command.map_or("(unknown)", |command| &command.full_name);
+    if reply.starts_with(b"-") {
+        crate::log::warning(&format!(
+            "== CRITICAL == This master is sending an error to its replica: '{}' after processing the command '{name}'",
+            String::from_utf8_lossy(reply).trim_end()
+        ));
+    }
+    crate::log::warning(&format!(
+        "Replica generated a reply to command '{name}', disconnecting it: name={}",
+        String::from_utf8_lossy(&session.name)
+    ));
+    session.closing = Some(Closing::Now);
 }
 
 /// Applies one request of our primary's stream and appends it to the log: nothing can refuse it.
@@ -256,6 +277,9 @@ pub(crate) fn unknown_subcommand(command: &Command, name: &[u8]) -> CommandError
 pub(crate) fn refuse(local: &mut Local, session: &mut Session, command: Option<&Command>, error: &CommandError) {
     let text = error.wire();
     local.stats.error(&text);
+    if session.kind == Kind::Replica {
+        return answered_replica(session, command, &[b"-", &*text].concat());
+    }
     let is_exec = command.is_some_and(|command| command.spec.name == "exec");
     if let Some(transaction) = &mut session.transaction {
         if is_exec {

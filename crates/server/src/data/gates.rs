@@ -55,7 +55,10 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
     let declared = crate::admin::script::flags_of(server, command, args);
     let flags = declared.unwrap_or(command.spec.flags);
     let writes = writes || declared.is_some_and(|flags| flags.has(Flags::WRITE));
-    if session.kind == Kind::Monitor && !flags.any(Flags::ADMIN) && flags.any(Flags::WRITE.and(Flags::READONLY)) {
+    if matches!(session.kind, Kind::Monitor | Kind::Replica)
+        && !flags.any(Flags::ADMIN)
+        && flags.any(Flags::WRITE.and(Flags::READONLY))
+    {
         return Gate::Refused(CommandError::text("ERR Replica can't interact with the keyspace"));
     }
     if no_room && needs_memory(session, command, flags) {
