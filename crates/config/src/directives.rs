@@ -75,6 +75,12 @@ pub(crate) static OTHER_DEFAULTS: &[OtherDefault] = &[
               nothing",
     },
     OtherDefault {
+        name: "repl-diskless-load",
+        redis: "disabled",
+        why: "a replica without data has nothing to lose, and is there in half the time if it loads while the snapshot \
+              arrives; one that holds data stores the snapshot first, as Redis does",
+    },
+    OtherDefault {
         name: "repl-backlog-size",
         redis: "1048576",
         why: "1 MB is a tenth of a second of a busy primary, and a replica that was away for longer needs a full sync; \

@@ -76,7 +76,7 @@ impl Default for Replication {
             diskless_sync: true,
             diskless_sync_delay: Duration::ZERO,
             diskless_sync_max_replicas: 0,
-            diskless_load: DisklessLoad::Disabled,
+            diskless_load: DisklessLoad::OnEmptyDb,
             ping_period: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
             disable_tcp_nodelay: false,
