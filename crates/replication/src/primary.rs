@@ -644,7 +644,8 @@ impl Primary {
         pings.then(|| self.pinged + config.ping_period)
     }
 
-    fn tell_good_replicas(&mut self, cx: &mut Cx<'_>) {
+    /// Tells how many replicas are good, if that has changed.
+    pub(crate) fn tell_good_replicas(&mut self, cx: &mut Cx<'_>) {
         let counts = cx.config.min_replicas > 0 && !cx.config.max_lag.is_zero();
         for peer in self.peers.values_mut() {
             peer.good = counts && peer.is_good(cx.now, cx.config.max_lag);

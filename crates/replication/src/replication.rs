@@ -556,6 +556,12 @@ impl Replication {
         }
     }
 
+    fn on_configured(&mut self, now: Mono, config: Config) {
+        self.config = config;
+        let (mut cx, primary, _) = self.rooms(now);
+        primary.tell_good_replicas(&mut cx);
+    }
+
     fn on_fed(&mut self, now: Mono, held: Range<Offset>) {
         self.backlog.fed(held);
         self.hand_over_if_caught_up(now);
@@ -592,7 +598,7 @@ impl Machine for Replication {
         let now = now.mono;
         match input {
             Input::Timeout => self.on_timeout(now),
-            Input::Configure(config) => self.config = *config,
+            Input::Configure(config) => self.on_configured(now, *config),
             Input::Fed { held } => self.on_fed(now, held),
             Input::Fsynced { upto } => self.on_fsynced(now, upto),
             Input::WritesPaused => self.on_writes_paused(now),

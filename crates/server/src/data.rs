@@ -10,6 +10,7 @@ pub mod gates;
 pub mod histogram;
 pub mod memory;
 pub mod net;
+pub mod own_expiries;
 pub mod pubsub;
 pub mod replicas;
 pub mod script_host;

@@ -24,6 +24,7 @@ use crate::data::client::{Client, ClientId, Peer, Socket};
 use crate::data::evict::Evictor;
 use crate::data::feed::Feed;
 use crate::data::memory::Memory;
+use crate::data::own_expiries::OwnExpiries;
 use crate::data::pubsub::PubSub;
 use crate::data::replicas::Replicas;
 use crate::data::scripts::Scripts;
@@ -115,6 +116,8 @@ pub struct Server {
     pub expiry: ActiveExpiry,
     /// The database in which our primary's stream goes on.
     stream_db: AtomicU16,
+    /// Keys that clients have written to a replica, with an expiry.
+    pub own_expiries: OwnExpiries,
 }
 
 impl Server {
@@ -143,6 +146,7 @@ impl Server {
             waiters: Waiters::default(),
             control: Control::new(settings, start, seed, now),
             stream_db: AtomicU16::new(0),
+            own_expiries: OwnExpiries::default(),
             replicas: Replicas::default(),
             config: ArcSwap::from_pointee(config),
             config_file: None,

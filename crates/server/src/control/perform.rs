@@ -76,6 +76,7 @@ impl Inner {
         server.feed.set_leading(leads);
         log::set_role(if leads { b'M' } else { b'S' });
         server.publish(|next| next.role = published);
+        server.own_expiries.clear();
         self.note_primary(server, role);
         if !leads {
             crate::data::blocked::release_all(server);

@@ -434,6 +434,7 @@ fn begin(server: &Server, length: u64, loading: Loading) {
 fn end(server: &Server) {
     server.persistence.loading.since.store(0, Ordering::Relaxed);
     server.publish(|next| next.loading = Loading::No);
+    server.own_expiries.clear();
 }
 
 fn flush_all(server: &Server, alone: &mut quorate_keyspace::Alone<'_>) -> Vec<quorate_keyspace::Flushed> {

@@ -15,6 +15,7 @@ use crate::data::blocked;
 use crate::data::client::{Client, Session};
 use crate::data::memory::Meter;
 use crate::data::net::{BUSY, Net};
+use crate::data::own_expiries;
 use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, Runner};
@@ -374,6 +375,9 @@ impl Cx<'_, '_> {
         };
         let end = run_data(&mut view, self.local, &job, self.out);
         log_effects(self.server, &mut view, self.local, db, args, raw);
+        if !self.local.published.all_clear && self.local.effects.dirty() > 0 {
+            own_expiries::note(self.server, self.local, &view, self.origin, db, spec.keys_of(args));
+        }
         if let End::Blocks(block) = &end {
             blocked::begin(self.server, self.client, self.session, self.command, args, block, &mut view);
         }

@@ -73,6 +73,17 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
+impl Socket {
+    /// Ends both directions at once: a duplicate of the descriptor may live elsewhere for a moment.
+    pub fn shut(&self) {
+        // It may be closed at the other end already.
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Both),
+            Socket::Unix(stream) => stream.shutdown(std::net::Shutdown::Both),
+        };
+    }
+}
+
 impl Read for &Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {

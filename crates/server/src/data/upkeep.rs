@@ -119,6 +119,9 @@ impl Upkeep {
             if !self.server.knobs.cron_paused.load(Ordering::Relaxed) {
                 self.expire(period);
             }
+            if !self.server.own_expiries.is_empty() {
+                self.active(|this| this.server.own_expiries.sweep(&mut this.member, &this.scope));
+            }
             // Woken early where memory is short.
             std::thread::park_timeout(period.saturating_sub(began.elapsed()).max(BITE));
         }

@@ -494,7 +494,7 @@ impl Worker {
                 }
                 Parsed::Incomplete(missing) => {
                     session.parser = parser;
-                    if rest.len() + missing > self.local.published.query_limit {
+                    if rest.len() + missing > self.local.published.query_limit && session.kind != Kind::Primary {
                         crate::log::warning("Closing client that reached max query buffer length");
                         session.closing = Some(Closing::Now);
                     } else if session.input.is_empty() {
@@ -825,16 +825,8 @@ impl Worker {
             Socket::Unix(stream) => stream.deregister(registry),
         };
         session.seat = None;
-        shut(&session.socket);
+        session.socket.shut();
     }
-}
-
-/// Ends both directions at once: a duplicate of the descriptor may live elsewhere for a moment.
-fn shut(socket: &Socket) {
-    let _ = match socket {
-        Socket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Both),
-        Socket::Unix(stream) => stream.shutdown(std::net::Shutdown::Both),
-    };
 }
 
 fn read_behind(mut socket: &Socket, input: &mut Vec<u8>, room: usize) -> std::io::Result<usize> {

@@ -159,6 +159,8 @@ fn end(cx: &mut Cx<'_, '_>, filter: &Filter, spares_me: bool) -> usize {
     each(cx, filter, |client, session| {
         if client.id != own {
             client.condemn();
+            // Its thread may be kept from closing it, and the other end is to know now.
+            session.socket.shut();
             victims.push(client.id);
             killed += 1;
         } else if !spares_me {
