@@ -16,10 +16,13 @@ use smallvec::SmallVec;
 use crate::entry::{Entry, Record};
 use crate::space::Db;
 
+/// What one name stood for in the databases where it was changed; `None` is nothing.
+type Before = SmallVec<[(Db, Option<Entry>); 1]>;
+
 /// The old values of what a view has changed.
 #[derive(Default)]
 pub(crate) struct Undo {
-    saved: HashMap<Box<[u8]>, SmallVec<[(Db, Option<Entry>); 1]>>,
+    saved: HashMap<Box<[u8]>, Before>,
     weight: usize,
 }
 

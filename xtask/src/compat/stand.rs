@@ -26,6 +26,9 @@ const PARTS: &[&str] =
 const DIRECTIVES: &[(&str, &str)] = &[
     // 7.0 knows no listpack encoding of sets, which came with 7.2; its tests expect a hash table in its place.
     ("set-max-listpack-entries", "0"),
+    // Its tests write to one connection after the other without awaiting replies, and take for granted that the requests
+    // are served in that order. Connections of different threads have none.
+    ("network-threads", "1"),
 ];
 /// Where the ranges of ports begin that stands choose from, and how many ports each has. Cluster buses use the same
 /// ports plus 10000.

@@ -209,7 +209,9 @@ fn serve_ready(
 /// now that it is in the log.
 #[cold]
 pub fn serve_noted(server: &Arc<Server>, local: &mut Local, alone: &mut Alone<'_>, scope: &Scope) {
-    let mut view = alone.view(scope);
+    // Time stood still for the whole, however long it took; who waits gets nothing that has expired since.
+    let scope = Scope { now: server.now().unix, rng: scope.rng.clone(), ..*scope };
+    let mut view = alone.view(&scope);
     for (db, key) in std::mem::take(&mut local.ready) {
         view.signal(db, &key);
     }
