@@ -141,9 +141,18 @@ impl Control {
         self.history.store(Arc::new(inner.machine.view(server.now()).history));
     }
 
-    /// Performs what the start asks for: the role, the log, the first attempt to reach a primary.
-    pub fn begin(&self, server: &Arc<Server>) {
+    /// Performs what the start asks for: the role, the log, the first attempt to reach a primary. Replicas that go on
+    /// from the snapshot's point are told of the keys in `left_out`.
+    pub fn begin(&self, server: &Arc<Server>, left_out: &[(Db, Box<[u8]>)]) {
         self.stand_still(server, &mut server.space.join());
+        if server.feed.is_on() {
+            let mut request = Vec::new();
+            for (db, key) in left_out {
+                request.clear();
+                quorate_resp::encode_request(&mut request, &[b"DEL", &**key]);
+                server.feed.append(*db, &request);
+            }
+        }
     }
 
     /// Runs the control thread until the server stops.

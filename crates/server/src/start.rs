@@ -154,10 +154,14 @@ fn lead_on(server: &Arc<Server>, source: Option<persist::boot::Source>, seed: u6
     crate::control::attach(server);
     let server = Arc::clone(server);
     std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        let mut left_out = Vec::new();
         if let Some(source) = source {
             process::notify("STATUS=Redis is loading...");
             match persist::boot::finish(&server, source) {
-                Ok(loaded) => server.control.loaded(&server, &loaded, seed),
+                Ok(loaded) => {
+                    server.control.loaded(&server, &loaded, seed);
+                    left_out = loaded.left_out;
+                }
                 Err(error) => {
                     log::warning(&error);
                     if !server.stopping.load(Ordering::Acquire) {
@@ -167,7 +171,8 @@ fn lead_on(server: &Arc<Server>, source: Option<persist::boot::Source>, seed: u6
                 }
             }
         }
-        server.control.begin(&server);
+        server.control.begin(&server, &left_out);
+        persist::boot::open_doors(&server);
         say_ready(&server);
         server.control.run(&server);
     })

@@ -10,8 +10,6 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use quorate_keyspace::Member;
-
 use super::load::{LoadError, Loaded, load};
 use super::path;
 use crate::log;
@@ -42,7 +40,7 @@ pub fn prepare(server: &Server) -> Result<Option<Source>, String> {
     Ok(Some(Source { file, bytes, path }))
 }
 
-/// Loads the file and opens the doors. The error is a text for the log, after which the process ends.
+/// Loads the file; [`open_doors`] comes next. The error is a text for the log, after which the process ends.
 pub fn finish(server: &Server, source: Source) -> Result<Loaded, String> {
     let began = Instant::now();
     let mut member = server.space.join();
@@ -50,7 +48,6 @@ pub fn finish(server: &Server, source: Source) -> Result<Loaded, String> {
     let Source { file, bytes, path } = source;
     let result = load(server, &mut member, BufReader::with_capacity(1 << 20, file), drop_expired);
     let loaded = result.map_err(|error| explain(&error, &path.display().to_string(), bytes))?;
-    open_doors(server, &mut member);
     server.persistence.note_loaded(&loaded);
     let mut made =
         format!("Loading RDB produced by version {}", if loaded.writer.is_empty() { "?" } else { &loaded.writer });
@@ -67,8 +64,9 @@ pub fn finish(server: &Server, source: Source) -> Result<Loaded, String> {
     Ok(loaded)
 }
 
-fn open_doors(server: &Server, member: &mut Member) {
-    member.alone(|_| {
+/// Lets clients in. By now it is decided what the writes that come are the continuation of.
+pub fn open_doors(server: &Server) {
+    server.space.join().alone(|_| {
         server.persistence.loading.since.store(0, Ordering::Relaxed);
         server.publish(|published| published.loading = Loading::No);
     });

@@ -24,6 +24,8 @@ pub struct Loaded {
     pub keys: u64,
     /// Keys left out because their time had passed.
     pub expired: u64,
+    /// The same by name, if the snapshot belongs to a history: replicas that go on with it must hear of them.
+    pub left_out: Vec<(Db, Box<[u8]>)>,
     /// Keys left out because they held nothing.
     pub empty: u64,
     /// The point in a history that it belongs to.
@@ -160,6 +162,9 @@ impl<'a, 'b> Loader<'a, 'b> {
                 Item::SelectDb(number) => self.db = self.database(number, at)?,
                 Item::Entry(entry) if drop_expired && entry.expire_at.is_some_and(|at| at <= self.scope.now) => {
                     self.loaded.expired += 1;
+                    if self.loaded.replication.is_some() {
+                        self.loaded.left_out.push((self.db, entry.key.into()));
+                    }
                 }
                 Item::Entry(entry) => {
                     self.batch.push((self.db, make(entry, self.scope.now)));
