@@ -145,14 +145,14 @@ impl Source<'_> {
         }
     }
 
-    /// The weighted score of a member.
+    /// The weighted score of a member, which may be no number.
     fn score(&self, member: &[u8]) -> Option<f64> {
         let score = match self.members {
             Members::None => None,
             Members::Set(set) => set.contains(member).then_some(1.0),
             Members::Sorted(zset) => zset.score(member),
         };
-        score.map(|score| number_or_zero(score * self.weight))
+        score.map(|score| score * self.weight)
     }
 
     /// Shows the members with their weighted scores, until `each` has seen enough.
@@ -401,7 +401,12 @@ mod tests {
              ZADD b -inf x => 1
              ZUNION 2 a b WITHSCORES => [x 0]
              ZINTER 2 a b WITHSCORES => [x 0]
-             ZUNION 1 a WEIGHTS 0 WITHSCORES => [x 0]",
+             ZUNION 1 a WEIGHTS 0 WITHSCORES => [x 0]
+             ZADD c 3 x 0 y => 2
+             ZADD d 0 x 5 y => 2
+             ZUNION 2 c d WEIGHTS 1 inf WITHSCORES => [x 3 y inf]
+             ZINTER 2 c d WEIGHTS 1 inf WITHSCORES => [x 0 y inf]
+             ZINTER 2 c d WEIGHTS 1 inf AGGREGATE MIN WITHSCORES => [y 0 x 3]",
         );
     }
 

@@ -56,10 +56,13 @@ pub fn finish(server: &Server, source: Source) -> Result<Loaded, String> {
         let _ = write!(made, ", {} seconds old", (unix_now().seconds() - created.seconds()).max(0));
     }
     log::notice(&made);
-    log::notice(&format!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired));
-    if loaded.empty > 0 {
-        log::notice(&format!("Done loading RDB, keys left out because they were empty: {}.", loaded.empty));
-    }
+    let (keys, expired) = (loaded.keys, loaded.expired);
+    log::notice(&match loaded.empty {
+        0 => format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}."),
+        empty => {
+            format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}, empty keys skipped: {empty}.")
+        }
+    });
     log::notice(&format!("DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f64()));
     Ok(loaded)
 }

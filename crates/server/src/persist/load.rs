@@ -12,6 +12,7 @@ use quorate_keyspace::{Alone, Db, Entry, Expiry, KeyView, Member, Scope, SlotSet
 use quorate_stdx::{Offset, ReplId, Rng, UnixMs};
 
 use super::delay;
+use crate::log;
 use crate::server::{Server, unix_now};
 
 /// Entries that are put in place together.
@@ -172,7 +173,10 @@ impl<'a, 'b> Loader<'a, 'b> {
                         self.put(at)?;
                     }
                 }
-                Item::EmptyKey { .. } => self.loaded.empty += 1,
+                Item::EmptyKey { key } => {
+                    log::notice(&format!("skipping empty key: {}", String::from_utf8_lossy(key)));
+                    self.loaded.empty += 1;
+                }
                 Item::Function(code) => server.persistence.functions.lock().push(code),
                 Item::ResizeDb { .. } | Item::ModuleAux(_) => {}
                 Item::End { .. } => break,
