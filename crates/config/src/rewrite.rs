@@ -182,7 +182,7 @@ mod tests {
     fn a_whole_configuration_reads_as_it_was_written() {
         let mut config =
             parse(b"requirepass \"a b\\n\"\nbind 1.2.3.4 -::1\nreplicaof h 5\nshutdown-on-sigint save now");
-        config.general.directory = Some("/tmp/with blank".into());
+        config.general.directory = Some("/data/with blank".into());
         let new = rewritten(b"", &config, Scope::All);
         assert_eq!(parse(&new), config);
     }

@@ -8,6 +8,9 @@
 //!
 //! So whatever a client was told is on its way to the replicas already, and outlives a `kill -9`.
 
+mod deadline;
+mod stock;
+
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,6 +35,7 @@ use crate::data::stats::Rate;
 use crate::data::stream;
 use crate::listen::Seat;
 use crate::server::{Server, unix_now};
+use deadline::Deadline;
 
 /// The token of the mailbox's waker; clients' tokens are their ids.
 const MAIL: Token = Token(usize::MAX);
@@ -39,9 +43,6 @@ const MAIL: Token = Token(usize::MAX);
 const READ: usize = 64 << 10;
 /// The most that is written to one client before the others have their turn.
 const WRITE: usize = 1 << 20;
-
-/// The most that may wait to be sent to a client that has yet to say who it is, bytes.
-const STRANGERS_OUTPUT: usize = 1024;
 
 /// What other threads tell a network thread.
 pub enum Mail {
@@ -650,30 +651,6 @@ impl Worker {
         self.queue_write(client);
     }
 
-    /// Closes a client that reads too slowly for what it asks for.
-    fn check_output(&mut self, client: &Arc<Client>) {
-        // SAFETY: this thread owns the client and is active.
-        let session = unsafe { client.session() };
-        let limit = self.local.published.output_limits[if session.is_subscriber() { 2 } else { 0 }];
-        let pending = session.pending();
-        if limit.soft > 0 && pending > limit.soft {
-            session.over_soft_limit.get_or_insert(self.now.mono);
-        } else {
-            session.over_soft_limit = None;
-        }
-        let soft = session.over_soft_limit.is_some_and(|since| self.now.mono.since(since).as_secs() >= limit.seconds);
-        let is_stranger = !session.authenticated && self.local.published.needs_auth;
-        if soft || (limit.hard > 0 && pending > limit.hard) || (is_stranger && pending > STRANGERS_OUTPUT) {
-            crate::log::warning(&format!(
-                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                crate::admin::client::describe(client, session, self.now)
-            ));
-            self.close(client);
-        } else if !session.write_blocked {
-            self.queue_write(client);
-        }
-    }
-
     /// Answers blocked clients whose time is over.
     fn give_up(&mut self) {
         while let Some(&(at, id)) = self.deadlines.first() {
@@ -741,40 +718,6 @@ impl Worker {
         }
     }
 
-    /// Counts a client that has begun to wait.
-    #[inline]
-    fn note_blocked(&self, client: &Client) {
-        // SAFETY: this thread owns the client and is active.
-        if unsafe { client.session() }.blocked.is_some() {
-            self.local.stats.gauges.blocked.add(1);
-        }
-    }
-
-    /// Sums up for INFO how things stand with this thread's clients.
-    fn take_stock(&mut self, clients: &[Arc<Client>]) {
-        let elapsed = self.now.mono.since(self.stock_taken_at);
-        self.stock_taken_at = self.now.mono;
-        let (mut blocked, mut input, mut output, mut bytes) = (0, 0, 0, 0);
-        for client in clients {
-            // SAFETY: this thread owns the client and is active.
-            let session = unsafe { client.session() };
-            blocked += i64::from(session.blocked.is_some());
-            input = input.max(session.input.len());
-            output = output.max(session.pending());
-            bytes += size_of::<Session>() + session.input.capacity() + session.out.capacity();
-        }
-        let stats = &self.local.stats;
-        stats.gauges.blocked.set(blocked);
-        stats.gauges.with_deadline.set(self.deadlines.len() as i64);
-        stats.gauges.longest_input.set(input as i64);
-        stats.gauges.longest_output.set(output as i64);
-        stats.gauges.client_bytes.set(bytes as i64);
-        let [commands, bytes_in, bytes_out] = &mut self.rates;
-        stats.gauges.commands_a_second.set(commands.sample(stats.processed.get(), elapsed));
-        stats.gauges.bytes_in_a_second.set(bytes_in.sample(stats.bytes_in.get(), elapsed));
-        stats.gauges.bytes_out_a_second.set(bytes_out.sample(stats.bytes_out.get(), elapsed));
-    }
-
     pub(crate) fn close(&mut self, client: &Arc<Client>) {
         if self.net.clients.remove(&client.id).is_none() {
             return;
@@ -835,32 +778,4 @@ fn read_behind(mut socket: &Socket, input: &mut Vec<u8>, room: usize) -> std::io
     let result = socket.read(&mut input[len..]);
     input.truncate(len + *result.as_ref().unwrap_or(&0));
     result
-}
-
-/// When a client's waiting ends, as the thread's set of deadlines has to know it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Deadline(Option<i64>);
-
-impl Deadline {
-    #[inline]
-    fn of(client: &Client) -> Deadline {
-        // SAFETY: only called by the owning thread, which is active.
-        match &unsafe { client.session() }.blocked {
-            Some(Blocked::OnKeys { until, .. } | Blocked::OnAnswer { until }) => Deadline(*until),
-            Some(Blocked::OnPause) | None => Deadline(None),
-        }
-    }
-
-    #[inline]
-    fn moved_from(self, before: Deadline, id: ClientId, set: &mut std::collections::BTreeSet<(i64, ClientId)>) {
-        if self == before {
-            return;
-        }
-        if let Some(at) = before.0 {
-            set.remove(&(at, id));
-        }
-        if let Some(at) = self.0 {
-            set.insert((at, id));
-        }
-    }
 }
