@@ -11,9 +11,6 @@ use quorate_values::{Value, ValueRef};
 use crate::crc64::crc64;
 use crate::rdb::{self, Checksums, NEWEST_VERSION, ReadOptions, WriteOptions, payload};
 
-/// The version and the checksum.
-const FOOTER: usize = 2 + 8;
-
 /// Why bytes are no payload. RESTORE answers alike to the first two.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

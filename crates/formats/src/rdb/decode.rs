@@ -30,9 +30,6 @@ use super::stream::{self, Form};
 use super::string::Text;
 use crate::{ziplist, zipmap};
 
-/// The longest text of a 64-bit integer.
-const LONGEST_INT: usize = "-9223372036854775808".len();
-
 /// A quicklist node that is one element.
 pub(super) const PLAIN: u64 = 1;
 /// A quicklist node that is a listpack.

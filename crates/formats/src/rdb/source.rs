@@ -59,12 +59,6 @@ impl<R: BufRead> Source<R> {
     }
 
     /// The reader below, exactly behind the last decoded byte.
-    pub(crate) fn input(&mut self) -> Result<&mut R, Error> {
-        self.settle()?;
-        Ok(&mut self.input)
-    }
-
-    /// As [`Source::input`], for good.
     pub(crate) fn into_input(mut self) -> Result<R, Error> {
         self.settle()?;
         Ok(self.input)

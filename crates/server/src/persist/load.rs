@@ -18,6 +18,9 @@ use crate::server::{Server, unix_now};
 /// Entries that are put in place together.
 const BATCH: usize = 256;
 
+/// Keys without a value that the log names; there may be millions.
+const EMPTY_KEYS_NAMED: u64 = 10;
+
 /// What a snapshot said and what became of it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Loaded {
@@ -174,8 +177,10 @@ impl<'a, 'b> Loader<'a, 'b> {
                     }
                 }
                 Item::EmptyKey { key } => {
-                    log::notice(&format!("skipping empty key: {}", String::from_utf8_lossy(key)));
                     self.loaded.empty += 1;
+                    if self.loaded.empty <= EMPTY_KEYS_NAMED {
+                        log::notice(&format!("skipping empty key: {}", key.escape_ascii()));
+                    }
                 }
                 Item::Function(code) => server.persistence.functions.lock().push(code),
                 Item::ResizeDb { .. } | Item::ModuleAux(_) => {}
