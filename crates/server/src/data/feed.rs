@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use quorate_keyspace::Db;
 use quorate_stdx::Offset;
 
-const BLOCK: usize = 64 << 10;
+/// Small enough that a backlog of the least size is not mostly rounding, large enough that a block is rarely made.
+const BLOCK: usize = 16 << 10;
 
 /// The log; see the module's text.
 pub struct Feed {
@@ -352,12 +353,18 @@ impl State {
         }
     }
 
-    /// The first offset that the backlog promises.
+    /// The first offset from which everything can be read: the backlog's size ago, or further back if a reader
+    /// has not come so far. What is kept for one is there for all.
     fn first(&self) -> u64 {
         match self.backlog {
-            Some(size) => self.end.saturating_sub(size).max(self.origin),
+            Some(size) => self.end.saturating_sub(size).min(self.slowest()).max(self.origin),
             None => self.end,
         }
+    }
+
+    /// Where the reader is that is furthest behind.
+    fn slowest(&self) -> u64 {
+        self.readers.iter().map(|reader| reader.get().0).min().unwrap_or(u64::MAX)
     }
 
     /// The first offset whose byte is in a block.
@@ -366,8 +373,7 @@ impl State {
     }
 
     fn trim(&mut self) {
-        let reader = self.readers.iter().map(|reader| reader.get().0).min().unwrap_or(u64::MAX);
-        let needed = self.first().min(reader);
+        let needed = self.first().min(self.slowest());
         while self.blocks.len() > 1 && self.blocks[0].end() <= needed {
             self.blocks.pop_front();
         }
@@ -423,8 +429,11 @@ mod tests {
         let bytes = read_all(&feed, &position);
         assert_eq!(bytes.len(), 256 * 4096);
         assert!(bytes.chunks(4096).enumerate().all(|(number, chunk)| chunk.iter().all(|&byte| byte == number as u8)));
+        let start = |feed: &Feed| feed.backlog().unwrap().start;
+        assert_eq!(start(&feed), Offset(0), "what is kept for one reader is there for all");
         feed.forget(&position);
         assert!(feed.heap_bytes() <= 2 * BLOCK);
+        assert_eq!(start(&feed), Offset(256 * 4096 - 1000));
     }
 
     #[test]
