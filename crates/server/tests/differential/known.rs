@@ -11,8 +11,9 @@ pub(crate) fn is_known(request: &[Vec<u8>], ours: &Reply, theirs: &Reply) -> boo
         |index: usize, word: &str| request.get(index).is_some_and(|given| given.eq_ignore_ascii_case(word.as_bytes()));
     let ours_is = |text: &str| matches!(ours, Reply::Error(error) if error == text.as_bytes());
     if is(0, "object") && is(1, "refcount") {
-        // We share no integers, so nothing is referred to twice.
-        return *ours == Reply::Int(1) && *theirs == Reply::Int(i64::from(i32::MAX));
+        // Which integers Redis shares depends on how they came about; for us the value decides.
+        let is_count = |reply: &Reply| *reply == Reply::Int(1) || *reply == Reply::Int(i64::from(i32::MAX));
+        return is_count(ours) && is_count(theirs);
     }
     if is(0, "lpos") && ours_is(RANK) {
         // Redis 7.2 refuses the one number that has no opposite.
