@@ -36,6 +36,8 @@ pub struct Local {
     pub flushed: Vec<Flushed>,
     /// What commands depend on besides keys.
     pub published: Arc<Published>,
+    /// When the last command ended, if nothing but the next one has come since.
+    pub ended: Option<Instant>,
     /// Counts this thread's memory.
     pub meter: Meter,
     /// This thread's statistics.
@@ -96,6 +98,7 @@ impl Local {
             events,
             ready: Vec::new(),
             flushed: Vec::new(),
+            ended: None,
             meter: Meter::new(),
             published,
             stats,
@@ -399,7 +402,8 @@ impl Cx<'_, '_> {
 
     /// Runs the command, whatever it is, and keeps its statistics.
     pub fn call(&mut self, args: Args<'_>, raw: Option<&[u8]>) {
-        let started = Instant::now();
+        // Of two requests that came together the first one's end is the second one's beginning.
+        let started = self.local.ended.take().unwrap_or_else(Instant::now);
         let appended = self.local.appended;
         let verdict = match self.command.runner {
             Runner::Data(run) => match self.call_data(run, args, raw) {
@@ -412,7 +416,9 @@ impl Cx<'_, '_> {
         if verdict == Verdict::Again {
             return;
         }
-        let elapsed = started.elapsed();
+        let ended = Instant::now();
+        self.local.ended = Some(ended);
+        let elapsed = ended.saturating_duration_since(started);
         self.local.called(self.command, elapsed, verdict);
         if self.local.appended != appended {
             self.session.written = self.local.appended;

@@ -254,6 +254,7 @@ impl Worker {
     #[inline]
     fn make_way(&mut self) {
         if self.member.is_in_the_way() {
+            self.local.ended = None;
             self.member.leave();
             self.enter();
         }
@@ -458,13 +459,19 @@ impl Worker {
 
     /// Runs the requests at the start of `input`; how many bytes they took.
     fn run_requests(&mut self, client: &Arc<Client>, input: &[u8]) -> usize {
+        // The parser is taken out, so that nothing of the session is borrowed while a command runs.
+        // SAFETY: this thread owns the client and is active.
+        let mut parser = std::mem::take(&mut unsafe { client.session() }.parser);
+        self.local.ended = None;
         self.net.current = Some(client.id);
-        let used = self.run_each(client, input);
+        let used = self.run_parsed(client, &mut parser, input);
         self.net.current = None;
+        // SAFETY: as above, and no other reference is alive.
+        unsafe { client.session() }.parser = parser;
         used
     }
 
-    fn run_each(&mut self, client: &Arc<Client>, input: &[u8]) -> usize {
+    fn run_parsed(&mut self, client: &Arc<Client>, parser: &mut RequestParser, input: &[u8]) -> usize {
         let mut at = 0;
         loop {
             // SAFETY: this thread owns the client and is active.
@@ -477,24 +484,18 @@ impl Worker {
             } else {
                 Limits::unauthenticated()
             };
-            // The parser is taken out, so that nothing of the session is borrowed while a command runs.
-            let mut parser = std::mem::take(&mut session.parser);
             let rest = &input[at..];
             match parser.parse(rest, &limits) {
                 Parsed::Request(len) => {
-                    let postponed = self.request(client, &parser, rest, len);
+                    let postponed = self.request(client, parser, rest, len);
+                    parser.clear();
                     if postponed {
-                        parser.clear();
-                        // SAFETY: as above.
-                        unsafe { client.session() }.parser = parser;
                         return at;
                     }
-                    parser.clear();
                     parser.shrink();
                     at += len;
                 }
                 Parsed::Incomplete(missing) => {
-                    session.parser = parser;
                     if rest.len() + missing > self.local.published.query_limit && session.kind != Kind::Primary {
                         crate::log::warning("Closing client that reached max query buffer length");
                         session.closing = Some(Closing::Now);
@@ -511,8 +512,6 @@ impl Worker {
                     return input.len();
                 }
             }
-            // SAFETY: the reference from above is not used any more.
-            unsafe { client.session() }.parser = parser;
             self.make_way();
         }
     }
@@ -563,6 +562,8 @@ impl Worker {
         may_give_up: bool,
         work: impl FnOnce(&Arc<Server>, Access<'_, '_>, &mut Local, &Scope, Now, &mut Net) -> R,
     ) -> Option<R> {
+        // To wait for the others is not part of what the command takes.
+        self.local.ended = None;
         self.member.leave();
         let (server, local, scope, now) = (&self.server, &mut self.local, &mut self.scope, self.now);
         let (generation, net) = (&mut self.generation, &mut self.net);
@@ -575,6 +576,7 @@ impl Worker {
             work(server, Access::Alone(alone), local, scope, now, net)
         });
         self.local.flushed.clear();
+        self.local.ended = None;
         self.enter();
         self.refresh();
         result

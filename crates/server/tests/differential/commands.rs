@@ -78,6 +78,9 @@ pub(crate) const COMMANDS: &[(Compare, &str)] = &[
     (Bytes, "incrby K N"),
     (Bytes, "decrby K N"),
     (Bytes, "incrbyfloat K F"),
+    (Bytes, "setbit K {1|7|8|17|100}+ {0|1}?"),
+    (Bytes, "setbit K 9 {0|1}+"),
+    (Bytes, "getbit K {1|7|8|17|100}+"),
     (Bytes, "lcs K K {LEN|IDX|MINMATCHLEN N|WITHMATCHLEN}*"),
     // Hashes.
     (Bytes, "hset K {M V}+"),
