@@ -2,7 +2,32 @@
 
 use crate::spec::{Flags, Group, Run, Spec};
 
-/// The categories, without the `@`, each once.
+/// All categories, in the order in which COMMAND lists those of a command.
+const ORDER: &[&str] = &[
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
+/// The categories, without the `@`, each once, in the order of [`ORDER`].
 pub fn categories(spec: &Spec) -> Vec<&'static str> {
     let flags = spec.flags;
     let mut all = Vec::new();
@@ -18,12 +43,15 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         (!flags.has(Flags::FAST), "slow"),
     ];
     all.extend(of_flags.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name));
-    if !matches!(spec.run, Run::Container) {
+    // A generic command that names types is about their values and not about keys (SORT).
+    let is_about_values = spec.group == Group::Generic && !spec.categories.is_empty();
+    if !matches!(spec.run, Run::Container) && !is_about_values {
         all.extend(of_group(spec.group));
     }
     all.extend(spec.categories);
-    let mut seen = std::collections::HashSet::new();
-    all.retain(|name| seen.insert(*name));
+    let place = |name: &&str| ORDER.iter().position(|other| other == name).unwrap_or(ORDER.len());
+    all.sort_by_key(place);
+    all.dedup();
     all
 }
 
@@ -56,8 +84,10 @@ mod tests {
     fn categories_follow_from_group_and_flags() {
         let get =
             Spec { group: Group::String, flags: Flags::READONLY.and(Flags::FAST), run: Run::Server, ..Spec::BLANK };
-        assert_eq!(categories(&get), ["read", "fast", "string"]);
+        assert_eq!(categories(&get), ["read", "string", "fast"]);
+        let sort = Spec { categories: &["list", "set"], flags: Flags::WRITE, run: Run::Server, ..Spec::BLANK };
+        assert_eq!(categories(&sort), ["write", "set", "list", "slow"]);
         let container = Spec { group: Group::String, flags: Flags::DANGEROUS, ..Spec::BLANK };
-        assert_eq!(categories(&container), ["dangerous", "slow"]);
+        assert_eq!(categories(&container), ["slow", "dangerous"]);
     }
 }
