@@ -10,7 +10,7 @@ use quorate_keyspace::SlotSet;
 
 use crate::admin::{monitor, slowlog};
 use crate::data::blocked;
-use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_total, run_data, write_error};
+use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_expired, log_total, run_data, write_error};
 use crate::data::client::{Queued, Transaction};
 use crate::data::net::BUSY;
 use crate::data::stats::Verdict;
@@ -121,10 +121,15 @@ fn watch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         if watch.keys.iter().any(|(at, name, _)| *at == db && **name == **key) {
             continue;
         }
+        // What has expired goes now, where that is ours to do: its end is no change that came later.
+        view.settle(db, key);
         // A key that has expired already may be removed without having changed for us.
         let expired = view.peek_raw(db, key).is_some() && view.peek(db, key).is_none();
         view.watch(db, key, &watch.flag);
         watch.keys.push((db, (*key).into(), expired));
+    }
+    if view.has_expired() {
+        log_expired(cx.server, &mut view, cx.local);
     }
     drop(view);
     cx.reply().ok();

@@ -449,6 +449,10 @@ impl Cx<'_, '_> {
                 Verdict::Failed
             }
         };
+        if matches!(self.access, Access::Alone(_)) {
+            // What the command has published holds for how it is itself accounted for.
+            self.local.adopt(self.server.published());
+        }
         if self.origin == Origin::Client {
             let mut view = self.access.view(SlotSet::None, self.scope);
             log_effects(self.server, &mut view, self.local, db, args, raw);
