@@ -5,6 +5,7 @@
 //! from the snapshot's moment on until the machine ends the snapshot, and then for each replica by its
 //! own position.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -18,10 +19,12 @@ use quorate_replication::{Input, PeerId, SnapshotId};
 use quorate_stdx::Offset;
 
 use super::Inner;
+use crate::data::client::ClientId;
 use crate::data::feed::Position;
 use crate::data::replicas::Link;
 use crate::log;
 use crate::persist::Snapshot;
+use crate::persist::save::without_keys;
 use crate::server::Server;
 
 /// How often the machine hears that a snapshot moves.
@@ -32,8 +35,8 @@ const PIECE: usize = 256 << 10;
 /// A snapshot that is taken, or was and is being sent.
 pub(super) struct Taking {
     target: Target,
-    /// The walk, until its thread has started.
-    begun: Option<Snapshot>,
+    /// What is to be sent, until its thread has started.
+    begun: Option<Begun>,
     /// Who gets it as it is taken, and the mark behind it.
     live: Vec<Arc<Link>>,
     mark: [u8; 40],
@@ -44,10 +47,35 @@ pub(super) struct Taking {
     hold: Option<Arc<Position>>,
 }
 
+/// What a snapshot's thread is to send.
+enum Begun {
+    /// The dataset as it was at this walk's moment.
+    Walk(Snapshot),
+    /// A file without keys, which needs no walk.
+    WithoutKeys(Vec<u8>),
+}
+
+impl Begun {
+    /// See [`Snapshot::bound`].
+    fn bound(&mut self, bound: usize, patience: Duration) {
+        if let Begun::Walk(snapshot) = self {
+            snapshot.bound(bound, patience);
+        }
+    }
+
+    /// Hands the bytes to `take`, piece by piece. If it is a walk, that is over when this returns.
+    fn run(self, server: &Server, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Begun::Walk(snapshot) => snapshot.run(server, &mut server.space.join(), take),
+            Begun::WithoutKeys(bytes) => take(&bytes),
+        }
+    }
+}
+
 impl Inner {
     pub(super) fn take_snapshot(&mut self, server: &Arc<Server>, alone: &mut Alone<'_>, order: primary::Output) {
-        let primary::Output::TakeSnapshot { id, target, filter: _ } = order else { return };
-        if server.persistence.is_walking() {
+        let primary::Output::TakeSnapshot { id, target, filter } = order else { return };
+        if filter.keys && server.persistence.is_walking() {
             self.postponed = Some(order);
             return;
         }
@@ -65,9 +93,13 @@ impl Inner {
         let at = server.feed.end();
         // Who begins to read here knows no database.
         server.feed.force_select();
+        let begun = match filter.keys {
+            true => Begun::Walk(Snapshot::begin(server, alone)),
+            false => Begun::WithoutKeys(without_keys(server)),
+        };
         let taking = Taking {
             target,
-            begun: Some(Snapshot::begin(server, alone)),
+            begun: Some(begun),
             live: Vec::new(),
             mark: [0; 40],
             file,
@@ -167,7 +199,7 @@ fn unnamed_file(_server: &Server) -> io::Result<File> {
 fn send_live(
     server: &Arc<Server>,
     id: SnapshotId,
-    mut snapshot: Snapshot,
+    mut snapshot: Begun,
     mut links: Vec<Arc<Link>>,
     mark: &[u8; 40],
     cancelled: &AtomicBool,
@@ -175,20 +207,32 @@ fn send_live(
     // No writer ever waits for a replica: one that falls so far behind is dropped, as if it were behind in the stream.
     let limit = server.published().output_limits[1].hard;
     snapshot.bound(if limit == 0 { usize::MAX } else { limit }, Duration::ZERO);
-    let mut member = server.space.join();
-    let mut told = Instant::now();
+    let told = Cell::new(Instant::now());
     let stop = || cancelled.load(Ordering::Acquire);
-    let result = snapshot.run(server, &mut member, &mut |bytes| {
-        links.retain(|link| link.write_all(bytes, &stop).is_ok());
-        if links.is_empty() {
-            return Err(io::Error::other("no replica is left to receive it"));
-        }
-        if told.elapsed() >= NEWS {
-            told = Instant::now();
-            for link in &links {
+    // While one is waited for, all that has been written for the others moves: only that one may be stuck.
+    let moved = |links: &[Arc<Link>], waits_for: Option<ClientId>| {
+        if told.get().elapsed() >= NEWS {
+            told.set(Instant::now());
+            for link in links.iter().filter(|link| Some(link.client) != waits_for) {
                 news(server, primary::Input::SnapshotMoved { replica: PeerId(link.client.0) });
             }
         }
+    };
+    let result = snapshot.run(server, &mut |bytes| {
+        let waiting = |link: &Link| {
+            moved(&links, Some(link.client));
+            stop()
+        };
+        let gone: Vec<ClientId> = links
+            .iter()
+            .filter(|link| link.write_all(bytes, &|| waiting(link)).is_err())
+            .map(|link| link.client)
+            .collect();
+        links.retain(|link| !gone.contains(&link.client));
+        if links.is_empty() {
+            return Err(io::Error::other("no replica is left to receive it"));
+        }
+        moved(&links, None);
         Ok(())
     });
     if let Err(error) = result {
@@ -205,10 +249,9 @@ fn send_live(
     }
 }
 
-fn write_file(server: &Arc<Server>, id: SnapshotId, snapshot: Snapshot, file: &File, cancelled: &AtomicBool) {
-    let mut member = server.space.join();
+fn write_file(server: &Arc<Server>, id: SnapshotId, snapshot: Begun, file: &File, cancelled: &AtomicBool) {
     let mut output = BufWriter::with_capacity(PIECE, file);
-    let written = snapshot.run(server, &mut member, &mut |bytes| {
+    let written = snapshot.run(server, &mut |bytes| {
         if cancelled.load(Ordering::Acquire) {
             return Err(io::Error::other("no replica is left to receive it"));
         }

@@ -259,6 +259,20 @@ impl Sink for Collector {
 
 /// The beginning of a file as of this moment.
 fn head(server: &Server, options: &WriteOptions) -> Vec<u8> {
+    let mut head = preamble(server, options);
+    for number in 0..server.space.databases() {
+        let db = Db(number as u16);
+        let keys = server.space.len(db);
+        if keys > 0 {
+            rdb::write_select_db(&mut head, u32::from(db.0));
+            rdb::write_resize_db(&mut head, keys as u64, server.space.volatile(db) as u64);
+        }
+    }
+    head
+}
+
+/// What comes before the keys.
+fn preamble(server: &Server, options: &WriteOptions) -> Vec<u8> {
     let mut head = Vec::new();
     rdb::write_header(&mut head, options.version);
     rdb::write_preamble(
@@ -273,14 +287,6 @@ fn head(server: &Server, options: &WriteOptions) -> Vec<u8> {
     );
     for library in &*server.persistence.functions.lock() {
         rdb::write_function(&mut head, library, options);
-    }
-    for number in 0..server.space.databases() {
-        let db = Db(number as u16);
-        let keys = server.space.len(db);
-        if keys > 0 {
-            rdb::write_select_db(&mut head, u32::from(db.0));
-            rdb::write_resize_db(&mut head, keys as u64, server.space.volatile(db) as u64);
-        }
     }
     head
 }
@@ -408,6 +414,18 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// A file with everything but the keys: the libraries of functions.
+pub fn without_keys(server: &Server) -> Vec<u8> {
+    let options = write_options(&server.config.load());
+    let mut bytes = preamble(server, &options);
+    let mut digest = options.checksum.then(Digest::new);
+    if let Some(digest) = &mut digest {
+        digest.update(&bytes);
+    }
+    rdb::write_end(&mut bytes, digest);
+    bytes
 }
 
 /// Writes the whole dataset at once, while alone.
