@@ -102,7 +102,7 @@ impl Options {
         if self.nx && self.xx {
             return Err(CommandError::text("ERR XX and NX options at the same time are not compatible"));
         }
-        if self.gt && self.nx || self.lt && self.nx || self.gt && self.lt {
+        if [self.nx, self.gt, self.lt].into_iter().filter(|on| *on).count() > 1 {
             return Err(CommandError::text("ERR GT, LT, and/or NX options at the same time are not compatible"));
         }
         if self.incr && members > 1 {
