@@ -48,6 +48,7 @@ const STEPS: &[Step] = &[
     ("clippy", run_clippy),
     ("test", run_tests),
     ("doc", run_doc_tests),
+    ("models", check_models),
     ("deny", check_licences),
     ("compat", run_suite),
 ];
@@ -106,6 +107,10 @@ fn run_clippy() -> Result<Tally> {
 }
 
 fn run_tests() -> Result<Tally> {
+    // Tests that see the server from outside start its binary.
+    if !cargo().args(["build", "--workspace"]).status()?.success() {
+        return Ok(Tally::of(false));
+    }
     if workspace::program("cargo-nextest").is_none() {
         return count_tests(cargo().args([
             "test",
@@ -133,6 +138,13 @@ fn run_tests() -> Result<Tally> {
 
 fn run_doc_tests() -> Result<Tally> {
     count_tests(cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))
+}
+
+/// The locks and the log, in every order of their steps.
+fn check_models() -> Result<Tally> {
+    let mut command = cargo();
+    command.env("RUSTFLAGS", "--cfg loom").args(["test", "--package", "quorate-keyspace", "--package", "quorate-feed"]);
+    count_tests(command.arg("--target-dir").arg(workspace::scratch("loom")?).args(["--lib", "model"]))
 }
 
 /// Runs tests with libtest's own runner and shows all but the tests that passed.

@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod compat;
+mod fuzz;
 mod markdown;
 mod peers;
 mod process;
@@ -31,6 +32,7 @@ enum Command {
     Peers(peers::Options),
     Tidy(tidy::Options),
     Compat(compat::Options),
+    Fuzz(fuzz::Options),
     /// Measures Quorate beside Redis (cargo xtask bench --help).
     #[command(disable_help_flag = true)]
     Bench(Rest),
@@ -59,6 +61,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Peers(options) => peers::run(&options),
         Command::Tidy(options) => tidy::run(&options),
         Command::Compat(options) => compat::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(rest) => bench::run(&rest.words).map(|()| ExitCode::SUCCESS),
         Command::Profile(rest) => bench::profile(&rest.words).map(|()| ExitCode::SUCCESS),
     }

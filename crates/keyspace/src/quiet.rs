@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, Turn};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, Turn, in_one_order};
 
 /// How often who waits asks whether to give up.
 const SOMETIMES: Duration = Duration::from_millis(50);
@@ -86,6 +86,7 @@ impl Participant {
     #[inline]
     pub fn enter_within(&mut self, patience: Duration) -> bool {
         self.active.store(true, Ordering::SeqCst);
+        in_one_order();
         !self.quiet.wanted.load(Ordering::SeqCst) || self.step_aside(patience)
     }
 
@@ -93,6 +94,7 @@ impl Participant {
     #[inline]
     pub fn leave(&mut self) {
         self.active.store(false, Ordering::SeqCst);
+        in_one_order();
         if self.quiet.wanted.load(Ordering::SeqCst) {
             self.report_quiet();
         }
@@ -131,6 +133,7 @@ impl Participant {
         let quiet = &*self.quiet;
         let owner = take_turn(&quiet.owner, &gives_up)?;
         quiet.wanted.store(true, Ordering::SeqCst);
+        in_one_order();
         // Panics in `work` abort the process in release builds; in tests the flag is lowered by the guard.
         let reopen = Reopen(quiet);
         let members = locked(&quiet.members).clone();
@@ -162,6 +165,7 @@ impl Participant {
                 }
             }
             self.active.store(true, Ordering::SeqCst);
+            in_one_order();
             if !self.quiet.wanted.load(Ordering::SeqCst) {
                 return true;
             }
@@ -340,6 +344,35 @@ mod model {
             other.join().unwrap();
             // SAFETY: both have ended.
             assert_eq!(data.with(|value| unsafe { *value }), 2);
+        });
+    }
+
+    #[test]
+    fn what_is_published_alone_stays_the_same_for_whoever_is_active() {
+        check(|| {
+            let quiet = Arc::new(Quiet::default());
+            // A role, a pause, the moment of a snapshot: two words that belong together, written by who is alone and
+            // read by the others without any ordering of their own.
+            let published = Arc::new((AtomicBool::new(false), AtomicBool::new(false)));
+            let mut worker = quiet.join();
+            let mut boss = quiet.join();
+            let other = {
+                let published = Arc::clone(&published);
+                thread::spawn(move || {
+                    worker.enter();
+                    let first = published.0.load(Ordering::Relaxed);
+                    let second = published.1.load(Ordering::Relaxed);
+                    assert_eq!(first, second, "half of a publication is seen");
+                    worker.pause();
+                    assert!(!first || published.0.load(Ordering::Relaxed), "a publication is taken back");
+                    worker.leave();
+                })
+            };
+            boss.alone(|| {
+                published.0.store(true, Ordering::Relaxed);
+                published.1.store(true, Ordering::Relaxed);
+            });
+            other.join().unwrap();
         });
     }
 }

@@ -15,3 +15,11 @@ pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, Ordering},
 };
+
+/// Stands between a SeqCst store and the SeqCst load after it. The two are in the one order of all SeqCst operations by
+/// themselves; loom knows that order of fences only, and takes such accesses for acquire and release.
+#[inline(always)]
+pub(crate) fn in_one_order() {
+    #[cfg(loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}

@@ -5,7 +5,6 @@ pub mod call;
 pub mod client;
 pub mod dispatch;
 pub mod evict;
-pub mod feed;
 pub mod gates;
 pub mod histogram;
 pub mod memory;

@@ -1,7 +1,7 @@
 //! The server: network threads around the keyspace, and everything that commands need besides data.
 //!
-//! `data/` is the way of a request: read `data/worker.rs`, `data/dispatch.rs`, `data/call.rs`,
-//! `data/feed.rs` in this order. `admin/` holds the commands that need the server.
+//! `data/` is the way of a request: read `data/worker.rs`, `data/dispatch.rs`, `data/call.rs`
+//! in this order; the log that they append to is the crate `quorate-feed`. `admin/` holds the commands that need the server.
 
 pub mod admin;
 pub mod apply;

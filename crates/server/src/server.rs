@@ -22,7 +22,6 @@ use crate::control::Control;
 use crate::data::blocked::Waiters;
 use crate::data::client::{Client, ClientId, Peer, Socket};
 use crate::data::evict::Evictor;
-use crate::data::feed::Feed;
 use crate::data::memory::Memory;
 use crate::data::own_expiries::OwnExpiries;
 use crate::data::pubsub::PubSub;
@@ -34,6 +33,7 @@ use crate::data::worker::{Mail, Mailbox};
 use crate::desk::Desk;
 use crate::persist::Persistence;
 pub use crate::published::{Following, Loading, OutputLimit, Pause, Published, Role};
+use quorate_feed::Feed;
 
 /// A network thread as others see it.
 pub struct WorkerHandle {

@@ -37,12 +37,14 @@ pub(super) const ROOMS: &[Room] = &[
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
     room("quorate-client", Only(&["quorate-resp"])),
     room("quorate-demo", Only(&["quorate-client"])),
+    room("quorate-interop", Only(&["quorate-client", "quorate-stdx"])),
+    room("quorate-feed", Only(&["quorate-keyspace", "quorate-stdx"])),
     room("quorate-server", All),
     room("xtask", Only(&[])),
 ];
 
 /// Crates that are at the top: nothing imports them.
-const TOPS: &[&str] = &["quorate-server", "xtask"];
+const TOPS: &[&str] = &["quorate-server", "quorate-interop", "xtask"];
 
 /// What machines may use of the crates of others, and their tests.
 const MACHINES_MAY_USE: &[&str] = &["thiserror", "smallvec", "memchr", "itoa"];

@@ -20,12 +20,12 @@ use quorate_stdx::Offset;
 
 use super::Inner;
 use crate::data::client::ClientId;
-use crate::data::feed::Position;
 use crate::data::replicas::Link;
 use crate::log;
 use crate::persist::Snapshot;
 use crate::persist::save::without_keys;
 use crate::server::Server;
+use quorate_feed::Position;
 
 /// How often the machine hears that a snapshot moves.
 const NEWS: Duration = Duration::from_secs(1);

@@ -20,8 +20,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::data::client::ClientId;
-use crate::data::feed::{Feed, Position};
 use crate::server::Server;
+use quorate_feed::{Feed, Position};
 
 /// The most that is written to a replica before the next one has its turn.
 const TURN: usize = 1 << 20;

@@ -7,17 +7,22 @@
 //!
 //! With no backlog and no reader the log is off and costs one load a command.
 
+mod block;
+mod sync;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
 use quorate_keyspace::Db;
 use quorate_stdx::Offset;
 
-/// Small enough that a backlog of the least size is not mostly rounding, large enough that a block is rarely made.
-const BLOCK: usize = 16 << 10;
+use crate::block::Block;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+
+/// Small enough that a backlog of the least size is not mostly rounding, large enough that a block is rarely made. A model
+/// has small ones, so that a few bytes cross their border.
+const BLOCK: usize = if cfg!(loom) { 4 } else { 16 << 10 };
 
 /// The log; see the module's text.
 pub struct Feed {
@@ -39,50 +44,6 @@ struct State {
     db: Option<Db>,
     /// Whether what commands do here is appended; a replica passes its primary's stream on instead.
     leading: bool,
-}
-
-/// Bytes from `base` on. Only the writer, under the log's lock, writes behind `len`; what is before it
-/// never changes again.
-struct Block {
-    base: u64,
-    len: AtomicUsize,
-    bytes: Box<[std::cell::UnsafeCell<u8>]>,
-}
-
-// SAFETY: see the type's text: published bytes are immutable, unpublished ones have one writer.
-unsafe impl Sync for Block {}
-
-impl Block {
-    fn new(base: u64, capacity: usize) -> Block {
-        let bytes = vec![0u8; capacity].into_iter().map(std::cell::UnsafeCell::new).collect();
-        Block { base, len: AtomicUsize::new(0), bytes }
-    }
-
-    fn end(&self) -> u64 {
-        self.base + self.len.load(Ordering::Acquire) as u64
-    }
-
-    fn published(&self) -> &[u8] {
-        let len = self.len.load(Ordering::Acquire);
-        // SAFETY: bytes below `len` were written before it was raised and never change again.
-        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().cast(), len) }
-    }
-
-    /// Takes as much of `bytes` as fits; the rest is returned.
-    ///
-    /// # Safety
-    /// The caller holds the log's lock.
-    unsafe fn append<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
-        let len = self.len.load(Ordering::Relaxed);
-        let fits = bytes.len().min(self.bytes.len() - len);
-        // SAFETY: the room behind `len` is unpublished, and the lock makes us its only writer.
-        unsafe {
-            let at = self.bytes.as_ptr().add(len).cast_mut().cast::<u8>();
-            at.copy_from_nonoverlapping(bytes.as_ptr(), fits);
-        }
-        self.len.store(len + fits, Ordering::Release);
-        &bytes[fits..]
-    }
 }
 
 /// How far a reader is; bytes behind it may be dropped.
@@ -112,8 +73,8 @@ impl Stretch {
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         self.blocks.iter().map(|block| {
             let bytes = block.published();
-            let start = self.from.saturating_sub(block.base) as usize;
-            let end = (self.to.saturating_sub(block.base) as usize).min(bytes.len());
+            let start = self.from.saturating_sub(block.base()) as usize;
+            let end = (self.to.saturating_sub(block.base()) as usize).min(bytes.len());
             &bytes[start.min(end)..end]
         })
     }
@@ -270,7 +231,7 @@ impl Feed {
 
     /// Bytes held in memory.
     pub fn heap_bytes(&self) -> usize {
-        self.state.lock().blocks.iter().map(|block| block.bytes.len()).sum()
+        self.state.lock().blocks.iter().map(|block| block.capacity()).sum()
     }
 
     /// Bytes held in memory for readers beyond what the backlog needs: they don't count for `maxmemory`.
@@ -279,7 +240,7 @@ impl Feed {
             return 0;
         }
         let state = self.state.lock();
-        let held: usize = state.blocks.iter().map(|block| block.bytes.len()).sum();
+        let held: usize = state.blocks.iter().map(|block| block.capacity()).sum();
         (held as u64).saturating_sub(state.backlog.unwrap_or(0))
     }
 
@@ -322,7 +283,7 @@ impl Feed {
         let from = position.get().0;
         let to = state.end.min(from.saturating_add(most as u64));
         let first = state.blocks.partition_point(|block| block.end() <= from);
-        let blocks = state.blocks.range(first..).take_while(|block| block.base < to).cloned().collect();
+        let blocks = state.blocks.range(first..).take_while(|block| block.base() < to).cloned().collect();
         Stretch { blocks, from, to }
     }
 }
@@ -369,7 +330,7 @@ impl State {
 
     /// The first offset whose byte is in a block.
     fn kept(&self) -> u64 {
-        self.blocks.front().map_or(self.end, |block| block.base)
+        self.blocks.front().map_or(self.end, |block| block.base())
     }
 
     fn trim(&mut self) {
@@ -383,7 +344,7 @@ impl State {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -459,5 +420,91 @@ mod tests {
         position.set(Offset(100));
         feed.append_raw(&vec![2; 10 * BLOCK]);
         assert_eq!(stretch.io_slices().iter().map(|slice| slice.len()).sum::<usize>(), 60);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::thread;
+
+    fn check(model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(model);
+    }
+
+    fn read(feed: &Feed, position: &Position) -> Vec<u8> {
+        feed.stretch(position, usize::MAX).slices().flatten().copied().collect()
+    }
+
+    #[test]
+    fn a_reader_sees_whole_requests_in_their_order_while_the_writer_goes_on() {
+        check(|| {
+            let feed = Arc::new(Feed::default());
+            let position = feed.read_from(Offset(0)).unwrap();
+            let writer = {
+                let feed = Arc::clone(&feed);
+                // Together they are longer than a block.
+                thread::spawn(move || {
+                    feed.append_raw(b"abc");
+                    feed.append_raw(b"def");
+                })
+            };
+            let first = read(&feed, &position);
+            assert!([&b""[..], b"abc", b"abcdef"].contains(&first.as_slice()), "{first:?}");
+            position.set(Offset(first.len() as u64));
+            writer.join().unwrap();
+            assert_eq!([first, read(&feed, &position)].concat(), b"abcdef");
+        });
+    }
+
+    #[test]
+    fn what_the_logs_end_promises_can_be_read() {
+        check(|| {
+            let feed = Arc::new(Feed::default());
+            let position = feed.read_from(Offset(0)).unwrap();
+            let writer = {
+                let feed = Arc::clone(&feed);
+                thread::spawn(move || feed.append_raw(b"abcdef"))
+            };
+            let end = feed.end();
+            assert!(read(&feed, &position).len() as u64 >= end.0);
+            writer.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_stretch_outlives_the_room_that_its_reader_gives_back() {
+        check(|| {
+            let feed = Arc::new(Feed::default());
+            let position = feed.read_from(Offset(0)).unwrap();
+            feed.append_raw(b"abcde");
+            let stretch = feed.stretch(&position, usize::MAX);
+            position.set(Offset(5));
+            let writer = {
+                let feed = Arc::clone(&feed);
+                thread::spawn(move || feed.append_raw(b"fghij"))
+            };
+            assert_eq!(stretch.slices().flatten().copied().collect::<Vec<u8>>(), b"abcde");
+            writer.join().unwrap();
+            assert_eq!(read(&feed, &position), b"fghij");
+        });
+    }
+
+    #[test]
+    fn two_writers_requests_do_not_mingle() {
+        check(|| {
+            let feed = Arc::new(Feed::default());
+            let position = feed.read_from(Offset(0)).unwrap();
+            let writer = {
+                let feed = Arc::clone(&feed);
+                thread::spawn(move || feed.append_raw(b"aaa"))
+            };
+            feed.append_raw(b"bbb");
+            writer.join().unwrap();
+            let all = read(&feed, &position);
+            assert!([b"aaabbb", b"bbbaaa"].contains(&all.as_slice().try_into().unwrap()), "{all:?}");
+        });
     }
 }

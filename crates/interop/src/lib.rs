@@ -1,0 +1,11 @@
+//! The server as a process of its own, for tests that see it from outside: by many connections at once, and by the client
+//! libraries that people use. Only tests use this.
+//!
+//! The tests start the binary that was built last in the same profile: `cargo build -p quorate-server` comes first. Another
+//! one is named by QUORATE_BINARY.
+
+mod checker;
+mod server;
+
+pub use checker::{Model, Record, linearize};
+pub use server::{PATIENCE, Server};
