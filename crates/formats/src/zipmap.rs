@@ -120,7 +120,10 @@ mod tests {
     use super::fixtures::zipmap;
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+    /// Fields with their values.
+    type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
+
+    fn read(bytes: &[u8]) -> Result<Pairs<'_>, Malformed> {
         pairs(bytes)?.collect()
     }
 

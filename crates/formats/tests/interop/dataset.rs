@@ -6,7 +6,7 @@ use super::server::Server;
 const LIBRARY: &str = "#!lua name=mylib\nredis.register_function('hello', function() return 'hi' end)";
 
 /// Fills an empty server.
-pub fn fill(server: &mut Server) {
+pub(crate) fn fill(server: &mut Server) {
     server.ask(&[b"FUNCTION", b"LOAD", LIBRARY.as_bytes()]);
     strings(server);
     lists(server);
@@ -102,7 +102,7 @@ fn streams(server: &mut Server) {
 }
 
 /// Bytes without any pattern, the same each time.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut rng = quorate_stdx::Rng::new(seed);
     (0..len).map(|_| rng.next_u64() as u8).collect()
 }

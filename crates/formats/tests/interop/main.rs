@@ -1,6 +1,6 @@
 //! Files and payloads that go to a live Redis and come from one. Its DEBUG DIGEST says whether both hold the same.
 
-#![allow(clippy::unwrap_used, reason = "a trial that can not go on ends")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod dataset;
 mod server;

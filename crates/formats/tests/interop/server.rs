@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 
 /// A running server and a connection to it.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
     /// Kept open: a server that logs into a closed pipe dies.
     _log: BufReader<ChildStdout>,
@@ -19,7 +19,7 @@ pub struct Server {
 
 /// What a server answers (RESP2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     Status(String),
     Error(String),
     Int(i64),
@@ -28,7 +28,7 @@ pub enum Reply {
 }
 
 /// The oracle's programs, or `None` with a loud word that `test` is skipped.
-pub fn installed(test: &str) -> Option<()> {
+pub(crate) fn installed(test: &str) -> Option<()> {
     let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !found {
         println!("SKIPPED {test}: redis-server is not installed");
@@ -39,12 +39,12 @@ pub fn installed(test: &str) -> Option<()> {
 
 impl Server {
     /// Starts an empty server.
-    pub fn start() -> Server {
+    pub(crate) fn start() -> Server {
         Server::start_with(None)
     }
 
     /// Starts a server that loads `rdb`.
-    pub fn load(rdb: &[u8]) -> Server {
+    pub(crate) fn load(rdb: &[u8]) -> Server {
         Server::start_with(Some(rdb))
     }
 
@@ -72,7 +72,7 @@ impl Server {
     }
 
     /// Sends a command and returns the answer, which may be an error.
-    pub fn ask(&mut self, words: &[&[u8]]) -> Reply {
+    pub(crate) fn ask(&mut self, words: &[&[u8]]) -> Reply {
         let mut request = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
             request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// Runs a command given as one line of words, which must succeed.
-    pub fn run(&mut self, line: &str) -> Reply {
+    pub(crate) fn run(&mut self, line: &str) -> Reply {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         match self.ask(&words) {
             Reply::Error(error) => panic!("{line}: {error}"),
@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// As [`Server::run`], for commands that answer with a string.
-    pub fn bytes(&mut self, line: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, line: &str) -> Vec<u8> {
         match self.run(line) {
             Reply::Bulk(Some(bytes)) => bytes,
             Reply::Status(text) => text.into_bytes(),
@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// Saves the dataset and returns the file.
-    pub fn save(&mut self) -> Vec<u8> {
+    pub(crate) fn save(&mut self) -> Vec<u8> {
         self.run("SAVE");
         std::fs::read(self.path("dump.rdb")).unwrap()
     }
@@ -139,7 +139,7 @@ impl Drop for Server {
 }
 
 /// What redis-check-rdb says about a file; `Err` if it finds fault.
-pub fn check_rdb(rdb: &[u8]) -> Result<String, String> {
+pub(crate) fn check_rdb(rdb: &[u8]) -> Result<String, String> {
     let directory = tempfile::tempdir().unwrap();
     let file: &Path = &directory.path().join("checked.rdb");
     std::fs::write(file, rdb).unwrap();
