@@ -35,7 +35,7 @@ pub struct Spec {
     pub(crate) flags: Flags,
     pub(crate) kind: Kind,
     /// A further condition on what CONFIG SET may set; a file may say otherwise.
-    pub(crate) vet: Option<fn(shown: &[u8]) -> Result<(), Refusal>>,
+    pub(crate) vet: Option<Check>,
 }
 
 /// Whether a directive has an effect.
@@ -411,7 +411,7 @@ impl Spec {
     }
 
     /// Has its field already, and nothing that obeys it.
-    pub(crate) const fn to_come(mut self, why: &'static str) -> Spec {
+    pub(crate) const fn not_yet(mut self, why: &'static str) -> Spec {
         self.meaning = Meaning::ToCome(why);
         self
     }
@@ -427,7 +427,7 @@ impl Spec {
         self
     }
 
-    pub(crate) const fn vetted(mut self, vet: fn(&[u8]) -> Result<(), Refusal>) -> Spec {
+    pub(crate) const fn vetted(mut self, vet: Check) -> Spec {
         self.vet = Some(vet);
         self
     }

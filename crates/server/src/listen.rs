@@ -233,6 +233,23 @@ fn bind_name(name: &Text, config: &Config) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
+/// Connects to `address` within `patience`, from the address `source` if there is one.
+///
+/// # Errors
+/// There is nobody, or we have no such address.
+pub fn connect(address: SocketAddr, source: Option<&Text>, patience: Duration) -> io::Result<std::net::TcpStream> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(source) = source {
+        let mut own = (source.to_string().as_str(), 0).to_socket_addrs()?;
+        let Some(own) = own.find(|own| own.is_ipv4() == address.is_ipv4()) else {
+            return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
+        };
+        socket.bind(&own.into())?;
+    }
+    socket.connect_timeout(&address.into(), patience)?;
+    Ok(socket.into())
+}
+
 /// Whether an address, or its whole family, does not exist on this machine.
 fn is_not_there(error: &io::Error) -> bool {
     let missing = [
@@ -314,6 +331,15 @@ mod tests {
         assert!(second.open(&wanted).is_err());
         first.close_tcp();
         second.open(&wanted).unwrap();
+    }
+
+    #[test]
+    fn a_connection_comes_from_the_address_that_it_is_told_to_come_from() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ours = connect(address, Some(&"127.0.0.2".into()), Duration::from_secs(5)).unwrap();
+        assert_eq!(ours.local_addr().unwrap().ip().to_string(), "127.0.0.2");
+        assert!(connect(address, Some(&"192.0.2.1".into()), Duration::from_secs(5)).is_err());
     }
 
     #[test]

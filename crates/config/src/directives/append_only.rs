@@ -76,7 +76,7 @@ pub(super) static TABLE: &[Spec] = &[
         .is(Flags::NOT_WHILE_LOADING)
         .applies(Apply::AppendOnly)
         .vetted(check_off)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     checked_text(
         "appendfilename",
         |name| check(name, "appendfilename can't be a path, just a filename"),
@@ -84,7 +84,7 @@ pub(super) static TABLE: &[Spec] = &[
         |c, text| c.append_only.file_name = text.into(),
     )
     .is(Flags::IMMUTABLE)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     checked_text(
         "appenddirname",
         |name| check(name, "appenddirname can't be a path, just a dirname"),
@@ -92,20 +92,20 @@ pub(super) static TABLE: &[Spec] = &[
         |c, text| c.append_only.directory = text.into(),
     )
     .is(Flags::IMMUTABLE)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     choice(
         "appendfsync",
         Fsync::words,
         |c| c.append_only.fsync.as_word(),
         |c, word| c.append_only.fsync = Choice::named(word),
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     switch(
         "no-appendfsync-on-rewrite",
         |c| c.append_only.no_fsync_on_rewrite,
         |c, on| c.append_only.no_fsync_on_rewrite = on,
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     number(
         "auto-aof-rewrite-percentage",
         decimal(0, INT),
@@ -114,7 +114,7 @@ pub(super) static TABLE: &[Spec] = &[
             c.append_only.rewrite_percentage = n as u32;
         },
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     number(
         "auto-aof-rewrite-min-size",
         memory(0, LONG),
@@ -123,22 +123,22 @@ pub(super) static TABLE: &[Spec] = &[
             c.append_only.rewrite_min_size = n as u64;
         },
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     switch("aof-load-truncated", |c| c.append_only.load_truncated, |c, on| c.append_only.load_truncated = on)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     switch("aof-use-rdb-preamble", |c| c.append_only.snapshot_first, |c, on| c.append_only.snapshot_first = on)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     switch("aof-timestamp-enabled", |c| c.append_only.timestamps, |c, on| c.append_only.timestamps = on)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     switch(
         "aof-rewrite-incremental-fsync",
         |c| c.append_only.incremental_fsync,
         |c, on| c.append_only.incremental_fsync = on,
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     switch("aof-disable-auto-gc", |c| c.append_only.keep_history, |c, on| c.append_only.keep_history = on)
         .is(Flags::HIDDEN)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
 ];
 
 fn check(name: &[u8], refusal: &'static str) -> Result<(), Refusal> {

@@ -99,20 +99,20 @@ const PORT: crate::quantity::Bounds = decimal(0, 65535);
 pub(super) static TABLE: &[Spec] = &[
     switch("cluster-enabled", |c| c.cluster.enabled, |c, on| c.cluster.enabled = on)
         .is(Flags::IMMUTABLE)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     text("cluster-config-file", |c| c.cluster.file.as_bytes(), |c, text| c.cluster.file = text.into())
         .is(Flags::IMMUTABLE)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     number("cluster-port", PORT, |c| c.cluster.port.into(), |c, n| c.cluster.port = n as u16)
         .is(Flags::IMMUTABLE)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     number(
         "cluster-node-timeout",
         decimal(0, LONG),
         |c| millis(c.cluster.node_timeout),
         |c, n| c.cluster.node_timeout = from_millis(n),
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     number(
         "cluster-replica-validity-factor",
         decimal(0, INT),
@@ -122,7 +122,7 @@ pub(super) static TABLE: &[Spec] = &[
         },
     )
     .also(&["cluster-slave-validity-factor"])
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     number(
         "cluster-migration-barrier",
         decimal(0, INT),
@@ -131,27 +131,27 @@ pub(super) static TABLE: &[Spec] = &[
             c.cluster.migration_barrier = n as u32;
         },
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     switch(
         "cluster-allow-replica-migration",
         |c| c.cluster.replica_migration,
         |c, on| c.cluster.replica_migration = on,
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     switch("cluster-require-full-coverage", |c| c.cluster.full_coverage, |c, on| c.cluster.full_coverage = on)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     switch("cluster-replica-no-failover", |c| c.cluster.no_failover, |c, on| c.cluster.no_failover = on)
         .also(&["cluster-slave-no-failover"])
         .applies(Apply::ClusterFailover)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     switch("cluster-allow-reads-when-down", |c| c.cluster.reads_when_down, |c, on| c.cluster.reads_when_down = on)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     switch(
         "cluster-allow-pubsubshard-when-down",
         |c| c.cluster.pubsub_when_down,
         |c, on| c.cluster.pubsub_when_down = on,
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     number(
         "cluster-link-sendbuf-limit",
         memory(0, LONG),
@@ -160,14 +160,14 @@ pub(super) static TABLE: &[Spec] = &[
             c.cluster.link_limit = n as u64;
         },
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     text(
         "cluster-announce-ip",
         |c| shown(&c.cluster.announce_ip),
         |c, text| c.cluster.announce_ip = Text::unless_empty(text),
     )
     .applies(Apply::ClusterAnnounce)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     number(
         "cluster-announce-port",
         PORT,
@@ -177,7 +177,7 @@ pub(super) static TABLE: &[Spec] = &[
         },
     )
     .applies(Apply::ClusterAnnounce)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     number(
         "cluster-announce-tls-port",
         PORT,
@@ -187,7 +187,7 @@ pub(super) static TABLE: &[Spec] = &[
         },
     )
     .applies(Apply::ClusterAnnounce)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     number(
         "cluster-announce-bus-port",
         PORT,
@@ -197,7 +197,7 @@ pub(super) static TABLE: &[Spec] = &[
         },
     )
     .applies(Apply::ClusterAnnounce)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     checked_text(
         "cluster-announce-hostname",
         check_host_name,
@@ -205,7 +205,7 @@ pub(super) static TABLE: &[Spec] = &[
         |c, text| c.cluster.announce_hostname = Text::unless_empty(text),
     )
     .applies(Apply::ClusterAnnounce)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     checked_text(
         "cluster-announce-human-nodename",
         check_node_name,
@@ -213,14 +213,14 @@ pub(super) static TABLE: &[Spec] = &[
         |c, text| c.cluster.announce_name = Text::unless_empty(text),
     )
     .applies(Apply::ClusterAnnounce)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     choice(
         "cluster-preferred-endpoint-type",
         EndpointKind::words,
         |c| c.cluster.endpoint.as_word(),
         |c, word| c.cluster.endpoint = Choice::named(word),
     )
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     kept("cluster-databases", Form::Number(decimal(1, INT)), "1", NOT_YET).is(Flags::IMMUTABLE).later(),
     kept("cluster-ping-interval", Form::Number(decimal(0, INT)), "1000", NOT_YET).is(Flags::HIDDEN).later(),
     kept("cluster-slot-stats-enabled", Form::Switch, "no", NOT_YET).later(),

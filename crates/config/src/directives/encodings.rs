@@ -99,21 +99,21 @@ pub(super) static TABLE: &[Spec] = &[
         |c| c.encodings.hll_sparse_bytes_max.into(),
         |c, n| c.encodings.hll_sparse_bytes_max = n as u64,
     )
-    .to_come("there are no HyperLogLogs yet"),
+    .not_yet("there are no HyperLogLogs yet"),
     number(
         "stream-node-max-bytes",
         SIZE,
         |c| c.encodings.stream_node_bytes_max.into(),
         |c, n| c.encodings.stream_node_bytes_max = n as u64,
     )
-    .to_come(NO_STREAMS),
+    .not_yet(NO_STREAMS),
     number(
         "stream-node-max-entries",
         COUNT,
         |c| c.encodings.stream_node_entries_max.into(),
         |c, n| c.encodings.stream_node_entries_max = n as u64,
     )
-    .to_come(NO_STREAMS),
+    .not_yet(NO_STREAMS),
     kept("activerehashing", Form::Switch, "yes", "tables are small, a slot each, and grow a step with each change"),
 ];
 

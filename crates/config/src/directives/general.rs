@@ -214,7 +214,7 @@ pub(super) static TABLE: &[Spec] = &[
     kept("hide-user-data-from-log", Form::Switch, "no", "no line of the log has keys or values in it").later(),
     switch("crash-log-enabled", |c| c.general.crash_log, |c, on| c.general.crash_log = on)
         .applies(Apply::CrashLog)
-        .to_come("a crash leaves what the system makes of it, and no report of ours yet"),
+        .not_yet("a crash leaves what the system makes of it, and no report of ours yet"),
     kept("crash-memcheck-enabled", Form::Switch, "yes", "a crash is reported without a test of the memory"),
     number("databases", decimal(1, INT), |c| c.general.databases.into(), |c, n| c.general.databases = n as u32)
         .is(Flags::IMMUTABLE),
@@ -222,7 +222,7 @@ pub(super) static TABLE: &[Spec] = &[
         .is(Flags::IMMUTABLE),
     switch("set-proc-title", |c| c.general.set_process_title, |c, on| c.general.set_process_title = on)
         .is(Flags::IMMUTABLE)
-        .to_come(NO_TITLE),
+        .not_yet(NO_TITLE),
     checked_text(
         "proc-title-template",
         check_title,
@@ -230,7 +230,7 @@ pub(super) static TABLE: &[Spec] = &[
         |c, text| c.general.process_title = text.into(),
     )
     .applies(Apply::ProcessTitle)
-    .to_come(NO_TITLE),
+    .not_yet(NO_TITLE),
     kept("locale-collate", Form::Text, "", "SORT ALPHA and Lua compare bytes, whatever the locale"),
     special("dir", |c| shown(&c.general.directory).to_vec(), set_directory, Lines::As(directory_lines))
         .is(Flags::PROTECTED.and(Flags::NOT_WHILE_LOADING))

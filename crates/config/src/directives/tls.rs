@@ -69,15 +69,15 @@ pub(super) static TABLE: &[Spec] = &[
     number("tls-port", decimal(0, 65535), |c| c.tls.port.into(), |c, n| c.tls.port = n as u16)
         .applies(Apply::ListenTls)
         .vetted(check_off)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     text("tls-cert-file", |c| shown(&c.tls.certificate), |c, text| c.tls.certificate = Text::unless_empty(text))
         .is(A_FILE)
         .applies(Apply::Tls)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     text("tls-key-file", |c| shown(&c.tls.key), |c, text| c.tls.key = Text::unless_empty(text))
         .is(A_FILE)
         .applies(Apply::Tls)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     text(
         "tls-key-file-pass",
         |c| Secret::shown(&c.tls.key_password),
@@ -85,7 +85,7 @@ pub(super) static TABLE: &[Spec] = &[
     )
     .is(Flags::SENSITIVE)
     .applies(Apply::Tls)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     text(
         "tls-client-cert-file",
         |c| shown(&c.tls.client_certificate),
@@ -93,11 +93,11 @@ pub(super) static TABLE: &[Spec] = &[
     )
     .is(A_FILE)
     .applies(Apply::Tls)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     text("tls-client-key-file", |c| shown(&c.tls.client_key), |c, text| c.tls.client_key = Text::unless_empty(text))
         .is(A_FILE)
         .applies(Apply::Tls)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     text(
         "tls-client-key-file-pass",
         |c| Secret::shown(&c.tls.client_key_password),
@@ -105,13 +105,13 @@ pub(super) static TABLE: &[Spec] = &[
     )
     .is(Flags::SENSITIVE)
     .applies(Apply::Tls)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     kept("tls-dh-params-file", Form::Text, "", "key exchange is by elliptic curves, which need no parameters")
         .is(A_FILE),
     text("tls-ca-cert-file", |c| shown(&c.tls.authorities), |c, text| c.tls.authorities = Text::unless_empty(text))
         .is(A_FILE)
         .applies(Apply::Tls)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     text(
         "tls-ca-cert-dir",
         |c| shown(&c.tls.authorities_directory),
@@ -119,7 +119,7 @@ pub(super) static TABLE: &[Spec] = &[
     )
     .is(A_FILE)
     .applies(Apply::Tls)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     choice(
         "tls-auth-clients",
         ClientAuthentication::words,
@@ -127,20 +127,20 @@ pub(super) static TABLE: &[Spec] = &[
         |c, word| c.tls.client_authentication = Choice::named(word),
     )
     .applies(Apply::Tls)
-    .to_come(NOT_YET),
+    .not_yet(NOT_YET),
     kept("tls-auth-clients-user", Form::Choice(&["CN", "URI", "off"]), "off", "a certificate does not name a user")
         .later(),
     switch("tls-replication", |c| c.tls.replication, |c, on| c.tls.replication = on)
         .applies(Apply::Tls)
-        .to_come(NOT_YET),
-    switch("tls-cluster", |c| c.tls.cluster, |c, on| c.tls.cluster = on).applies(Apply::Tls).to_come(NOT_YET),
+        .not_yet(NOT_YET),
+    switch("tls-cluster", |c| c.tls.cluster, |c, on| c.tls.cluster = on).applies(Apply::Tls).not_yet(NOT_YET),
     text("tls-protocols", |c| shown(&c.tls.protocols), |c, text| c.tls.protocols = Text::unless_empty(text))
         .applies(Apply::Tls)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     kept("tls-ciphers", Form::Text, "", SUITES),
     text("tls-ciphersuites", |c| shown(&c.tls.cipher_suites), |c, text| c.tls.cipher_suites = Text::unless_empty(text))
         .applies(Apply::Tls)
-        .to_come(NOT_YET),
+        .not_yet(NOT_YET),
     kept("tls-prefer-server-ciphers", Form::Switch, "no", SUITES),
     kept("tls-session-caching", Form::Switch, "yes", SESSIONS),
     kept("tls-session-cache-size", Form::Number(decimal(0, INT)), "20480", SESSIONS),

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
-use quorate_config::DisklessLoad;
+use quorate_config::{DisklessLoad, Text};
 use quorate_keyspace::{Db, Keyspace, Member};
 use quorate_replication::wire::{Framing, Origin, PsyncReply, Reply, Request};
 use quorate_replication::{Addr, Input, LinkId, replica};
@@ -171,7 +171,8 @@ struct Job<'a> {
 /// The thread. An error is the news that the link is down.
 fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to: &Addr) -> io::Result<()> {
     let link = upstream.link;
-    let socket = dial(to)?;
+    let source = server.config.load().network.source_address.clone();
+    let socket = dial(to, source.as_ref())?;
     // The first to set it; the control plane only reads.
     let _ = upstream.socket.set(socket.try_clone()?);
     if upstream.has_ended() {
@@ -221,10 +222,11 @@ fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to
     server.follow(input.into_inner(), early, Arc::clone(upstream))
 }
 
-fn dial(to: &Addr) -> io::Result<TcpStream> {
+/// Connects, from the address of `bind-source-addr` if there is one.
+fn dial(to: &Addr, source: Option<&Text>) -> io::Result<TcpStream> {
     let mut last = None;
     for address in (to.host.as_str(), to.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, Duration::from_secs(10)) {
+        match crate::listen::connect(address, source, Duration::from_secs(10)) {
             Ok(socket) => {
                 socket.set_nodelay(true)?;
                 return Ok(socket);

@@ -363,7 +363,15 @@ impl Worker {
             }
         }
         // SAFETY: the earlier reference is not used any more.
-        dispatch::append_reply(unsafe { client.session() }, reply);
+        let session = unsafe { client.session() };
+        if reply.starts_with(b"-UNBLOCKED") {
+            // Other errors have been counted by the thread that ran the command.
+            self.local.stats.error(&reply[1..]);
+            if let Some(command) = session.last_command {
+                self.local.stats.of(command).failed.add(1);
+            }
+        }
+        dispatch::append_reply(session, reply);
         self.go_on(&client);
     }
 
