@@ -296,8 +296,7 @@ mod tests {
 
     #[test]
     fn what_is_no_setting_outlives_a_change_of_settings() {
-        let mut published = Published::default();
-        published.loading = Loading::Async;
+        let mut published = Published { loading: Loading::Async, ..Published::default() };
         published.settings.limits.list_packed_threshold = 7;
         published.follow(&Config::default());
         assert_eq!((published.loading, published.settings.limits.list_packed_threshold), (Loading::Async, 7));

@@ -43,7 +43,7 @@ pub(super) fn persistence(lines: &mut Lines, server: &Arc<Server>) {
     if loading != Loading::No {
         let (total, loaded) = (figures.loading_total_bytes, figures.loading_loaded_bytes);
         let elapsed = (unix_now().seconds() - figures.loading_start_time).max(0) as u64;
-        let left = if loaded == 0 { 1 } else { elapsed * total.saturating_sub(loaded) / loaded };
+        let left = (elapsed * total.saturating_sub(loaded)).checked_div(loaded).unwrap_or(1);
         lines.field("loading_start_time", figures.loading_start_time);
         lines.field("loading_total_bytes", total);
         lines.field("loading_rdb_used_mem", 0);
