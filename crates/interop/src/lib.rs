@@ -5,6 +5,7 @@
 //! one is named by QUORATE_BINARY.
 
 mod checker;
+pub mod dataset;
 mod server;
 
 pub use checker::{Model, Record, linearize};

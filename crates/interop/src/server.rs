@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Server {
     child: Child,
     port: u16,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// The binary under test, see the crate's text.
@@ -35,18 +36,50 @@ impl Server {
     /// # Panics
     /// If it does not: there is no test without a server.
     pub fn start(options: &[&str]) -> Server {
+        let program = [binary(), "server".into()];
+        Server::launch(&program, options, None)
+    }
+
+    /// The same with a file that it loads.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub fn start_with(options: &[&str], snapshot: &Path) -> Server {
+        let program = [binary(), "server".into()];
+        Server::launch(&program, options, Some(snapshot))
+    }
+
+    /// Starts a real Redis, with a file that it loads if there is one; `None`, and a line that says so, if it is not
+    /// installed.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub fn start_redis(options: &[&str], snapshot: Option<&Path>) -> Option<Server> {
+        let is_there = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+        if !is_there.is_ok_and(|status| status.success()) {
+            println!("SKIPPED redis-server: not installed (cargo xtask peers)");
+            return None;
+        }
+        Some(Server::launch(&["redis-server".into()], options, snapshot))
+    }
+
+    fn launch(program: &[OsString], options: &[&str], snapshot: Option<&Path>) -> Server {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let port = free.expect("there is a free port").port();
         let directory = tempfile::tempdir().expect("there is room for a directory");
-        let child = Command::new(binary())
-            .args(["server", "--port", &port.to_string(), "--save", "", "--dir"])
+        if let Some(snapshot) = snapshot {
+            std::fs::copy(snapshot, directory.path().join("dump.rdb")).expect("the file can be copied");
+        }
+        let child = Command::new(&program[0])
+            .args(&program[1..])
+            .args(["--port", &port.to_string(), "--save", "", "--dir"])
             .arg(directory.path())
             .args(options)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(directory.path().join("log")).expect("there is room for a log"))
             .spawn()
             .expect("the binary can be started");
-        let mut server = Server { child, port, _directory: directory };
+        let mut server = Server { child, port, directory };
         server.await_ready();
         server
     }
@@ -69,6 +102,11 @@ impl Server {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The port of its address.
     pub fn port(&self) -> u16 {
         self.port
@@ -88,5 +126,14 @@ impl Drop for Server {
         // It may have ended by itself, which the test has noticed.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            println!(
+                "---- the end of the log of port {}\n{}",
+                self.port,
+                lines[lines.len().saturating_sub(40)..].join("\n")
+            );
+        }
     }
 }

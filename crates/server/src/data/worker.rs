@@ -214,7 +214,7 @@ impl Worker {
                 continue;
             };
             if event.is_readable() || event.is_error() {
-                self.read(&client);
+                self.read(&client, event.is_read_closed());
             }
             if event.is_writable() {
                 self.writable(&client);
@@ -325,7 +325,7 @@ impl Worker {
         session.authenticated = !self.local.published.needs_auth;
         session.seat = seat;
         if let Some(client) = self.net.register(&self.server, session) {
-            self.read(&client);
+            self.read(&client, false);
         }
     }
 
@@ -344,7 +344,7 @@ impl Worker {
         if let Some(client) = self.net.register(&self.server, session) {
             upstream.adopted(&client);
             self.run_buffered(&client);
-            self.read(&client);
+            self.read(&client, false);
         }
     }
 
@@ -400,8 +400,8 @@ impl Worker {
         self.queue_write(client);
     }
 
-    /// Reads what has come for a client and runs it.
-    fn read(&mut self, client: &Arc<Client>) {
+    /// Reads what has come for a client and runs it; `ended` if the other end has closed its side.
+    fn read(&mut self, client: &Arc<Client>, ended: bool) {
         loop {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
@@ -445,8 +445,9 @@ impl Worker {
                 self.run_buffered(client);
             }
             self.queue_write(client);
-            // A short read means that the socket is empty; the next bytes raise a new event.
-            if count < room {
+            // A short read means that the socket is empty, and the next bytes raise a new event. The end of the
+            // connection does not, if it came with these.
+            if count < room && !ended {
                 return;
             }
         }

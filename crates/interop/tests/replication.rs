@@ -1,0 +1,269 @@
+//! The main job on real input: data that a real Redis wrote, replicated into ours, served, followed by a real Redis,
+//! through broken links, a chain and a change of primaries. At each stop all hold the same, as DEBUG DIGEST tells.
+//!
+//! `QUORATE_KEYS` sets how many keys there are (20,000 unless it is set), and `QUORATE_SECONDS` how long writes go on
+//! in each round (2).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use quorate_client::{Client, Reply};
+use quorate_interop::dataset;
+use quorate_interop::{PATIENCE, Server};
+use quorate_stdx::Rng;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn keys() -> u64 {
+    setting("QUORATE_KEYS", 20_000)
+}
+
+fn seconds() -> u64 {
+    setting("QUORATE_SECONDS", 2)
+}
+
+fn text(reply: Reply) -> String {
+    match reply {
+        Reply::Simple(text) | Reply::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
+        other => panic!("a text was expected, not {other:?}"),
+    }
+}
+
+fn ask(server: &Server, words: &[&str]) -> Reply {
+    server.connect().call(words).expect("the server answers")
+}
+
+fn digest(server: &Server) -> String {
+    text(ask(server, &["DEBUG", "DIGEST"]))
+}
+
+fn info(server: &Server, section: &str, field: &str) -> String {
+    let info = text(ask(server, &["INFO", section]));
+    let found = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned));
+    found.unwrap_or_else(|| panic!("INFO {section} has no {field}:\n{info}"))
+}
+
+/// Waits until the condition holds; there is a deadline, and what was seen last is told then.
+fn wait_until<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, mut see: impl FnMut() -> T) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = see();
+        if seen == *expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: {seen:?} and not {expected:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn follow(replica: &Server, primary: &Server) {
+    let port = primary.port().to_string();
+    ask(replica, &["REPLICAOF", "127.0.0.1", &port]);
+}
+
+fn await_link(replica: &Server) {
+    wait_until("the link is up", &"up".to_owned(), || info(replica, "replication", "master_link_status"));
+}
+
+/// Waits until all replicas have applied what their primary has written, and compares the data.
+fn assert_same(primary: &Server, replicas: &[&Server]) {
+    let offset = |server: &Server| info(server, "replication", "master_repl_offset");
+    for replica in replicas {
+        await_link(replica);
+    }
+    for replica in replicas {
+        // The primary may still remove what expires, so both are looked at until nothing moves any more.
+        wait_until("the replica has caught up", &true, || offset(primary) == offset(replica));
+        let what = format!("the data of {} agree with those of {}", replica.port(), primary.port());
+        wait_until(&what, &true, || digest(primary) == digest(replica));
+    }
+}
+
+/// Clients that write to a server until they are stopped; errors of a server that changes its role end nothing.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<u64>>,
+}
+
+impl Writers {
+    fn start(server: &Server, count: u64, seed: u64) -> Writers {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..count).map(|number| {
+            let (stop, mut client) = (Arc::clone(&stop), server.connect());
+            std::thread::spawn(move || {
+                let mut rng = Rng::new(seed * 1000 + number);
+                let mut written = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    if write(&mut client, &mut rng).is_err() {
+                        break;
+                    }
+                    written += 1;
+                }
+                written
+            })
+        });
+        Writers { threads: threads.collect(), stop }
+    }
+
+    fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().map(|thread| thread.join().expect("a writer does not panic")).sum()
+    }
+}
+
+/// One thing that an application does: each of them is passed on to replicas in a way of its own.
+fn write(client: &mut Client, rng: &mut Rng) -> std::io::Result<()> {
+    let key = |rng: &mut Rng, kind: &str| format!("w:{kind}:{}", rng.below(500));
+    let number = rng.below(1000).to_string();
+    match rng.below(16) {
+        0 => drop(client.call(&["SET", &key(rng, "s"), &number])?),
+        1 => drop(client.call(&["SET", &key(rng, "s"), &number, "PX", "50"])?),
+        2 => drop(client.call(&["INCRBYFLOAT", &key(rng, "f"), "0.37"])?),
+        3 => drop(client.call(&["SADD", &key(rng, "set"), &number, "a", "b", "c"])?),
+        4 => drop(client.call(&["SPOP", &key(rng, "set"), "2"])?),
+        5 => drop(client.call(&["HINCRBYFLOAT", &key(rng, "h"), &number, "1.5"])?),
+        6 => drop(client.call(&["ZADD", &key(rng, "z"), &number, "m", "1", &number])?),
+        7 => drop(client.call(&["ZPOPMIN", &key(rng, "z")])?),
+        8 => drop(client.call(&["LPUSH", &key(rng, "l"), &number, "x"])?),
+        9 => drop(client.call(&["BLPOP", &key(rng, "l"), "0.001"])?),
+        10 => drop(client.call(&["LMOVE", &key(rng, "l"), &key(rng, "l"), "LEFT", "RIGHT"])?),
+        11 => {
+            client.push(&["MULTI"]);
+            client.push(&["INCR", &key(rng, "i")]);
+            client.push(&["EXPIRE", &key(rng, "i"), "100"]);
+            client.push(&["APPEND", &key(rng, "a"), "xyz"]);
+            client.push(&["EXEC"]);
+            client.flush()?;
+            for _ in 0..5 {
+                client.receive()?;
+            }
+        }
+        12 => {
+            let script = "local n = redis.call('INCR', KEYS[1]) redis.call('SADD', KEYS[2], n) return redis.call('SPOP', KEYS[2])";
+            drop(client.call(&["EVAL", script, "2", &key(rng, "i"), &key(rng, "set")])?);
+        }
+        13 => drop(client.call(&["GETEX", &key(rng, "s"), "EX", "200"])?),
+        14 => drop(client.call(&["DEL", &key(rng, "a"), &key(rng, "i")])?),
+        _ => drop(client.call(&["SUNIONSTORE", &key(rng, "set"), &key(rng, "set"), &key(rng, "set")])?),
+    }
+    Ok(())
+}
+
+fn write_for_a_while(server: &Server, seed: u64) {
+    let writers = Writers::start(server, 4, seed);
+    // What is tested is that the data agree after writes of some length, not how long they take.
+    let until = Instant::now() + Duration::from_secs(seconds());
+    while Instant::now() < until {
+        std::thread::park_timeout(until - Instant::now());
+    }
+    assert!(writers.stop() > 100, "the writers write");
+}
+
+const OPTIONS: &[&str] = &["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"];
+
+#[test]
+fn a_dataset_of_a_real_redis_goes_through_ours_and_back() {
+    let Some(redis) = Server::start_redis(OPTIONS, None) else { return };
+    dataset::fill(&mut redis.connect(), keys(), 1).expect("Redis takes the dataset");
+    assert_eq!(ask(&redis, &["SAVE"]), Reply::Simple(b"OK".to_vec()));
+
+    // Its file starts ours.
+    let ours = Server::start_with(OPTIONS, &redis.directory().join("dump.rdb"));
+    assert_eq!(digest(&ours), digest(&redis), "loaded from the file");
+    // Ours starts a real one.
+    assert_eq!(ask(&ours, &["SAVE"]), Reply::Simple(b"OK".to_vec()));
+    let Some(back) = Server::start_redis(OPTIONS, Some(&ours.directory().join("dump.rdb"))) else { return };
+    assert_eq!(digest(&back), digest(&redis), "and back");
+
+    // Values one by one, both ways.
+    let (mut from, mut to) = (redis.connect(), ours.connect());
+    for key in dataset::samples() {
+        let Reply::Bulk(theirs) = from.call(&["DUMP", &key]).unwrap() else { panic!("{key} is there") };
+        let Reply::Bulk(own) = to.call(&["DUMP", &key]).unwrap() else { panic!("{key} is there") };
+        for (client, payload) in [(&mut from, &own), (&mut to, &theirs)] {
+            let words: [&[u8]; 5] = [b"RESTORE", b"copy", b"0", payload, b"REPLACE"];
+            assert_eq!(client.call(&words).unwrap(), Reply::Simple(b"OK".to_vec()), "{key}");
+        }
+        let value = |client: &mut Client, key: &str| client.call(&["DEBUG", "DIGEST-VALUE", key]).unwrap();
+        assert_eq!(value(&mut from, "copy"), value(&mut from, &key), "{key}");
+        assert_eq!(value(&mut to, "copy"), value(&mut to, &key), "{key}");
+        assert_eq!(value(&mut to, &key), value(&mut from, &key), "{key}");
+    }
+}
+
+#[test]
+fn ours_follows_a_real_primary_and_takes_its_place() {
+    let Some(redis) = Server::start_redis(OPTIONS, None) else { return };
+    dataset::fill(&mut redis.connect(), keys(), 2).expect("Redis takes the dataset");
+    let ours = Server::start(OPTIONS);
+    let Some(chained) = Server::start_redis(OPTIONS, None) else { return };
+    follow(&ours, &redis);
+    await_link(&ours);
+    follow(&chained, &ours);
+    assert_same(&redis, &[&ours, &chained]);
+
+    let partial = |server: &Server| info(server, "stats", "sync_partial_ok").parse::<u64>().unwrap();
+    let full = |server: &Server| info(server, "stats", "sync_full");
+    for cut in 0..3 {
+        let (before, full_before) = (partial(&redis), full(&redis));
+        let writers = Writers::start(&redis, 4, 10 + cut);
+        ask(&redis, &["CLIENT", "KILL", "TYPE", "replica"]);
+        wait_until("the link is taken up again", &(before + 1), || partial(&redis));
+        assert!(writers.stop() > 0);
+        assert_eq!(full(&redis), full_before, "nothing was sent anew");
+    }
+    write_for_a_while(&redis, 20);
+    assert_same(&redis, &[&ours, &chained]);
+
+    // The primary hands over, and follows.
+    let port = ours.port().to_string();
+    assert_eq!(ask(&redis, &["FAILOVER", "TO", "127.0.0.1", &port]), Reply::Simple(b"OK".to_vec()));
+    wait_until("ours leads", &"master".to_owned(), || info(&ours, "replication", "role"));
+    await_link(&redis);
+    write_for_a_while(&ours, 30);
+    assert_same(&ours, &[&redis, &chained]);
+    assert_eq!(full(&ours), "1", "only the chained replica ever needed everything");
+}
+
+#[test]
+fn real_replicas_follow_ours_and_one_takes_its_place() {
+    let ours = Server::start(OPTIONS);
+    dataset::fill(&mut ours.connect(), keys(), 3).expect("ours takes the dataset");
+    let (Some(first), second) = (Server::start_redis(OPTIONS, None), Server::start(OPTIONS)) else { return };
+    follow(&first, &ours);
+    follow(&second, &ours);
+    await_link(&first);
+    await_link(&second);
+    let Some(chained) = Server::start_redis(OPTIONS, None) else { return };
+    follow(&chained, &second);
+    assert_same(&ours, &[&first, &second, &chained]);
+
+    let partial = |server: &Server| info(server, "stats", "sync_partial_ok").parse::<u64>().unwrap();
+    let full = |server: &Server| info(server, "stats", "sync_full");
+    for cut in 0..3 {
+        let (before, full_before) = (partial(&ours), full(&ours));
+        let writers = Writers::start(&ours, 4, 40 + cut);
+        ask(&ours, &["CLIENT", "KILL", "TYPE", "replica"]);
+        wait_until("both links are taken up again", &true, || partial(&ours) >= before + 2);
+        assert!(writers.stop() > 0);
+        assert_eq!(full(&ours), full_before, "nothing was sent anew");
+    }
+    write_for_a_while(&ours, 50);
+    assert_same(&ours, &[&first, &second, &chained]);
+
+    // Ours hands over to the real one; then our other replica is told of it.
+    let port = first.port().to_string();
+    assert_eq!(ask(&ours, &["FAILOVER", "TO", "127.0.0.1", &port]), Reply::Simple(b"OK".to_vec()));
+    wait_until("the real one leads", &"master".to_owned(), || info(&first, "replication", "role"));
+    follow(&second, &first);
+    await_link(&second);
+    write_for_a_while(&first, 60);
+    assert_same(&first, &[&ours, &second, &chained]);
+    assert_eq!(full(&first), "0", "all went on from where they were");
+}
