@@ -205,8 +205,14 @@ impl std::fmt::Display for LinkEvent {
             LinkEvent::Following { to } => write!(f, "Following {to}"),
             LinkEvent::Connecting { to } => write!(f, "Connecting to MASTER {to}"),
             LinkEvent::Lost { phase, why } => write!(f, "Connection with master lost while {phase}: {why}"),
+            LinkEvent::Silent { phase: Phase::Streaming } => {
+                f.write_str("MASTER timeout: no data nor PING received for repl-timeout")
+            }
+            LinkEvent::Silent { phase: Phase::Receiving } => {
+                f.write_str("Timeout receiving bulk data from MASTER: nothing heard for repl-timeout")
+            }
             LinkEvent::Silent { phase } => {
-                write!(f, "MASTER timeout while {phase}: nothing heard for repl-timeout")
+                write!(f, "Timeout connecting to the MASTER while {phase}: nothing heard for repl-timeout")
             }
             LinkEvent::Answered => f.write_str("Master replied to PING, replication can continue..."),
             LinkEvent::BadPing { error } => write!(f, "Error reply to PING from master: '{error}'"),

@@ -421,6 +421,11 @@ impl Worker {
                 read_behind(&session.socket, &mut session.input, room)
             };
             let count = match result {
+                Ok(0) if session.pending() > 0 && session.blocked.is_none() && session.kind == Kind::Normal => {
+                    // It may have closed only its own side, and still waits for the answers to what it asked.
+                    session.closing = Some(Closing::AfterReplies);
+                    return self.queue_write(client);
+                }
                 Ok(0) => return self.close(client),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
