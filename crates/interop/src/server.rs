@@ -63,9 +63,28 @@ impl Server {
         Some(Server::launch(&["redis-server".into()], options, snapshot))
     }
 
+    /// Kills it, and starts another in its place that knows nothing of it but its port.
+    ///
+    /// # Panics
+    /// If that does not answer.
+    pub fn replace(self, options: &[&str]) -> Server {
+        let port = self.port;
+        drop(self);
+        Server::launch_at(port, &[binary(), "server".into()], options, None)
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
     fn launch(program: &[OsString], options: &[&str], snapshot: Option<&Path>) -> Server {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let port = free.expect("there is a free port").port();
+        Server::launch_at(port, program, options, snapshot)
+    }
+
+    fn launch_at(port: u16, program: &[OsString], options: &[&str], snapshot: Option<&Path>) -> Server {
         let directory = tempfile::tempdir().expect("there is room for a directory");
         if let Some(snapshot) = snapshot {
             std::fs::copy(snapshot, directory.path().join("dump.rdb")).expect("the file can be copied");
@@ -127,7 +146,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             println!(
                 "---- the end of the log of port {}\n{}",

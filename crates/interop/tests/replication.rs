@@ -267,3 +267,77 @@ fn real_replicas_follow_ours_and_one_takes_its_place() {
     assert_same(&first, &[&ours, &second, &chained]);
     assert_eq!(full(&first), "0", "all went on from where they were");
 }
+
+#[test]
+fn an_empty_primary_that_restarted_wipes_nobody_unless_an_operator_says_so() {
+    let primary = Server::start(OPTIONS);
+    let replica = Server::start(OPTIONS);
+    dataset::fill(&mut primary.connect(), 1000, 4).unwrap();
+    follow(&replica, &primary);
+    await_link(&replica);
+    assert_same(&primary, &[&replica]);
+    let held = digest(&replica);
+
+    let primary = primary.replace(OPTIONS);
+    wait_until("the offer is refused", &true, || replica.log().contains("Full resync refused"));
+    assert_eq!(digest(&replica), held, "all is still there");
+    assert_eq!(info(&replica, "replication", "master_link_status"), "down");
+
+    follow(&replica, &primary);
+    await_link(&replica);
+    assert_same(&primary, &[&replica]);
+}
+
+#[test]
+fn a_replica_that_is_restarted_goes_on_from_its_snapshot() {
+    let primary = Server::start(OPTIONS);
+    let replica = Server::start(OPTIONS);
+    dataset::fill(&mut primary.connect(), 1000, 5).unwrap();
+    follow(&replica, &primary);
+    assert_same(&primary, &[&replica]);
+    assert_eq!(ask(&replica, &["SAVE"]), Reply::Simple(b"OK".to_vec()));
+    let port = primary.port().to_string();
+    let again = [OPTIONS, &["--replicaof", "127.0.0.1", &port]].concat();
+    let again = Server::start_with(&again, &replica.directory().join("dump.rdb"));
+    drop(replica);
+    write_for_a_while(&primary, 70);
+    assert_same(&primary, &[&again]);
+    assert_eq!(info(&primary, "stats", "sync_full"), "1");
+    assert_eq!(info(&primary, "stats", "sync_partial_ok"), "1");
+}
+
+#[test]
+fn a_killed_primary_has_passed_on_all_that_it_acknowledged() {
+    let primary = Server::start(OPTIONS);
+    let replica = Server::start(OPTIONS);
+    follow(&replica, &primary);
+    await_link(&replica);
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let mut client = primary.connect();
+            std::thread::spawn(move || {
+                let mut acknowledged = 0u64;
+                loop {
+                    let key = format!("{thread}:{acknowledged}");
+                    match client.call(&["SET", &key, "v"]) {
+                        Ok(Reply::Simple(_)) => acknowledged += 1,
+                        _ => return acknowledged,
+                    }
+                }
+            })
+        })
+        .collect();
+    wait_until("writes have gone on for a while", &true, || {
+        info(&primary, "stats", "total_commands_processed").parse::<u64>().unwrap() > 5000
+    });
+    drop(primary);
+    let acknowledged: Vec<u64> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(ask(&replica, &["REPLICAOF", "NO", "ONE"]), Reply::Simple(b"OK".to_vec()));
+    let mut client = replica.connect();
+    for (thread, acknowledged) in acknowledged.into_iter().enumerate() {
+        for number in 0..acknowledged {
+            let found = client.call(&["EXISTS", &format!("{thread}:{number}")]).unwrap();
+            assert_eq!(found, Reply::Int(1), "write {number} of {acknowledged} of client {thread}");
+        }
+    }
+}
