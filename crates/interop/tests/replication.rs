@@ -121,7 +121,7 @@ impl Writers {
 fn write(client: &mut Client, rng: &mut Rng) -> std::io::Result<()> {
     let key = |rng: &mut Rng, kind: &str| format!("w:{kind}:{}", rng.below(500));
     let number = rng.below(1000).to_string();
-    match rng.below(16) {
+    match rng.below(36) {
         0 => drop(client.call(&["SET", &key(rng, "s"), &number])?),
         1 => drop(client.call(&["SET", &key(rng, "s"), &number, "PX", "50"])?),
         2 => drop(client.call(&["INCRBYFLOAT", &key(rng, "f"), "0.37"])?),
@@ -150,6 +150,30 @@ fn write(client: &mut Client, rng: &mut Rng) -> std::io::Result<()> {
         }
         13 => drop(client.call(&["GETEX", &key(rng, "s"), "EX", "200"])?),
         14 => drop(client.call(&["DEL", &key(rng, "a"), &key(rng, "i")])?),
+        15 => drop(client.call(&["RENAME", &key(rng, "s"), &key(rng, "s")])?),
+        16 => drop(client.call(&["COPY", &key(rng, "h"), &key(rng, "h"), "DB", "3", "REPLACE"])?),
+        17 => drop(client.call(&["MOVE", &key(rng, "s"), "4"])?),
+        18 => drop(client.call(&["SETRANGE", &key(rng, "s"), "5", &number])?),
+        19 => drop(client.call(&["GETDEL", &key(rng, "s")])?),
+        20 => drop(client.call(&["ZADD", &key(rng, "z"), "GT", "CH", &number, "m"])?),
+        21 => drop(client.call(&["ZRANGESTORE", &key(rng, "z"), &key(rng, "z"), "0", "5"])?),
+        22 => drop(client.call(&["LINSERT", &key(rng, "l"), "BEFORE", "x", &number])?),
+        23 => drop(client.call(&["LTRIM", &key(rng, "l"), "0", "20"])?),
+        24 => drop(client.call(&["SMOVE", &key(rng, "set"), &key(rng, "set"), "a"])?),
+        25 => drop(client.call(&["EXPIREAT", &key(rng, "h"), "1000"])?),
+        26 => drop(client.call(&["PEXPIRE", &key(rng, "z"), "60", "NX"])?),
+        27 => drop(client.call(&["PERSIST", &key(rng, "s")])?),
+        28 => drop(client.call(&["SORT", &key(rng, "set"), "ALPHA", "STORE", &key(rng, "l")])?),
+        29 => drop(client.call(&["LMPOP", "2", &key(rng, "l"), &key(rng, "l"), "RIGHT", "COUNT", "3"])?),
+        30 => drop(client.call(&["BZMPOP", "0.001", "1", &key(rng, "z"), "MAX", "COUNT", "2"])?),
+        31 => drop(client.call(&["MSETNX", &key(rng, "m"), &number, &key(rng, "m"), "y"])?),
+        32 => drop(client.call(&["PUBLISH", "news", &number])?),
+        33 if rng.below(20) == 0 => drop(client.call(&["SWAPDB", "3", "4"])?),
+        34 if rng.below(100) == 0 => {
+            for words in [&["SELECT", "4"][..], &["FLUSHDB", "ASYNC"], &["SELECT", "0"]] {
+                client.call(words)?;
+            }
+        }
         _ => drop(client.call(&["SUNIONSTORE", &key(rng, "set"), &key(rng, "set"), &key(rng, "set")])?),
     }
     Ok(())
