@@ -134,6 +134,16 @@ enum Figure {
     Ratio(f64),
 }
 
+impl Figure {
+    fn write(&self, reply: &mut quorate_resp::ReplyWriter<'_>, name: &str) {
+        reply.bulk(name.as_bytes());
+        match self {
+            Figure::Count(count) => reply.int(i64::try_from(*count).unwrap_or(i64::MAX)),
+            Figure::Ratio(ratio) => reply.double_text(format!("{ratio}").as_bytes()),
+        }
+    }
+}
+
 fn ratio(of: u64, to: u64) -> f64 {
     of as f64 / to.max(1) as f64
 }
@@ -190,26 +200,19 @@ fn report(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     ];
     let mut reply = cx.reply();
     reply.map(figures.len() + databases.len() + rest.len());
-    let write = |reply: &mut quorate_resp::ReplyWriter<'_>, name: &str, figure: &Figure| {
-        reply.bulk(name.as_bytes());
-        match figure {
-            Count(count) => reply.int(i64::try_from(*count).unwrap_or(i64::MAX)),
-            Ratio(ratio) => reply.double_text(format!("{ratio}").as_bytes()),
-        }
-    };
     for (name, figure) in &figures {
-        write(&mut reply, name, figure);
+        figure.write(&mut reply, name);
     }
     for (number, keys, _) in &databases {
         reply.bulk(format!("db.{number}").as_bytes());
         reply.map(3);
         // An expiry lies in its entry, and a slot is its own table.
-        write(&mut reply, "overhead.hashtable.main", &Count(keys * 12));
-        write(&mut reply, "overhead.hashtable.expires", &Count(0));
-        write(&mut reply, "overhead.hashtable.slot-to-keys", &Count(0));
+        Count(keys * 12).write(&mut reply, "overhead.hashtable.main");
+        Count(0).write(&mut reply, "overhead.hashtable.expires");
+        Count(0).write(&mut reply, "overhead.hashtable.slot-to-keys");
     }
     for (name, figure) in &rest {
-        write(&mut reply, name, figure);
+        figure.write(&mut reply, name);
     }
     Ok(())
 }

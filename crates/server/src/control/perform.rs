@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use quorate_keyspace::Alone;
 use quorate_replication::primary::{self, WaitEnd};
 use quorate_replication::wire::{continue_line, full_resync_line};
-use quorate_replication::{Event, FullReason, Input, Output, PeerEvent, Role, replica};
+use quorate_replication::{Event, FullReason, Input, Output, PeerEvent, Role, WaitId, replica};
 
 use super::Inner;
 use super::upstream::{self, Go};
@@ -163,22 +163,25 @@ impl Inner {
                     self.inputs.push_front(Input::Fed { held });
                 }
             }
-            P::WaitOver { id, local, replicas, why } => {
-                let Some(durable) = self.waits.remove(&id) else { return };
-                let mut reply = Vec::new();
-                if why == WaitEnd::RoleChanged {
-                    reply.extend_from_slice(crate::data::blocked::UNBLOCKED);
-                } else {
-                    if durable {
-                        quorate_resp::push_multibulk(&mut reply, 2);
-                        quorate_resp::push_int(&mut reply, i64::from(local));
-                    }
-                    quorate_resp::push_int(&mut reply, replicas as i64);
-                }
-                server.mail_client(ClientId(id.0), |client| Mail::Answer { client, reply });
-            }
+            P::WaitOver { id, local, replicas, why } => self.end_wait(server, id, local, replicas, why),
             P::GoodReplicas(count) => server.replicas.set_good(count),
         }
+    }
+
+    /// A client that waited for acknowledgements gets its answer.
+    fn end_wait(&mut self, server: &Server, id: WaitId, local: bool, replicas: usize, why: WaitEnd) {
+        let Some(durable) = self.waits.remove(&id) else { return };
+        let mut reply = Vec::new();
+        if why == WaitEnd::RoleChanged {
+            reply.extend_from_slice(crate::data::blocked::UNBLOCKED);
+        } else {
+            if durable {
+                quorate_resp::push_multibulk(&mut reply, 2);
+                quorate_resp::push_int(&mut reply, i64::from(local));
+            }
+            quorate_resp::push_int(&mut reply, replicas as i64);
+        }
+        server.mail_client(ClientId(id.0), |client| Mail::Answer { client, reply });
     }
 
     /// The connection was no replica's after all.
