@@ -11,7 +11,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let arguments: Vec<Vec<u8>> = std::env::args_os().map(std::os::unix::ffi::OsStringExt::into_vec).collect();
     match command_line::read(&arguments) {
-        Invocation::Server(options) => start::run(&options),
+        Invocation::Server(options) => {
+            abort_on_panic();
+            start::run(&options)
+        }
         Invocation::CheckRdb(path) => {
             let checked = persist::check::check(&path, unix_now(), &mut std::io::stdout().lock());
             if matches!(checked, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -26,4 +29,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Lets a panic of any thread end the process, once it is reported: what a broken invariant leaves behind (a slot's
+/// lock, a member that is active for ever) is nothing to go on with. It is not the build that says so, because scripts
+/// need frames that unwind.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
