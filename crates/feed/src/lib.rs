@@ -277,10 +277,13 @@ impl Feed {
         self.switch(&state);
     }
 
-    /// At most about `most` bytes from the reader's position on.
+    /// At most about `most` bytes from the reader's position on; none if it was forgotten and what it wants is gone.
     pub fn stretch(&self, position: &Position, most: usize) -> Stretch {
         let state = self.state.lock();
         let from = position.get().0;
+        if from < state.kept() || from > state.end {
+            return Stretch { blocks: Vec::new(), from, to: from };
+        }
         let to = state.end.min(from.saturating_add(most as u64));
         let first = state.blocks.partition_point(|block| block.end() <= from);
         let blocks = state.blocks.range(first..).take_while(|block| block.base() < to).cloned().collect();
@@ -395,6 +398,19 @@ mod tests {
         feed.forget(&position);
         assert!(feed.heap_bytes() <= 2 * BLOCK);
         assert_eq!(start(&feed), Offset(256 * 4096 - 1000));
+    }
+
+    #[test]
+    fn a_reader_that_was_forgotten_gets_nothing_rather_than_later_bytes() {
+        let feed = Feed::default();
+        feed.set_backlog(1000);
+        let position = feed.read_from(Offset(0)).unwrap();
+        feed.forget(&position);
+        feed.append_raw(&vec![1; 10 * BLOCK]);
+        assert!(feed.stretch(&position, 100).is_empty());
+        feed.restart_at(Offset(5));
+        position.set(Offset(10 * BLOCK as u64));
+        assert!(feed.stretch(&position, 100).is_empty());
     }
 
     #[test]
