@@ -1,6 +1,6 @@
 //! A blocking client: requests go out, replies come in, and nothing waits forever.
 //!
-//! It serves the demonstration and the tests. It knows RESP and TCP, and nothing of what commands mean: it neither
+//! It serves MIGRATE, the demonstration and the tests. It knows RESP and TCP, and nothing of what commands mean: it neither
 //! reconnects nor retries, because whoever tells whether a write was lost must know what was sent how often.
 
 use std::io::{self, Read, Write};
@@ -26,9 +26,15 @@ impl Client {
     pub fn connect(address: SocketAddr, limit: Duration) -> io::Result<Client> {
         let stream = TcpStream::connect_timeout(&address, limit)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(limit))?;
-        stream.set_write_timeout(Some(limit))?;
-        Ok(Client { stream, input: Vec::new(), at: 0, output: Vec::new() })
+        let mut client = Client { stream, input: Vec::new(), at: 0, output: Vec::new() };
+        client.set_limit(limit)?;
+        Ok(client)
+    }
+
+    /// Bounds every wait from now on by `limit`.
+    pub fn set_limit(&mut self, limit: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(limit))?;
+        self.stream.set_write_timeout(Some(limit))
     }
 
     /// Puts a request behind those that [`Client::flush`] sends.

@@ -9,6 +9,7 @@ pub mod flush;
 pub mod info;
 pub mod latency;
 pub mod memory;
+pub mod migrate;
 pub mod monitor;
 pub mod persistence;
 pub mod process;
@@ -40,6 +41,7 @@ pub fn table() -> Vec<Entry> {
     table.extend(process::RUNS);
     table.extend(latency::RUNS);
     table.extend(memory::RUNS);
+    table.extend(migrate::RUNS);
     table.extend(monitor::RUNS);
     table.extend(pubsub::RUNS);
     table.extend(script::RUNS);

@@ -16,6 +16,7 @@ use quorate_stdx::{Mono, Now, ReplId, Rng, UnixMs};
 use crate::admin::debug::Knobs;
 use crate::admin::latency::Latency;
 use crate::admin::memory::Allocator;
+use crate::admin::migrate::Links;
 use crate::admin::monitor::Monitors;
 use crate::admin::slowlog::SlowLog;
 use crate::control::Control;
@@ -118,6 +119,8 @@ pub struct Server {
     stream_db: AtomicU16,
     /// Keys that clients have written to a replica, with an expiry.
     pub own_expiries: OwnExpiries,
+    /// Connections that were made by MIGRATE.
+    pub migrations: Links,
 }
 
 impl Server {
@@ -147,6 +150,7 @@ impl Server {
             control: Control::new(settings, start, seed, now),
             stream_db: AtomicU16::new(0),
             own_expiries: OwnExpiries::default(),
+            migrations: Links::default(),
             replicas: Replicas::default(),
             config: ArcSwap::from_pointee(config),
             config_file: None,

@@ -295,7 +295,7 @@ pub fn describe(client: &Client, session: &Session, now: Now) -> String {
         session.channels.len(),
         session.patterns.len(),
         session.shard_channels.len(),
-        session.input.len(),
+        session.input.len() + under_way,
         session.input.capacity() - session.input.len(),
         session.transaction.as_ref().map_or(0, |transaction| transaction.bytes),
         session.out.capacity(),

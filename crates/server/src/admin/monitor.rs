@@ -137,6 +137,7 @@ pub fn is_secret(command: &Command, args: Args<'_>, index: usize) -> bool {
             index >= 3 && index % 2 == 1 && secret.iter().any(|name| args.is(index - 1, name))
         }
         "acl|setuser" => index > 2,
+        "migrate" => super::migrate::is_secret(args, index),
         _ => false,
     }
 }

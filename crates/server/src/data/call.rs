@@ -328,11 +328,16 @@ pub fn log_expired(server: &Server, view: &mut KeyView<'_>, local: &mut Local) {
 /// Adds the effects of a command within a transaction or script to those of the whole. Its changes are
 /// counted by the caller.
 pub fn gather_effects(view: &mut KeyView<'_>, local: &mut Local, db: Db, args: Args<'_>) {
+    gather_expired(view, local);
+    gather(local, db, args);
+}
+
+/// Adds the removal of keys whose time had come to the effects of the whole.
+pub fn gather_expired(view: &mut KeyView<'_>, local: &mut Local) {
     for expired in view.take_expired() {
         local.events.note(Class::EXPIRED, "expired", expired.db, &expired.key);
         local.total.record(expired.db, &[b"DEL", &expired.key]);
     }
-    gather(local, db, args);
 }
 
 /// As [`gather_effects`], for a command that saw no keys.

@@ -115,6 +115,7 @@ impl Upkeep {
             let period = Duration::from_secs(1) / self.local.published.hz.max(1);
             let began = Instant::now();
             self.server.memory.sample();
+            self.server.migrations.close_idle();
             self.make_room();
             if !self.server.knobs.cron_paused.load(Ordering::Relaxed) {
                 self.expire(period);

@@ -35,7 +35,7 @@ pub(super) fn stats(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("pubsubshard_channels", server.pubsub.len(Kind::Shard));
     lines.field("latest_fork_usec", 0);
     lines.field("total_forks", 0);
-    lines.field("migrate_cached_sockets", 0);
+    lines.field("migrate_cached_sockets", server.migrations.count());
     lines.field("slave_expires_tracked_keys", 0);
     for name in ["hits", "misses", "key_hits", "key_misses"] {
         lines.field(format_args!("active_defrag_{name}"), 0);
