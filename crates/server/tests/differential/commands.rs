@@ -136,6 +136,7 @@ pub(crate) const COMMANDS: &[(Compare, &str)] = &[
     (Bytes, "llen K"),
     (Bytes, "lindex K I"),
     (Bytes, "lset K I M"),
+    (Bytes, "lset K 0 M"),
     (Bytes, "lrange K I I"),
     (Bytes, "ltrim K I I"),
     (Bytes, "linsert K {BEFORE|AFTER}? M M"),

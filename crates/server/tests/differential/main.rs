@@ -23,7 +23,7 @@ use grammar::Grammar;
 use peer::Peer;
 
 /// Requests in a run: enough for keys of every type to meet commands of every other.
-const LENGTH: usize = 3000;
+const LENGTH: usize = 5000;
 /// Differences after which a run ends.
 const MOST: usize = 5;
 /// Requests that are shown when a run fails, the last of them the one that was answered differently.
@@ -162,7 +162,7 @@ fn the_same_requests_get_the_same_replies_as_from_a_real_server() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     let seeds = match number("QUORATE_DIFFERENTIAL_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("QUORATE_DIFFERENTIAL_RUNS").unwrap_or(6),
+        None => 0..number("QUORATE_DIFFERENTIAL_RUNS").unwrap_or(10),
     };
     let one = seeds.end - seeds.start == 1;
     let (mut reached, mut differences) = (HashMap::new(), Vec::new());
