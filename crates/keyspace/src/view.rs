@@ -75,7 +75,12 @@ pub struct KeyView<'a> {
     /// Large values that were removed: they are freed when the slots are free again.
     garbage: Vec<Entry>,
     undo: Option<Box<Undo>>,
+    /// Expired keys that a walk has met: each was in its hands for a moment only.
+    overdue: Option<Box<Vec<Expired>>>,
 }
+
+/// The most expired keys that a view keeps in mind.
+const MOST_OVERDUE: usize = 256;
 
 impl Drop for KeyView<'_> {
     fn drop(&mut self) {
@@ -94,6 +99,7 @@ impl<'a> KeyView<'a> {
             ready: SmallVec::new(),
             garbage: Vec::new(),
             undo: None,
+            overdue: None,
         }
     }
 
@@ -523,12 +529,31 @@ impl<'a> KeyView<'a> {
     /// to the last is seen.
     pub fn scan(&mut self, db: Db, cursor: u64, budget: usize, mut each: impl FnMut(&Record)) -> u64 {
         let scope = self.scope;
-        self.scan_raw(db, cursor, budget, |entry| {
+        let mut overdue = Vec::new();
+        let next = self.scan_raw(db, cursor, budget, |entry| {
             let due = entry.expiry().is_some_and(|at| at <= scope.now);
             if !due || scope.expiry == Expiry::Ignore {
                 each(entry);
+            } else if overdue.len() < MOST_OVERDUE {
+                overdue.push(Expired { db, key: entry.key().into() });
             }
-        })
+        });
+        self.note_overdue(overdue);
+        next
+    }
+
+    /// Keeps expired keys in mind, if it is ours to remove them.
+    fn note_overdue(&mut self, mut keys: Vec<Expired>) {
+        if !keys.is_empty() && self.scope.expiry == Expiry::Remove {
+            let all = self.overdue.get_or_insert_default();
+            keys.truncate(MOST_OVERDUE - all.len());
+            all.append(&mut keys);
+        }
+    }
+
+    /// Expired keys that were met on a walk, once: whoever locks their slots may [`KeyView::settle`] them.
+    pub fn take_overdue(&mut self) -> Vec<Expired> {
+        self.overdue.take().map_or_else(Vec::new, |keys| *keys)
     }
 
     /// As [`KeyView::scan`], with expired keys.
@@ -569,23 +594,33 @@ impl<'a> KeyView<'a> {
         // Slots differ in how many keys they hold; a slot is taken with a probability that grows with its
         // keys by rejection, up to a bound of tries that keeps a lopsided keyspace from costing much.
         let mut largest = 1;
+        let (mut overdue, mut found) = (Vec::new(), None);
         for attempt in 0..64 {
             let from = rng.below(crate::slot::SLOTS as u64) as usize;
-            let slot = space.next_occupied(db, from).or_else(|| space.next_occupied(db, 0))?;
-            let key = self.held.visit(space, slot, || {
+            let Some(slot) = space.next_occupied(db, from).or_else(|| space.next_occupied(db, 0)) else { break };
+            found = self.held.visit(space, slot, || {
                 // SAFETY: the slot is held for the time of the visit.
                 let table = unsafe { space.data(slot) }.table(db)?;
                 largest = largest.max(table.len());
                 let taken = attempt == 63 || rng.below(largest as u64) < table.len() as u64;
                 let entry = if taken { table.random(&mut rng) } else { None }?;
                 let due = entry.expiry().is_some_and(|at| at <= scope.now);
-                if due && scope.expiry != Expiry::Ignore { None } else { Some(Box::from(entry.key())) }
+                if due && scope.expiry != Expiry::Ignore {
+                    let expired = Expired { db, key: entry.key().into() };
+                    if !overdue.contains(&expired) {
+                        overdue.push(expired);
+                    }
+                    return None;
+                }
+                Some(Box::from(entry.key()))
             });
-            if key.is_some() {
-                return key;
+            if found.is_some() {
+                break;
             }
         }
-        None
+        drop(rng);
+        self.note_overdue(overdue);
+        found
     }
 }
 
@@ -658,7 +693,50 @@ impl Drop for EntryMut<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    fn scope(now: i64, expiry: Expiry) -> Scope {
+        Scope {
+            now: UnixMs(now),
+            expiry,
+            access: AccessPolicy::Lru,
+            no_touch: false,
+            lazy: Lazy::default(),
+            rng: Rng::new(3).into(),
+        }
+    }
+
+    #[test]
+    fn walks_keep_in_mind_what_has_expired_where_it_may_be_removed() {
+        let space = Arc::new(Keyspace::new(1));
+        let mut member = space.join();
+        member.enter();
+        let early = scope(0, Expiry::Remove);
+        for (key, at) in [("stays", None), ("goes", Some(UnixMs(5))), ("went", Some(UnixMs(4)))] {
+            let key = key.as_bytes();
+            member.view(SlotSet::One(Slot::of(key)), &early).set_str(Db(0), key, b"v", at);
+        }
+        for (expiry, expected) in [(Expiry::Remove, &["goes", "went"][..]), (Expiry::Hide, &[]), (Expiry::Ignore, &[])]
+        {
+            let late = scope(5, expiry);
+            let mut names = |walk: &mut dyn FnMut(&mut KeyView<'_>)| {
+                let mut view = member.view(SlotSet::None, &late);
+                walk(&mut view);
+                let overdue = view.take_overdue();
+                assert!(view.take_overdue().is_empty(), "they are told once");
+                let mut names: Vec<_> =
+                    overdue.iter().map(|expired| String::from_utf8_lossy(&expired.key).into_owned()).collect();
+                names.sort();
+                names
+            };
+            assert_eq!(names(&mut |view| assert_eq!(view.scan(Db(0), 0, 10, |_| ()), 0)), expected, "{expiry:?}");
+            // A random key is drawn until one is found that lives.
+            let met = names(&mut |view| assert!(view.random_key(Db(0)).is_some()));
+            assert!(met.iter().all(|name| expected.contains(&name.as_str())), "{expiry:?}: {met:?}");
+        }
+    }
 
     #[test]
     fn a_cursor_survives_its_way_through_the_client() {

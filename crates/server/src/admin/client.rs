@@ -138,8 +138,15 @@ fn setinfo(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
-fn info(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    let line = describe(cx.client, cx.session, cx.now) + "\n";
+/// The bytes of a request as they came, or would have come in another form.
+fn wire_len(args: Args<'_>) -> usize {
+    let mut wire = Vec::new();
+    quorate_resp::encode_request(&mut wire, args.words());
+    wire.len()
+}
+
+fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let line = describe(cx.client, cx.session, cx.now, wire_len(args)) + "\n";
     cx.reply().verbatim(b"txt", line.as_bytes());
     Ok(())
 }
@@ -275,7 +282,9 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
 }
 
 /// A client in the form of CLIENT LIST's lines.
-pub fn describe(client: &Client, session: &Session, now: Now) -> String {
+///
+/// `under_way` are the bytes of the request that the client waits for, if it is known.
+pub fn describe(client: &Client, session: &Session, now: Now, under_way: usize) -> String {
     let mut line = String::new();
     let (address, local) = (session.peer.remote(), session.peer.local());
     let name = String::from_utf8_lossy(&session.name);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_commands::{Args, Block, Class, CommandError, Effects, Events, Exec, Flags, Origin, Outcome, Spec};
-use quorate_keyspace::{Alone, Db, Flushed, KeyView, Member, Scope, SlotSet};
+use quorate_keyspace::{Alone, Db, Expired, Flushed, KeyView, Member, Scope, SlotSet};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_stdx::{Now, Offset};
 
@@ -390,11 +390,28 @@ impl Cx<'_, '_> {
             blocked::begin(self.server, self.client, self.session, self.command, args, block, &mut view);
         }
         let later = blocked::serve(self.server, self.local, &mut view);
+        let overdue = if spec.keys.is_empty() { view.take_overdue() } else { Vec::new() };
         drop(view);
+        for expired in overdue {
+            self.settle(&expired);
+        }
         if !later.is_empty() {
             blocked::serve_later(self.server, self.local, self.access.reborrow(), self.scope, later);
         }
         end
+    }
+
+    /// Removes an expired key that a walk has met, if it is still there.
+    #[cold]
+    fn settle(&mut self, expired: &Expired) {
+        let slots = SlotSet::of_keys(std::iter::once(&*expired.key));
+        let Some(mut view) = self.access.view_unless(slots, self.scope, || self.server.scripts.is_busy()) else {
+            return;
+        };
+        view.settle(expired.db, &expired.key);
+        if view.has_expired() {
+            log_expired(self.server, &mut view, self.local);
+        }
     }
 
     /// A slot of the command's keys is held by a busy script.

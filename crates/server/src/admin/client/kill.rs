@@ -94,10 +94,11 @@ pub(super) fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     } else if args.len() > 2 {
         return Err(CommandError::Syntax);
     }
-    let now = cx.now;
+    let (now, own) = (cx.now, cx.client.id);
     let mut text = String::new();
     each(cx, &filter, |client, session| {
-        text += &super::describe(client, session, now);
+        let under_way = if client.id == own { super::wire_len(args) } else { 0 };
+        text += &super::describe(client, session, now, under_way);
         text.push('\n');
     });
     cx.reply().verbatim(b"txt", text.as_bytes());

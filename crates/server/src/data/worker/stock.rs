@@ -25,7 +25,7 @@ impl Worker {
         if soft || (limit.hard > 0 && pending > limit.hard) || (is_stranger && pending > STRANGERS_OUTPUT) {
             crate::log::warning(&format!(
                 "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                crate::admin::client::describe(client, session, self.now)
+                crate::admin::client::describe(client, session, self.now, 0)
             ));
             self.close(client);
         } else if !session.write_blocked {
