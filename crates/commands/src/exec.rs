@@ -21,11 +21,19 @@ pub struct Settings {
     pub max_string: usize,
     /// Whether DEL leaves large values to the freeing thread as UNLINK does (`lazyfree-lazy-user-del`).
     pub lazy_user_del: bool,
+    /// Whether small integers count as shared: not where each key's use is looked at to evict it.
+    pub shares_integers: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { limits: Limits::default(), skip_checksums: false, max_string: 512 << 20, lazy_user_del: false }
+        Settings {
+            limits: Limits::default(),
+            skip_checksums: false,
+            max_string: 512 << 20,
+            lazy_user_del: false,
+            shares_integers: true,
+        }
     }
 }
 

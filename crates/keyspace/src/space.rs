@@ -317,6 +317,14 @@ impl SlotData {
         }
     }
 
+    /// Gives back what the tables of the other databases take, if none of them holds a key.
+    #[cold]
+    pub(crate) fn give_back(&mut self) {
+        if self.more.as_ref().is_some_and(|more| more.iter().all(|table| table.len() == 0)) {
+            self.more = None;
+        }
+    }
+
     /// Tells those who watch `key` that it has changed.
     #[inline]
     pub(crate) fn touch(&self, db: Db, key: &[u8]) {
@@ -475,6 +483,7 @@ impl<'a> Alone<'a> {
             keys += table.len();
             volatile += table.volatile();
             tables.push(table);
+            data.give_back();
             self.space.set_occupied(db, slot, false);
         }
         self.counters.keys[db.index()].add(-(keys as i64));

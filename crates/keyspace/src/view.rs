@@ -371,6 +371,9 @@ impl<'a> KeyView<'a> {
         table.add_volatile(volatile);
         if table.len() == 0 {
             self.space.set_occupied(db, slot, false);
+            if db != Db(0) {
+                data.give_back();
+            }
         }
         data.touch(db, key);
         self.count(db, -1, volatile);

@@ -166,6 +166,7 @@ impl Published {
             },
             max_string: config.clients.bulk_len_max as usize,
             lazy_user_del: config.lazy_free.user_del,
+            shares_integers: config.memory.max == 0 || !config.memory.policy.looks_at_use(),
         };
         self.access = if config.memory.policy.counts_uses() {
             AccessPolicy::Lfu {

@@ -271,8 +271,10 @@ impl Rows {
     }
 }
 
-/// A weight as a number; blanks in front are skipped, and the empty text weighs nothing.
+/// A weight as a number; blanks in front are skipped, and the empty text weighs nothing. A zero byte ends the text:
+/// Redis reads it so, and who sorts such elements gets what he got there.
 fn parse_score(text: &[u8]) -> Option<f64> {
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     if text.is_empty() { Some(0.0) } else { parse_double(text.trim_ascii_start()) }
 }
 
@@ -422,6 +424,13 @@ mod tests {
              SORT l UP => ERR syntax error
              SORT_RO l STORE d => ERR syntax error",
         );
+    }
+
+    #[test]
+    fn a_zero_byte_ends_a_number() {
+        let mut bench = Bench::new();
+        bench.reply(&[b"RPUSH", b"l", b"2\0x", b"1", b"\0"]);
+        bench.check("SORT l LIMIT 1 1", "[1]");
     }
 
     #[test]

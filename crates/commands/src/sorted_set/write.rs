@@ -178,6 +178,10 @@ fn zadd(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn zincrby(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
+    if ["NX", "XX", "GT", "LT", "CH", "INCR"].iter().any(|option| args.is(2, option)) {
+        // For Redis it is ZADD with an option, and then lacks a score.
+        return Err(CommandError::Syntax);
+    }
     let options = Options { incr: true, ..Options::default() };
     increment(cx, args.at(1), options, score(args.at(2))?, args.at(3))
 }
@@ -263,6 +267,7 @@ mod tests {
         let mut bench = Bench::new();
         bench.check("ZINCRBY z 1.5 a", "1.5").propagates("ZINCRBY z 1.5 a").notifies("zincr z");
         bench.check("ZINCRBY z 0 a", "1.5").propagates("").notifies("");
+        bench.check("ZINCRBY z nx a", "ERR syntax error");
         bench.check("ZADD z INCR 1 a", "2.5").notifies("zincr z");
         bench.check("ZADD z NX INCR 1 a", "nil").check("ZADD z XX INCR 1 b", "nil").propagates("");
         bench.check("ZADD z GT INCR -1 a", "nil").check("ZADD z LT INCR -1 a", "1.5");

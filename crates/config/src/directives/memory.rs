@@ -67,6 +67,11 @@ impl Policy {
     pub fn counts_uses(self) -> bool {
         matches!(self, Policy::VolatileLfu | Policy::AllKeysLfu)
     }
+
+    /// Whether it needs to know of each key when or how often it is used.
+    pub fn looks_at_use(self) -> bool {
+        self.counts_uses() || matches!(self, Policy::VolatileLru | Policy::AllKeysLru)
+    }
 }
 
 impl Choice for Policy {
