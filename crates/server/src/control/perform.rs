@@ -195,7 +195,13 @@ impl Inner {
         use replica::Output as R;
         let ours = |link| self.upstream.as_ref().filter(|upstream| upstream.link == link);
         match output {
-            R::Connect { link, to } => self.upstream = Some(upstream::connect(server, link, to)),
+            R::Connect { link, to } => match upstream::connect(server, link, to) {
+                Ok(upstream) => self.upstream = Some(upstream),
+                Err(error) => {
+                    let why = format!("no thread for it: {error}");
+                    self.inputs.push_back(Input::Replica(replica::Input::LinkDown { link, why }));
+                }
+            },
             R::Disconnect { link } => {
                 if let Some(upstream) = self.upstream.take_if(|upstream| upstream.link == link) {
                     upstream.end(server);

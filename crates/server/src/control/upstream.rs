@@ -66,7 +66,10 @@ pub struct Upstream {
 }
 
 /// Begins a link.
-pub(super) fn connect(server: &Arc<Server>, link: LinkId, to: Addr) -> Arc<Upstream> {
+///
+/// # Errors
+/// The operating system has no thread for it.
+pub(super) fn connect(server: &Arc<Server>, link: LinkId, to: Addr) -> io::Result<Arc<Upstream>> {
     let (go, orders) = unbounded();
     let upstream = Arc::new(Upstream {
         link,
@@ -85,10 +88,8 @@ pub(super) fn connect(server: &Arc<Server>, link: LinkId, to: Addr) -> Arc<Upstr
             tell(&server, replica::Input::LinkDown { link, why: error.to_string() });
         }
     };
-    let started = std::thread::Builder::new().name("upstream".to_owned()).spawn(work);
-    // Without threads nothing that this server does can go on.
-    started.expect("the operating system refuses a thread");
-    upstream
+    std::thread::Builder::new().name("upstream".to_owned()).spawn(work)?;
+    Ok(upstream)
 }
 
 impl Upstream {
