@@ -91,6 +91,11 @@ impl Lines {
         self.field(format_args!("{name}_human"), human(bytes));
     }
 
+    /// Bytes that the text takes.
+    pub fn heap_bytes(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// What has been written.
     pub fn as_bytes(&self) -> &[u8] {
         self.text.as_bytes()

@@ -11,7 +11,8 @@ pub(super) fn memory(lines: &mut Lines, server: &Arc<Server>) {
     let config = server.config.load();
     let allocator = Allocator::sample();
     server.memory.sample();
-    let used = server.memory.used();
+    // The text that is being written here is gone in a moment.
+    let used = server.memory.used().saturating_sub(lines.heap_bytes() as u64);
     let peak = server.memory.peak().max(used);
     let resident = process::resident_bytes();
     let clients = server.sum(|stats| stats.gauges.client_bytes.get()).max(0) as u64;
@@ -36,10 +37,12 @@ pub(super) fn memory(lines: &mut Lines, server: &Arc<Server>) {
     lines.bytes("maxmemory", config.memory.max);
     lines.field("maxmemory_policy", config.memory.policy_word());
     fragmentation(lines, &allocator, used, resident);
-    lines.field("mem_not_counted_for_evict", server.feed.excess_bytes());
+    let excess = server.feed.excess_bytes();
+    lines.field("mem_not_counted_for_evict", excess);
     lines.field("mem_replication_backlog", server.feed.backlog().map_or(0, |_| feed));
     lines.field("mem_total_replication_buffers", feed);
-    lines.field("mem_clients_slaves", 0);
+    // What is kept of the log only because a replica has not read it yet.
+    lines.field("mem_clients_slaves", excess);
     lines.field("mem_clients_normal", clients);
     lines.field("mem_cluster_links", 0);
     lines.field("mem_aof_buffer", 0);
