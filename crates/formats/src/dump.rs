@@ -35,6 +35,20 @@ pub enum Error {
 pub fn encode(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteOptions) {
     let start = out.len();
     payload::write(out, value, options);
+    seal(out, start, options);
+}
+
+/// Appends the payload of libraries of functions, as FUNCTION DUMP returns it.
+pub fn encode_functions<'a>(out: &mut Vec<u8>, codes: impl Iterator<Item = &'a [u8]>, options: &WriteOptions) {
+    let start = out.len();
+    for code in codes {
+        rdb::write_function(out, code, options);
+    }
+    seal(out, start, options);
+}
+
+/// Appends the footer of the payload that begins at `start`.
+fn seal(out: &mut Vec<u8>, start: usize, options: &WriteOptions) {
     out.extend_from_slice(&options.version.number().to_le_bytes());
     let checksum = crc64(&out[start..]);
     out.extend_from_slice(&checksum.to_le_bytes());
@@ -42,6 +56,22 @@ pub fn encode(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteOptions) {
 
 /// Reads the value of a payload.
 pub fn decode(payload: &[u8], options: &ReadOptions) -> Result<Value, Error> {
+    let body = unseal(payload, options)?;
+    let (value, len) = payload::read(body, options)?;
+    if len < body.len() as u64 {
+        return Err(Error::Trailing { at: len });
+    }
+    value.ok_or(Error::Empty)
+}
+
+/// Reads the libraries of a payload that FUNCTION DUMP made.
+pub fn decode_functions(payload: &[u8], options: &ReadOptions) -> Result<Vec<Vec<u8>>, Error> {
+    let body = unseal(payload, options)?;
+    Ok(rdb::read_functions(body, options)?)
+}
+
+/// What lies before the footer, if that is right.
+fn unseal<'p>(payload: &'p [u8], options: &ReadOptions) -> Result<&'p [u8], Error> {
     let (checked, checksum) = payload.split_last_chunk().ok_or(Error::Version)?;
     let (body, version) = checked.split_last_chunk().ok_or(Error::Version)?;
     if u32::from(u16::from_le_bytes(*version)) > NEWEST_VERSION {
@@ -50,9 +80,5 @@ pub fn decode(payload: &[u8], options: &ReadOptions) -> Result<Value, Error> {
     if options.checksums == Checksums::Verify && u64::from_le_bytes(*checksum) != crc64(checked) {
         return Err(Error::Checksum);
     }
-    let (value, len) = payload::read(body, options)?;
-    if len < body.len() as u64 {
-        return Err(Error::Trailing { at: len });
-    }
-    value.ok_or(Error::Empty)
+    Ok(body)
 }

@@ -32,6 +32,7 @@ mod writer;
 
 pub(crate) use error::Malformed;
 pub use error::{Error, ModuleName};
+pub(crate) use reader::read_functions;
 pub use reader::{ChecksumResult, Checksums, Entry, Item, ReadOptions, Reader, Sanitize};
 pub use record::{
     Preamble, ReplicationPoint, Version, WriteOptions, write_aux, write_end, write_entry, write_function, write_header,

@@ -72,6 +72,10 @@ impl Extras {
     }
 
     /// The keys that clients wait for.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (Db, &[u8])> {
+        self.watched.iter().map(|(db, key, _)| (*db, &**key))
+    }
+
     pub(crate) fn awaited(&self) -> impl Iterator<Item = &(Db, Box<[u8]>)> {
         self.waiting.keys()
     }

@@ -589,6 +589,17 @@ impl<'a> Alone<'a> {
         found
     }
 
+    /// The keys that clients watch, of any database.
+    pub fn watched_keys(&mut self) -> Vec<(Db, Box<[u8]>)> {
+        let mut found = Vec::new();
+        for slot in Slot::all() {
+            // SAFETY: alone.
+            let data = unsafe { self.space.data(slot) };
+            found.extend(data.extras.iter().flat_map(|extras| extras.watched()).map(|(db, key)| (db, key.into())));
+        }
+        found
+    }
+
     fn cancel_walk(&mut self) {
         // SAFETY: alone.
         if let Some(walk) = unsafe { self.space.walk() } {

@@ -3,19 +3,20 @@
 use quorate_resp::Protocol;
 use smallvec::SmallVec;
 
-use crate::host::{LogLevel, Replicate};
+use crate::host::{Host, LogLevel, Replicate};
+use crate::library;
 use crate::lua::{Frame, Kind, Raised, Results};
 use crate::number::text_shortest;
 use crate::reply::{self, Pushed, push_error};
+use crate::sandbox::{Whose, World, raise_nonexistent};
+use crate::session::Session;
 use crate::sha::ScriptId;
 
 /// A reply buffer larger than this is not kept for the next command.
 const KEPT_REPLY: usize = 1 << 20;
 
-const OUTSIDE: &str = "can only be called inside a script invocation";
-
-/// Pushes the `redis` table for a server of `version`.
-pub(crate) fn push(frame: &mut Frame<'_>, version: [u8; 3]) {
+/// Pushes the `redis` table.
+pub(crate) fn push(frame: &mut Frame<'_>, world: World) {
     frame.push_table(0, 32);
     let table = frame.top();
     macro_rules! functions {
@@ -33,11 +34,16 @@ pub(crate) fn push(frame: &mut Frame<'_>, version: [u8; 3]) {
         c"error_reply": error_reply,
         c"status_reply": status_reply,
         c"sha1hex": sha1hex,
-        c"replicate_commands": replicate_commands,
-        c"breakpoint": nothing,
-        c"debug": nothing,
     }
-    let [major, minor, patch] = version;
+    match world.whose {
+        Whose::Scripts => {
+            functions! { c"replicate_commands": replicate_commands, c"breakpoint": nothing, c"debug": nothing, }
+        }
+        Whose::Functions => {
+            functions! { c"register_function": library::register_function, }
+        }
+    }
+    let [major, minor, patch] = world.version;
     let numbers = [
         (c"LOG_DEBUG", 0),
         (c"LOG_VERBOSE", 1),
@@ -56,6 +62,11 @@ pub(crate) fn push(frame: &mut Frame<'_>, version: [u8; 3]) {
     }
     frame.push_bytes(format!("{major}.{minor}.{patch}").as_bytes());
     frame.raw_set_field(table, c"REDIS_VERSION");
+}
+
+/// Who serves what needs a server: nobody while a library is loaded, which finds only how to register functions.
+fn host(session: &mut Session) -> Option<&mut dyn Host> {
+    if session.registering.is_some() { None } else { session.host() }
 }
 
 /// What becomes of a command's error.
@@ -81,8 +92,8 @@ fn command(frame: &mut Frame<'_>, on_error: OnError) -> Results {
     }
     let mut wire = std::mem::take(&mut session.reply);
     wire.clear();
-    let Some(host) = session.host() else {
-        return Err(frame.raise_here(format!("redis.call/pcall {OUTSIDE}").as_bytes()));
+    let Some(host) = host(session) else {
+        return Err(raise_nonexistent(frame, if on_error == OnError::Raise { b"call" } else { b"pcall" }));
     };
     host.call(&argv, &mut wire);
     let pushed = reply::push(frame, &wire)?;
@@ -138,9 +149,7 @@ fn acl_check_cmd(frame: &mut Frame<'_>) -> Results {
         Ok(argv) => argv,
         Err(complaint) => return Err(refuse(frame, complaint)),
     };
-    let Some(host) = frame.session().host() else {
-        return Err(frame.raise_here(format!("redis.acl_check_cmd {OUTSIDE}").as_bytes()));
-    };
+    let Some(host) = host(frame.session()) else { return Err(raise_nonexistent(frame, b"acl_check_cmd")) };
     match host.may_run(&argv) {
         Some(allowed) => {
             frame.push_boolean(allowed);
@@ -151,7 +160,7 @@ fn acl_check_cmd(frame: &mut Frame<'_>) -> Results {
 }
 
 /// The error table that misuse of this library raises.
-fn refuse(frame: &mut Frame<'_>, complaint: &str) -> Raised {
+pub(crate) fn refuse(frame: &mut Frame<'_>, complaint: &str) -> Raised {
     push_error(frame, complaint.as_bytes(), false);
     Raised
 }
@@ -194,12 +203,9 @@ fn setresp(frame: &mut Frame<'_>) -> Results {
         Some(3) => Protocol::Resp3,
         _ => return Err(refuse(frame, "ERR RESP version must be 2 or 3.")),
     };
-    let session = frame.session();
-    session.protocol = protocol;
-    let Some(host) = session.host() else {
-        return Err(frame.raise_here(format!("redis.setresp {OUTSIDE}").as_bytes()));
-    };
+    let Some(host) = host(frame.session()) else { return Err(raise_nonexistent(frame, b"setresp")) };
     host.set_protocol(protocol);
+    frame.session().protocol = protocol;
     Ok(0)
 }
 
@@ -213,9 +219,7 @@ fn set_repl(frame: &mut Frame<'_>) -> Results {
         let complaint = "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
         return Err(refuse(frame, complaint));
     }
-    let Some(host) = frame.session().host() else {
-        return Err(frame.raise_here(format!("redis.set_repl {OUTSIDE}").as_bytes()));
-    };
+    let Some(host) = host(frame.session()) else { return Err(raise_nonexistent(frame, b"set_repl")) };
     host.set_replication(Replicate { aof: bits & 1 != 0, replicas: bits & 2 != 0 });
     Ok(0)
 }

@@ -9,8 +9,8 @@ use quorate_resp::{Protocol, ReplyWriter};
 use crate::answer::{self, Answer};
 use crate::dialect::compile_error;
 use crate::host::Host;
-use crate::lua::{self, Failure, Kept, Lines, Vm};
-use crate::sandbox::{self, World};
+use crate::lua::{self, Failure, Frame, Kept, Lines, Vm};
+use crate::sandbox::{self, Whose, World};
 use crate::session::Session;
 use crate::sha::ScriptId;
 use crate::shebang::{self, Flags, ShebangError};
@@ -102,7 +102,7 @@ impl std::error::Error for LoadError {}
 impl Engine {
     /// An engine without scripts.
     pub fn new(options: Options) -> Engine {
-        Engine { options, vm: fresh_vm(&options), scripts: HashMap::default(), source_bytes: 0 }
+        Engine { options, vm: fresh_vm(&options, Whose::Scripts), scripts: HashMap::default(), source_bytes: 0 }
     }
 
     /// Compiles `source`, unless that was done before, and returns its name.
@@ -159,7 +159,7 @@ impl Engine {
     pub fn flush(&mut self) {
         self.scripts = HashMap::default();
         self.source_bytes = 0;
-        self.vm = fresh_vm(&self.options);
+        self.vm = fresh_vm(&self.options, Whose::Scripts);
     }
 
     /// The bytes that Lua holds (`used_memory_vm_eval`).
@@ -175,52 +175,70 @@ impl Engine {
     /// Runs a script and appends its reply to `out`. `None`, and nothing written: there is no such script.
     pub fn eval(&mut self, id: &ScriptId, call: &Call<'_>, host: &mut dyn Host, out: &mut Vec<u8>) -> Option<Outcome> {
         let script = self.scripts.get(id)?;
-        let start = out.len();
-        let mut answer = Answer::Value;
-        self.vm.session().begin(host);
-        let run = self.vm.protect(&mut |frame| {
+        let push = |frame: &mut Frame<'_>| {
             frame.set_call_globals(call.keys, call.argv);
             frame.push_kept(&script.function);
-            frame.call(0, 1);
-            let session = frame.session();
-            if let Some(stop) = session.stopped {
-                return Err(frame.raise(stop.text()));
-            }
-            let script_protocol = session.protocol;
-            let mut writer = ReplyWriter::new(out, call.protocol);
-            answer = answer::write(frame, &mut writer, script_protocol);
-            Ok(())
-        });
-        self.vm.session().end();
-        Some(match (run, answer) {
-            (Ok(()), Answer::Value) => Outcome::Value,
-            (Ok(()), Answer::Error { counted }) => Outcome::Error { counted },
-            (Err(failure), _) => {
-                out.truncate(start);
-                report(&failure, &script.hex, out);
-                if failure.text.ends_with(b"not enough memory") {
-                    self.vm.collect();
-                }
-                Outcome::Error { counted: failure.counted }
-            }
-        })
+            0
+        };
+        Some(run(&mut self.vm, &push, &script.hex, call.protocol, host, out))
     }
 }
 
-fn fresh_vm(options: &Options) -> Vm {
+/// Runs what `push` puts on the stack, a function and as many arguments as it says, and appends its reply to `out`.
+/// An error names `name`.
+pub(crate) fn run(
+    vm: &mut Vm,
+    push: &dyn Fn(&mut Frame<'_>) -> i32,
+    name: &[u8],
+    protocol: Protocol,
+    host: &mut dyn Host,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let start = out.len();
+    let mut answer = Answer::Value;
+    vm.session().begin(host);
+    let run = vm.protect(&mut |frame| {
+        let arguments = push(frame);
+        frame.call(arguments, 1);
+        let session = frame.session();
+        if let Some(stop) = session.stopped {
+            return Err(frame.raise(stop.text()));
+        }
+        let script_protocol = session.protocol;
+        let mut writer = ReplyWriter::new(out, protocol);
+        answer = answer::write(frame, &mut writer, script_protocol);
+        Ok(())
+    });
+    vm.session().end();
+    match (run, answer) {
+        (Ok(()), Answer::Value) => Outcome::Value,
+        (Ok(()), Answer::Error { counted }) => Outcome::Error { counted },
+        (Err(failure), _) => {
+            out.truncate(start);
+            report(&failure, name, out);
+            if failure.text.ends_with(b"not enough memory") {
+                vm.collect();
+            }
+            Outcome::Error { counted: failure.counted }
+        }
+    }
+}
+
+/// A Lua state whose sandbox is built.
+pub(crate) fn fresh_vm(options: &Options, whose: Whose) -> Vm {
     let mut vm = Vm::new(Session::new(options.seed, options.source_limit));
-    let world = World { version: options.version, deprecated_api: options.deprecated_api };
+    let world = World { version: options.version, deprecated_api: options.deprecated_api, whose };
     vm.protect(&mut |frame| sandbox::build(frame, world)).expect("the sandbox is built from sources of our own");
     vm.collect();
     vm.set_memory_limit(options.memory_limit);
     vm
 }
 
-/// Writes `failure` as the error of the script `hex`.
-fn report(failure: &Failure, hex: &[u8; 40], out: &mut Vec<u8>) {
+/// Writes `failure` as the error of the script or function `name`.
+fn report(failure: &Failure, name: &[u8], out: &mut Vec<u8>) {
     let mut text = failure.text.clone();
     text.extend_from_slice(b" script: ");
-    text.extend_from_slice(hex);
+    text.extend_from_slice(name);
     if let Some((source, line)) = &failure.at {
         text.extend_from_slice(b", on ");
         text.extend_from_slice(source);

@@ -59,6 +59,8 @@ pub enum Stop {
     FunctionKill,
     /// The server goes down.
     Shutdown,
+    /// A library takes too long to be loaded.
+    LoadTimeout,
     /// The host runs it again, and wants no answer of this run.
     Again,
 }
@@ -69,6 +71,7 @@ impl Stop {
         match self {
             Stop::ScriptKill => b"ERR Script killed by user with SCRIPT KILL...",
             Stop::FunctionKill => b"ERR Script killed by user with FUNCTION KILL.",
+            Stop::LoadTimeout => b"ERR FUNCTION LOAD timeout",
             Stop::Again => b"ERR Script is run again.",
             Stop::Shutdown => b"ERR Script stopped because the server shuts down.",
         }

@@ -1,4 +1,4 @@
-//! The engine behind EVAL: Lua scripts in a sandbox, with the libraries and the rules of Redis.
+//! The engine behind EVAL and FCALL: Lua scripts in a sandbox, with the libraries and the rules of Redis.
 //!
 //! It knows neither keys nor sockets. A script reaches its server through the [`Host`] that runs it,
 //! and what it returns comes out as the bytes of a reply. The Lua underneath is Luau; what a script
@@ -20,6 +20,7 @@ mod cmsgpack;
 mod dialect;
 mod engine;
 mod host;
+mod library;
 mod lua;
 mod number;
 mod packing;
@@ -34,5 +35,6 @@ mod trial;
 
 pub use engine::{Call, Engine, LoadError, Options, Outcome};
 pub use host::{Host, LogLevel, Replicate, Stop};
+pub use library::{Function, Functions, Library, LibraryError};
 pub use sha::ScriptId;
 pub use shebang::{Flags, ShebangError, declared_flags};

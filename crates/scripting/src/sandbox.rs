@@ -59,6 +59,17 @@ pub(crate) struct World {
     pub(crate) version: [u8; 3],
     /// Whether `getfenv`, `setfenv` and `newproxy` are there.
     pub(crate) deprecated_api: bool,
+    /// Who lives in it.
+    pub(crate) whose: Whose,
+}
+
+/// What a world is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Scripts, which find `KEYS` and `ARGV` among the globals.
+    Scripts,
+    /// Libraries of functions, which register them.
+    Functions,
 }
 
 /// Builds the world, in an empty state.
@@ -82,10 +93,12 @@ pub(crate) fn build(frame: &mut Frame<'_>, world: World) -> Result<(), Raised> {
         keep.extend(DEPRECATED);
     }
     cut_down(frame, globals, &keep);
-    add_libraries(frame, globals, world.version);
-    for name in [c"KEYS", c"ARGV"] {
-        frame.push_table(0, 0);
-        frame.raw_set_field(globals, name);
+    add_libraries(frame, globals, world);
+    if world.whose == Whose::Scripts {
+        for name in [c"KEYS", c"ARGV"] {
+            frame.push_table(0, 0);
+            frame.raw_set_field(globals, name);
+        }
     }
     lock(frame, globals);
     frame.pop(1);
@@ -184,8 +197,8 @@ fn add_functions(frame: &mut Frame<'_>, globals: i32) {
     frame.pop(1);
 }
 
-fn add_libraries(frame: &mut Frame<'_>, globals: i32, version: [u8; 3]) {
-    api::push(frame, version);
+fn add_libraries(frame: &mut Frame<'_>, globals: i32, world: World) {
+    api::push(frame, world);
     frame.push_copy(frame.top());
     frame.raw_set_field(globals, c"server");
     frame.raw_set_field(globals, c"redis");
@@ -235,10 +248,14 @@ fn lock(frame: &mut Frame<'_>, globals: i32) {
 
 /// `__index` of the globals: there are no undeclared ones.
 fn nonexistent(frame: &mut Frame<'_>) -> Results {
-    let mut text = b"Script attempted to access nonexistent global variable '".to_vec();
-    text.extend_from_slice(frame.arg_bytes(2).unwrap_or(b"?"));
-    text.push(b'\'');
-    Err(frame.raise_here(&text))
+    let name = frame.arg_bytes(2).unwrap_or(b"?");
+    Err(raise_nonexistent(frame, name))
+}
+
+/// Complains that there is no global of that name.
+pub(crate) fn raise_nonexistent(frame: &mut Frame<'_>, name: &[u8]) -> Raised {
+    let text = [b"Script attempted to access nonexistent global variable '", name, b"'"].concat();
+    frame.raise_here(&text)
 }
 
 /// `loadstring(text [, name])`; bytecode is no text and is refused as such by the compiler.

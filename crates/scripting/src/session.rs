@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use quorate_resp::Protocol;
 
 use crate::host::{Host, Stop};
+use crate::library::Registered;
 use crate::lua::{Failure, Task};
 use crate::random::Rand48;
 
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) random: Rand48,
     /// How large a source may be, in bytes.
     pub(crate) source_limit: usize,
+    /// What the library that is being loaded has registered so far; `None` unless one is.
+    pub(crate) registering: Option<Vec<Registered>>,
 }
 
 impl Session {
@@ -49,6 +52,7 @@ impl Session {
             reply: Vec::new(),
             random: Rand48::new(seed),
             source_limit,
+            registering: None,
         }
     }
 

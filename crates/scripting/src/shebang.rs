@@ -70,7 +70,21 @@ pub fn declared_flags(source: &[u8]) -> Option<Flags> {
 }
 
 impl Flags {
-    fn named(&mut self, name: &[u8]) -> Option<&mut bool> {
+    /// The names of the flags that are set, in Redis' order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.no_writes, "no-writes"),
+            (self.allow_oom, "allow-oom"),
+            (self.allow_stale, "allow-stale"),
+            (self.no_cluster, "no-cluster"),
+            (self.allow_cross_slot_keys, "allow-cross-slot-keys"),
+        ]
+        .into_iter()
+        .filter_map(|(is_set, name)| is_set.then_some(name))
+    }
+
+    /// The flag of that name.
+    pub(crate) fn named(&mut self, name: &[u8]) -> Option<&mut bool> {
         Some(match name {
             b"no-writes" => &mut self.no_writes,
             b"allow-oom" => &mut self.allow_oom,

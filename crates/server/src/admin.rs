@@ -1,13 +1,16 @@
 //! Commands that need the server: connections, configuration, Pub/Sub, replication, persistence.
 
+pub mod acl;
 pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
 pub mod debug;
 pub mod flush;
+pub mod function;
 pub mod info;
 pub mod latency;
+pub mod lolwut;
 pub mod memory;
 pub mod migrate;
 pub mod monitor;
@@ -30,6 +33,7 @@ pub type Entry = (&'static Spec, &'static [(&'static str, ServerRun)]);
 /// Every command of the server.
 pub fn table() -> Vec<Entry> {
     let mut table: Vec<Entry> = Vec::new();
+    table.extend(acl::RUNS);
     table.extend(connection::RUNS);
     table.extend(client::RUNS);
     table.extend(command::RUNS);
@@ -37,9 +41,11 @@ pub fn table() -> Vec<Entry> {
     table.extend(debug::RUNS);
     table.extend(persistence::RUNS);
     table.extend(flush::RUNS);
+    table.extend(function::RUNS);
     table.extend(info::RUNS);
     table.extend(process::RUNS);
     table.extend(latency::RUNS);
+    table.extend(lolwut::RUNS);
     table.extend(memory::RUNS);
     table.extend(migrate::RUNS);
     table.extend(monitor::RUNS);

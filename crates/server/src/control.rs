@@ -41,6 +41,8 @@ use quorate_replication::{
 use quorate_stdx::{Machine, Mono, Offset, ReplId};
 
 use crate::data::client::ClientId;
+use crate::data::replicas::Replicas;
+use crate::data::worker::Mail;
 use crate::persist::Loaded;
 use crate::server::Server;
 
@@ -81,7 +83,7 @@ struct Inner {
     answers: BTreeMap<OrderId, Answer>,
     orders: u64,
     /// Clients that wait for acknowledgements; whether for those of disks.
-    waits: BTreeMap<WaitId, bool>,
+    waits: BTreeMap<WaitId, Goal>,
     /// The link to our primary, if there is one.
     upstream: Option<Arc<upstream::Upstream>>,
     /// Snapshots for replicas.
@@ -246,7 +248,7 @@ impl Control {
     /// Lets a client wait for acknowledgements; it gets its answer by mail.
     pub fn wait(&self, server: &Arc<Server>, client: ClientId, goal: Goal, deadline: Option<Mono>) {
         let id = WaitId(client.0);
-        self.inner.lock().waits.insert(id, goal.durable);
+        self.inner.lock().waits.insert(id, goal);
         self.submit(server, Input::Primary(primary::Input::Wait { id, goal, deadline }));
     }
 
@@ -256,6 +258,23 @@ impl Control {
         if self.inner.lock().waits.remove(&id).is_some() {
             self.submit(server, Input::Primary(primary::Input::WaitAbandoned { id }));
         }
+    }
+
+    /// Ends the waiting of a client before its time (CLIENT UNBLOCK): as if its time were over, or with `error`, which
+    /// is a whole reply. Whether it waited here.
+    pub fn end_wait(&self, server: &Arc<Server>, client: ClientId, error: Option<&[u8]>) -> bool {
+        let id = WaitId(client.0);
+        let Some(goal) = self.inner.lock().waits.remove(&id) else { return false };
+        self.submit(server, Input::Primary(primary::Input::WaitAbandoned { id }));
+        let reply = error.map_or_else(
+            || {
+                let count = if goal.durable { Replicas::count_fsynced } else { Replicas::count_acked };
+                perform::wait_reply(goal, false, count(&server.replicas, goal.offset))
+            },
+            <[u8]>::to_vec,
+        );
+        server.mail_client(client, |client| Mail::Answer { client, reply });
+        true
     }
 
     /// What INFO and ROLE show, with the log's end as it is now.

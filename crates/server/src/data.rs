@@ -5,6 +5,7 @@ pub mod call;
 pub mod client;
 pub mod dispatch;
 pub mod evict;
+pub mod functions;
 pub mod gates;
 pub mod histogram;
 pub mod memory;

@@ -56,8 +56,6 @@ pub struct Persistence {
     wake: Condvar,
     /// Loading, as far as it has come.
     pub loading: LoadProgress,
-    /// Libraries of functions that a file had: kept, and written back.
-    functions: Mutex<Vec<Vec<u8>>>,
 }
 
 struct State {
@@ -134,7 +132,6 @@ impl Default for Persistence {
             }),
             wake: Condvar::new(),
             loading: LoadProgress::default(),
-            functions: Mutex::default(),
         }
     }
 }
@@ -155,13 +152,8 @@ impl Persistence {
         self.state.lock().last_save
     }
 
-    /// Drops the libraries of functions of the file that was loaded, because another one is.
-    pub fn forget_functions(&self) {
-        self.functions.lock().clear();
-    }
-
     /// Keeps in mind what was loaded, for INFO.
-    pub fn note_loaded(&self, loaded: &Loaded) {
+    fn note_loaded(&self, loaded: &Loaded) {
         let mut state = self.state.lock();
         state.loaded = loaded.keys;
         state.expired_at_load = loaded.expired;
@@ -196,6 +188,12 @@ impl Persistence {
 }
 
 impl Server {
+    /// The dataset is now the one that was loaded: its functions take the place of those that there were.
+    pub fn took_over(&self, loaded: &Loaded) {
+        self.libraries.set(loaded.libraries.clone());
+        self.persistence.note_loaded(loaded);
+    }
+
     /// `rdb_changes_since_last_save`
     pub fn changes_since_save(&self) -> i64 {
         self.changes() - self.saved_dirty.load(Ordering::Relaxed)

@@ -23,6 +23,7 @@ use crate::control::Control;
 use crate::data::blocked::Waiters;
 use crate::data::client::{Client, ClientId, Peer, Socket};
 use crate::data::evict::Evictor;
+use crate::data::functions::Libraries;
 use crate::data::memory::Memory;
 use crate::data::own_expiries::OwnExpiries;
 use crate::data::pubsub::PubSub;
@@ -57,6 +58,8 @@ pub struct Server {
     pub pubsub: PubSub,
     /// Scripts.
     pub scripts: Scripts,
+    /// Functions.
+    pub libraries: Libraries,
     /// Clients that are shown every command.
     pub monitors: Monitors,
     /// Slow commands.
@@ -142,6 +145,7 @@ impl Server {
             feed: Feed::default(),
             pubsub: PubSub::default(),
             scripts: Scripts::default(),
+            libraries: Libraries::default(),
             monitors: Monitors::default(),
             slow_log: SlowLog::default(),
             latency: Latency::default(),

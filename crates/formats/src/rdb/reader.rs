@@ -229,6 +229,28 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
+/// Reads libraries of functions and nothing else, up to the end of `bytes`.
+pub(crate) fn read_functions(bytes: &[u8], options: &ReadOptions) -> Result<Vec<Vec<u8>>, Error> {
+    let mut reader = Reader {
+        source: Source::new(bytes, false),
+        options: options.clone(),
+        version: 0,
+        key: Vec::new(),
+        ended: None,
+    };
+    let mut codes = Vec::new();
+    while reader.position() < bytes.len() as u64 {
+        reader.source.expected = "a function library";
+        if reader.source.byte()? != opcode::FUNCTION {
+            return Err(reader.source.malformed(Malformed("a function library")));
+        }
+        if let Item::Function(code) = reader.function()? {
+            codes.push(code);
+        }
+    }
+    Ok(codes)
+}
+
 fn read_version<R: BufRead>(source: &mut Source<R>) -> Result<u32, Error> {
     if source.array()? != *b"REDIS" {
         return Err(Error::NotRdb { at: source.position() });

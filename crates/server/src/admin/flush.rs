@@ -4,9 +4,9 @@
 //! when the others are at work again: on the freeing thread if the client asks for it (ASYNC).
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Origin, Outcome, Run, Spec};
-use quorate_keyspace::{Db, Flushed};
+use quorate_keyspace::{Db, Flushed, SlotSet};
 
-use crate::data::call::Cx;
+use crate::data::call::{Cx, log_expired};
 
 const FLUSHING: Spec = Spec {
     group: Group::Server,
@@ -87,6 +87,23 @@ fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// Removes watched keys of either database whose time had come: what nobody could see is not changed by an exchange.
+fn settle_watched(cx: &mut Cx<'_, '_>, swapped: [Db; 2]) {
+    let watched = cx.access.alone().watched_keys();
+    if watched.is_empty() {
+        return;
+    }
+    let mut view = cx.access.view(SlotSet::None, cx.scope);
+    for (_, key) in watched.iter().filter(|(db, _)| swapped.contains(db)) {
+        for db in swapped {
+            view.settle(db, key);
+        }
+    }
+    if view.has_expired() {
+        log_expired(cx.server, &mut view, cx.local);
+    }
+}
+
 fn swapdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let first = args.int32(1).map_err(|_| CommandError::text("ERR invalid first DB index"))?;
     let second = args.int32(2).map_err(|_| CommandError::text("ERR invalid second DB index"))?;
@@ -96,6 +113,7 @@ fn swapdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         _ => Err(CommandError::text("ERR DB index is out of range")),
     };
     let (first, second) = (database(first)?, database(second)?);
+    settle_watched(cx, [first, second]);
     let alone = cx.access.alone();
     alone.swap(first, second);
     // Clients that wait for a key may find it now; they are served behind this command in the log.

@@ -155,6 +155,7 @@ fn report(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let server = cx.server;
     let clients = server.clients.lock().len() as u64 * size_of::<crate::data::client::Session>() as u64;
     let scripts = server.scripts.bytes() + server.scripts.vm_bytes();
+    let functions = server.libraries.shelf().bytes() + server.scripts.function_vm_bytes();
     let backlog = server.feed.heap_bytes() as u64;
     let databases: Vec<(usize, u64, u64)> = (0..server.space.databases())
         .map(|number| {
@@ -164,7 +165,7 @@ fn report(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         .collect();
     let keys: u64 = databases.iter().map(|(_, keys, _)| keys).sum();
     let tables: u64 = databases.iter().map(|(_, keys, _)| keys * 12).sum();
-    let overhead = server.startup_memory + backlog + clients + scripts + tables;
+    let overhead = server.startup_memory + backlog + clients + scripts + functions + tables;
     let data = memory.allocated.saturating_sub(overhead);
     let grown = memory.allocated.saturating_sub(server.startup_memory);
     let figures = [
@@ -177,7 +178,7 @@ fn report(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         ("cluster.links", Count(0)),
         ("aof.buffer", Count(0)),
         ("lua.caches", Count(scripts)),
-        ("functions.caches", Count(0)),
+        ("functions.caches", Count(functions)),
     ];
     let rest = [
         ("overhead.total", Count(overhead)),

@@ -1,6 +1,8 @@
 //! SHUTDOWN and TIME.
 
-use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
+use std::time::Duration;
+
+use quorate_commands::{Args, Arity, CommandError, Flags, Group, Origin, Outcome, Run, Spec};
 use quorate_config::{Saving, ShutdownOptions};
 
 use crate::data::call::Cx;
@@ -76,7 +78,11 @@ fn shutdown(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn time(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = match cx.origin {
+        // Within a script time stands still.
+        Origin::Script => Duration::from_millis(u64::try_from(cx.now.unix.0).unwrap_or(0)),
+        _ => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default(),
+    };
     let mut reply = cx.reply();
     reply.array(2);
     reply.bulk(since.as_secs().to_string().as_bytes());

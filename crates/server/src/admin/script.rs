@@ -6,21 +6,21 @@ use quorate_commands::{
     Access as KeyAccess, Args, Arity, CommandError, Flags, Group, Keys as KeySpec, Origin, Outcome, Run, Spec,
 };
 use quorate_keyspace::SlotSet;
-use quorate_scripting::{Call, Outcome as End, ScriptId};
+use quorate_scripting::{Call, Flags as Declared, Outcome as End, ScriptId};
 
 use crate::data::blocked;
 use crate::data::call::{Access, After, Cx, log_total};
-use crate::data::net::BUSY;
 use crate::data::script_host::{Keys, Own, Rules, ScriptHost};
-use crate::data::scripts::{Interpreter, Kill};
+pub(super) use crate::data::scripts::Program;
+use crate::data::scripts::{Interpreter, Kill, Kind};
 use crate::data::table::{Command, ServerRun};
 use crate::server::{Role, Server};
 
 const RUNNING: Flags = Flags::NO_SCRIPT.and(Flags::STALE).and(Flags::SKIP_MONITOR).and(Flags::MOVABLE_KEYS);
 
-const fn running(name: &'static str, reads_only: bool, since: &'static str, summary: &'static str) -> Spec {
+/// What the commands that run scripts and functions have in common.
+pub(super) const fn running(reads_only: bool) -> Spec {
     Spec {
-        name,
         group: Group::Scripting,
         arity: Arity::AtLeast(3),
         flags: RUNNING.and(if reads_only { Flags::READONLY } else { Flags::MAY_REPLICATE }),
@@ -29,23 +29,25 @@ const fn running(name: &'static str, reads_only: bool, since: &'static str, summ
         } else {
             &[(KeySpec::Counted { count_at: 2 }, KeyAccess::READ_UPDATE)]
         },
-        since,
         complexity: "Depends on the script.",
-        summary,
         run: Run::Server,
         ..Spec::BLANK
     }
 }
 
+const fn eval_spec(name: &'static str, reads_only: bool, since: &'static str, summary: &'static str) -> Spec {
+    Spec { name, since, summary, ..running(reads_only) }
+}
+
 /// EVAL
-pub static EVAL: Spec = running("eval", false, "2.6.0", "Runs a script.");
+pub static EVAL: Spec = eval_spec("eval", false, "2.6.0", "Runs a script.");
 /// EVALSHA
-pub static EVALSHA: Spec = running("evalsha", false, "2.6.0", "Runs a script that was loaded before.");
+pub static EVALSHA: Spec = eval_spec("evalsha", false, "2.6.0", "Runs a script that was loaded before.");
 /// EVAL_RO
-pub static EVAL_RO: Spec = running("eval_ro", true, "7.0.0", "Runs a script that only reads.");
+pub static EVAL_RO: Spec = eval_spec("eval_ro", true, "7.0.0", "Runs a script that only reads.");
 /// EVALSHA_RO
 pub static EVALSHA_RO: Spec =
-    running("evalsha_ro", true, "7.0.0", "Runs a script that was loaded before and only reads.");
+    eval_spec("evalsha_ro", true, "7.0.0", "Runs a script that was loaded before and only reads.");
 
 const fn sub(name: &'static str, arity: Arity, flags: Flags, since: &'static str, summary: &'static str) -> Spec {
     Spec { name, group: Group::Scripting, arity, flags, since, summary, run: Run::Server, ..Spec::BLANK }
@@ -94,7 +96,11 @@ const NO_SCRIPT: CommandError = CommandError::text("NOSCRIPT No matching script.
 
 /// How many of the arguments are keys.
 fn key_count(args: Args<'_>) -> Result<usize, CommandError> {
-    let count = args.int(2)?;
+    check_key_count(args.int(2)?, args)
+}
+
+/// The same for a number that was read.
+pub(super) fn check_key_count(count: i64, args: Args<'_>) -> Result<usize, CommandError> {
     let count = usize::try_from(count).map_err(|_| CommandError::text("ERR Number of keys can't be negative"))?;
     if count > args.len() - 3 {
         return Err(CommandError::text("ERR Number of keys can't be greater than number of args"));
@@ -108,7 +114,7 @@ fn eval(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         let id = interpreter
             .load(&cx.server.scripts, args.at(1))
             .map_err(|error| CommandError::Bytes(format!("ERR {error}").into_bytes()))?;
-        run(cx, interpreter, id, args, keys)
+        run(cx, interpreter, &Program::Script(id), args, keys)
     })
 }
 
@@ -120,12 +126,15 @@ fn evalsha(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         if !interpreter.find(&cx.server.scripts, &id) {
             return Err(NO_SCRIPT);
         }
-        run(cx, interpreter, id, args, keys)
+        run(cx, interpreter, &Program::Script(id), args, keys)
     })
 }
 
 /// Lends the thread's interpreter, which is made at the first use.
-fn with_interpreter(cx: &mut Cx<'_, '_>, work: impl FnOnce(&mut Cx<'_, '_>, &mut Interpreter) -> Outcome) -> Outcome {
+pub(super) fn with_interpreter(
+    cx: &mut Cx<'_, '_>,
+    work: impl FnOnce(&mut Cx<'_, '_>, &mut Interpreter) -> Outcome,
+) -> Outcome {
     let mut interpreter = match cx.local.interpreter.take() {
         Some(interpreter) => interpreter,
         None => Box::new(Interpreter::new(&cx.server.scripts, rand::random())),
@@ -135,8 +144,19 @@ fn with_interpreter(cx: &mut Cx<'_, '_>, work: impl FnOnce(&mut Cx<'_, '_>, &mut
     outcome
 }
 
-fn run(cx: &mut Cx<'_, '_>, interpreter: &mut Interpreter, id: ScriptId, args: Args<'_>, keys: usize) -> Outcome {
-    let flags = interpreter.engine.flags(&id).flatten();
+/// Runs a script or function that has been found, and answers.
+pub(super) fn run(
+    cx: &mut Cx<'_, '_>,
+    interpreter: &mut Interpreter,
+    program: &Program,
+    args: Args<'_>,
+    keys: usize,
+) -> Outcome {
+    let id = program.id();
+    let flags = match program {
+        Program::Script(id) => interpreter.engine.flags(id).flatten(),
+        Program::Function(found) => Some(found.function().flags),
+    };
     let reads_only = cx.command.spec.flags.has(Flags::READONLY);
     if reads_only && flags.is_some_and(|flags| !flags.no_writes) {
         return Err(CommandError::text("ERR Can not execute a script with write flag using *_ro command."));
@@ -168,17 +188,17 @@ fn run(cx: &mut Cx<'_, '_>, interpreter: &mut Interpreter, id: ScriptId, args: A
         cx.local.total.clear();
     }
     let mut reply = std::mem::take(&mut cx.local.script_reply);
-    interpreter.run.begin();
+    interpreter.run.begin(program.kind());
     let (command, origin) = (cx.command, cx.origin);
-    let Some(mut host) = ScriptHost::new(cx, declared, rules, Arc::clone(&interpreter.run)) else {
-        interpreter.run.end(interpreter.engine.vm_memory());
+    let Some(mut host) = ScriptHost::new(cx, args, declared, rules, Arc::clone(&interpreter.run)) else {
+        interpreter.end();
         cx.local.script_reply = reply;
-        return Err(BUSY);
+        return Err(cx.server.scripts.busy_error());
     };
     host.show(command, args, origin);
-    let end = interpreter.engine.eval(&id, &call, &mut host, &mut reply).expect("the caller has found it");
+    let end = interpreter.execute(program, &call, &mut host, &mut reply);
     let outcome = finish(host, own, is_loner.then_some(&id), interpreter);
-    interpreter.run.end(interpreter.engine.vm_memory());
+    interpreter.end();
     match outcome {
         Finished::Again => {
             interpreter.note_loner(id);
@@ -244,15 +264,19 @@ fn answer(cx: &mut Cx<'_, '_>, end: End, reply: &[u8]) {
     }
 }
 
-/// The flags of EVAL and EVALSHA as the script's first line changes them; `None` for other commands, and
-/// for scripts without such a line.
+/// The flags of EVAL, EVALSHA and FCALL as the script's first line or the function's own flags change them; `None` for
+/// other commands, and for scripts without such a line.
 pub fn flags_of(server: &Server, command: &Command, args: Args<'_>) -> Option<Flags> {
     let source = match command.spec.name {
+        "fcall" | "fcall_ro" => return Some(flags_for(server.libraries.shelf().find(args.at(1))?.function().flags)),
         "eval" | "eval_ro" => Arc::from(args.at(1)),
         "evalsha" | "evalsha_ro" => server.scripts.source(&ScriptId::parse(args.at(1))?)?,
         _ => return None,
     };
-    let declared = quorate_scripting::declared_flags(&source)?;
+    quorate_scripting::declared_flags(&source).map(flags_for)
+}
+
+fn flags_for(declared: Declared) -> Flags {
     let mut flags = Flags::NO_SCRIPT.and(Flags::SKIP_MONITOR).and(Flags::MOVABLE_KEYS);
     if !declared.no_writes {
         flags = flags.and(Flags::WRITE);
@@ -263,7 +287,7 @@ pub fn flags_of(server: &Server, command: &Command, args: Args<'_>) -> Option<Fl
     if declared.allow_stale {
         flags = flags.and(Flags::STALE);
     }
-    Some(flags)
+    flags
 }
 
 fn load(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
@@ -297,12 +321,18 @@ fn flush(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn kill(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    match cx.server.scripts.kill() {
+    end_those(cx, Kind::Script)
+}
+
+/// SCRIPT KILL and FUNCTION KILL
+pub(super) fn end_those(cx: &mut Cx<'_, '_>, kind: Kind) -> Outcome {
+    match cx.server.scripts.kill(kind) {
         Kill::Done => {
             cx.reply().ok();
             Ok(())
         }
         Kill::NoneRuns => Err(CommandError::text("NOTBUSY No scripts in execution right now.")),
+        Kill::OtherKind => Err(cx.server.scripts.busy_error()),
         Kill::Unkillable => Err(CommandError::text(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
              script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",

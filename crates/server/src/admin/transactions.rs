@@ -12,7 +12,6 @@ use crate::admin::{monitor, slowlog};
 use crate::data::blocked;
 use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_expired, log_total, run_data, write_error};
 use crate::data::client::{Queued, Transaction};
-use crate::data::net::BUSY;
 use crate::data::stats::Verdict;
 use crate::data::table::Runner;
 
@@ -116,7 +115,9 @@ fn watch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let watch = cx.session.watch.get_or_insert_default();
     let slots = SlotSet::of_keys(args.from(1).iter().copied());
     let busy = || cx.server.scripts.is_busy();
-    let Some(mut view) = cx.access.view_unless(slots, cx.scope, busy) else { return Err(BUSY) };
+    let Some(mut view) = cx.access.view_unless(slots, cx.scope, busy) else {
+        return Err(cx.server.scripts.busy_error());
+    };
     for key in args.from(1) {
         if watch.keys.iter().any(|(at, name, _)| *at == db && **name == **key) {
             continue;
@@ -197,7 +198,8 @@ fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
     let (server, local, session) = (cx.server, &mut *cx.local, &mut *cx.session);
     let Some(mut view) = cx.access.view_unless(slots, cx.scope, || server.scripts.is_busy()) else {
         session.watch = watch;
-        let text = format!("EXECABORT Transaction discarded because of: {BUSY}");
+        let busy = server.scripts.busy_error();
+        let text = format!("EXECABORT Transaction discarded because of: {busy}");
         return write_error(cx.out, cx.out.len(), &CommandError::Bytes(text.into_bytes()), &local.stats);
     };
     if let Some(watch) = &watch {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use quorate_keyspace::Alone;
-use quorate_replication::primary::{self, WaitEnd};
+use quorate_replication::primary::{self, Goal, WaitEnd};
 use quorate_replication::wire::{continue_line, full_resync_line};
 use quorate_replication::{Event, FullReason, Input, Output, PeerEvent, Role, WaitId, replica};
 
@@ -170,17 +170,11 @@ impl Inner {
 
     /// A client that waited for acknowledgements gets its answer.
     fn end_wait(&mut self, server: &Server, id: WaitId, local: bool, replicas: usize, why: WaitEnd) {
-        let Some(durable) = self.waits.remove(&id) else { return };
-        let mut reply = Vec::new();
-        if why == WaitEnd::RoleChanged {
-            reply.extend_from_slice(crate::data::blocked::UNBLOCKED);
-        } else {
-            if durable {
-                quorate_resp::push_multibulk(&mut reply, 2);
-                quorate_resp::push_int(&mut reply, i64::from(local));
-            }
-            quorate_resp::push_int(&mut reply, replicas as i64);
-        }
+        let Some(goal) = self.waits.remove(&id) else { return };
+        let reply = match why {
+            WaitEnd::RoleChanged => crate::data::blocked::UNBLOCKED.to_vec(),
+            _ => wait_reply(goal, local, replicas),
+        };
         server.mail_client(ClientId(id.0), |client| Mail::Answer { client, reply });
     }
 
@@ -254,6 +248,17 @@ fn announce(server: &Server, event: &Event) {
         quorate_replication::Level::Notice => log::notice(&event.to_string()),
         quorate_replication::Level::Warning => log::warning(&event.to_string()),
     }
+}
+
+/// The reply of WAIT and WAITAOF.
+pub(super) fn wait_reply(goal: Goal, local: bool, replicas: usize) -> Vec<u8> {
+    let mut reply = Vec::new();
+    if goal.durable {
+        quorate_resp::push_multibulk(&mut reply, 2);
+        quorate_resp::push_int(&mut reply, i64::from(local));
+    }
+    quorate_resp::push_int(&mut reply, replicas as i64);
+    reply
 }
 
 impl Server {

@@ -281,7 +281,7 @@ fn synchronise(
         DisklessLoad::OnEmptyDb | DisklessLoad::Disabled => from_file(job, orders, input, framing)?,
     };
     let Some(loaded) = loaded else { return Ok(None) };
-    server.persistence.note_loaded(&loaded);
+    server.took_over(&loaded);
     tell(server, replica::Input::Loaded { link: job.upstream.link });
     Ok(Some(Db(loaded.stream_db)))
 }
@@ -371,7 +371,6 @@ fn arriving(
     source: &mut impl BufRead,
     framing: Framing,
 ) -> Result<load::Loaded, load::LoadError> {
-    server.persistence.forget_functions();
     let loaded = load::load(server, member, &mut *source, false)?;
     let at = loaded.bytes;
     let end = match framing {
@@ -413,7 +412,7 @@ fn replace(
         flush_all(server, alone)
     });
     drop(flushed);
-    server.persistence.forget_functions();
+    server.libraries.flush();
     let result = load(&mut member);
     let flushed = member.alone(|alone| {
         let flushed = result.is_err().then(|| flush_all(server, alone));

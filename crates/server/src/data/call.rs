@@ -14,7 +14,7 @@ use quorate_stdx::{Now, Offset};
 use crate::data::blocked;
 use crate::data::client::{Client, Session};
 use crate::data::memory::Meter;
-use crate::data::net::{BUSY, Net};
+use crate::data::net::Net;
 use crate::data::own_expiries;
 use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
@@ -52,6 +52,8 @@ pub struct Local {
     pub script_reply: Vec<u8>,
     /// What a command of the server says of itself beyond its reply.
     pub after: After,
+    /// A script was busy when the thread last looked.
+    pub saw_busy: bool,
 }
 
 /// What is to be done after a command of the server that has not returned an error.
@@ -106,6 +108,7 @@ impl Local {
             interpreter: None,
             script_reply: Vec::new(),
             after: After::Nothing,
+            saw_busy: false,
             appended: Offset(0),
         }
     }
@@ -418,7 +421,7 @@ impl Cx<'_, '_> {
     #[cold]
     fn answer_busy(&mut self) -> End {
         let start = self.out.len();
-        write_error(self.out, start, &BUSY, &self.local.stats);
+        write_error(self.out, start, &self.server.scripts.busy_error(), &self.local.stats);
         End::Failed
     }
 

@@ -12,7 +12,7 @@ use crate::data::call::{Access, After, Cx, Local};
 use crate::data::client::{Blocked, Client, Closing, Kind, Queued, ReplyMode, Session, Watch};
 use crate::data::evict::{self, Room};
 use crate::data::gates::{self, Asked, Gate};
-use crate::data::net::{BUSY, Net};
+use crate::data::net::Net;
 use crate::data::stream;
 use crate::data::table::{Command, Runner, table};
 use crate::data::worker::Worker;
@@ -46,6 +46,13 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
     session.commands += 1;
     session.last_command = Some(command);
     let (server, member, local, scope, _) = worker.parts();
+    if local.saw_busy
+        && let Some(error) = kept_by_busy_script(server, command, args)
+    {
+        local.stats.rejected(command);
+        refuse(local, session, Some(command), &error);
+        return Step::Done;
+    }
     let exec_writes = command.spec.name == "exec" && transaction_writes(session);
     let writes = exec_writes || command.spec.flags.has(Flags::WRITE);
     let no_room = evict::make_room(server, member, local, scope) == Room::None;
@@ -78,9 +85,24 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
     }
     if !done {
         // SAFETY: as above; the reference from there is not used any more.
-        refuse(&mut worker.local, unsafe { client.session() }, Some(command), &BUSY);
+        let session = unsafe { client.session() };
+        let (server, _, local, ..) = worker.parts();
+        refuse(local, session, Some(command), &server.scripts.busy_error());
     }
     Step::Done
+}
+
+/// What the client is told if a busy script keeps it waiting: everybody waits, but for the commands that may always
+/// run, and that which ends the server.
+#[cold]
+fn kept_by_busy_script(server: &Server, command: &Command, args: Args<'_>) -> Option<CommandError> {
+    let is_shutdown = command.spec.name == "shutdown";
+    let is_free = ends_scripts(command, args) || (command.spec.flags.has(Flags::ALLOW_BUSY) && !is_shutdown);
+    (!is_free && server.scripts.is_busy()).then(|| server.scripts.busy_error())
+}
+
+fn ends_scripts(command: &Command, args: Args<'_>) -> bool {
+    command.spec.name == "shutdown" && (1..args.len()).any(|index| args.is(index, "NOSAVE"))
 }
 
 /// Runs a command while every other thread is quiet; false if a busy script stands in the way.
@@ -91,7 +113,7 @@ fn run_alone(
     args: Args<'_>,
     raw: Option<&[u8]>,
 ) -> bool {
-    let ends_scripts = command.spec.name == "shutdown" && (1..args.len()).any(|index| args.is(index, "NOSAVE"));
+    let ends_scripts = ends_scripts(command, args);
     if ends_scripts {
         worker.parts().0.scripts.end_all();
     }

@@ -34,10 +34,6 @@ use crate::server::Server;
 /// The most that is read from one client before the others have their turn.
 const READ: usize = 16 << 10;
 
-/// What a command gets that a busy script keeps waiting.
-pub const BUSY: CommandError =
-    CommandError::text("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
-
 /// A network thread's sockets.
 pub struct Net {
     /// The thread's index.
@@ -209,7 +205,7 @@ fn answer(
     session.last_command = Some(command);
     let run = match command.runner {
         Runner::Server(run) if is_possible(session, command, args) => run,
-        _ => return refuse(local, session, Some(command), &BUSY),
+        _ => return refuse(local, session, Some(command), &server.scripts.busy_error()),
     };
     if !session.authenticated && local.published.needs_auth && !command.spec.flags.has(Flags::NO_AUTH) {
         return refuse(local, session, Some(command), &CommandError::text("NOAUTH Authentication required."));
@@ -241,7 +237,7 @@ fn answer(
 /// Whether a command needs no data.
 fn is_possible(session: &Session, command: &Command, args: Args<'_>) -> bool {
     match command.full_name.as_str() {
-        "script|kill" => session.transaction.is_none(),
+        "script|kill" | "function|kill" | "function|stats" => session.transaction.is_none(),
         "shutdown" => session.transaction.is_none() && (1..args.len()).any(|index| args.is(index, "NOSAVE")),
         "auth" | "hello" | "quit" | "multi" => true,
         // They give back what is watched, in slots that may be held.

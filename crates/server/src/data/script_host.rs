@@ -19,7 +19,7 @@ use crate::data::client::{Client, Session};
 use crate::data::dispatch::resolve;
 use crate::data::gates;
 use crate::data::net::Net;
-use crate::data::scripts::{Busy, MOST_UNDO, Run};
+use crate::data::scripts::{Busy, BusyScript, Kind, MOST_UNDO, Run};
 use crate::data::stats::Verdict;
 use crate::data::table::{Command, Runner};
 use crate::server::{Role, Server};
@@ -60,6 +60,8 @@ pub struct ScriptHost<'h, 'b> {
     pub now: Now,
     /// The data.
     pub keys: Keys<'h, 'b>,
+    /// The command that calls it.
+    call: Args<'h>,
     /// The slots of the declared keys.
     pub declared: SlotSet,
     /// What it may do.
@@ -108,7 +110,13 @@ struct Message {
 impl<'h, 'b> ScriptHost<'h, 'b> {
     /// The host of a script that is about to begin, for the client whose context this is.
     /// `None` if a busy script stands in the way.
-    pub fn new(cx: &'h mut Cx<'_, 'b>, declared: SlotSet, rules: Rules, run: Arc<Run>) -> Option<ScriptHost<'h, 'b>> {
+    pub fn new(
+        cx: &'h mut Cx<'_, 'b>,
+        call: Args<'h>,
+        declared: SlotSet,
+        rules: Rules,
+        run: Arc<Run>,
+    ) -> Option<ScriptHost<'h, 'b>> {
         let keys = match &mut cx.access {
             Access::Active(member) => {
                 let server = cx.server;
@@ -129,6 +137,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             scope: cx.scope,
             now: cx.now,
             keys,
+            call,
             declared,
             rules,
             run,
@@ -194,10 +203,17 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         if self.state.busy.is_none() {
             crate::log::warning(&format!(
                 "Slow script detected: still in execution after {} milliseconds. You can try killing the script using \
-                 the SCRIPT KILL command.",
-                self.state.started.elapsed().as_millis()
+                 the {} command.",
+                self.state.started.elapsed().as_millis(),
+                if self.run.kind() == Kind::Function { "FUNCTION KILL" } else { "SCRIPT KILL" },
             ));
-            self.state.busy = Some(Busy::begin(Arc::clone(self.server)));
+            let what = BusyScript {
+                kind: self.run.kind(),
+                name: self.call.at(1).to_vec(),
+                words: self.call.words().iter().map(|word| word.to_vec()).collect(),
+                since: self.state.started,
+            };
+            self.state.busy = Some(Busy::begin(Arc::clone(self.server), Arc::clone(&self.run), what));
         }
         let is_time = self.state.looked_at.is_none_or(|at| at.elapsed() >= Duration::from_millis(20));
         if let Some(net) = &mut self.net
@@ -409,13 +425,7 @@ impl Host for ScriptHost<'_, '_> {
     }
 
     fn log(&mut self, level: LogLevel, message: &[u8]) {
-        let text = String::from_utf8_lossy(message);
-        match level {
-            LogLevel::Debug => crate::log::debug(&text),
-            LogLevel::Verbose => crate::log::verbose(&text),
-            LogLevel::Notice => crate::log::notice(&text),
-            LogLevel::Warning => crate::log::warning(&text),
-        }
+        write_log(level, message);
     }
 
     fn set_replication(&mut self, replicate: Replicate) {
@@ -435,12 +445,26 @@ impl Host for ScriptHost<'_, '_> {
             self.be_busy();
         }
         if self.run.is_killed() {
-            return Some(Stop::ScriptKill);
+            return Some(match self.run.kind() {
+                Kind::Script => Stop::ScriptKill,
+                Kind::Function => Stop::FunctionKill,
+            });
         }
         if self.run.is_ended() {
             return Some(Stop::Shutdown);
         }
         self.server.stopping.load(Ordering::Relaxed).then_some(Stop::Shutdown)
+    }
+}
+
+/// Writes a script's line to the log.
+pub(super) fn write_log(level: LogLevel, message: &[u8]) {
+    let text = String::from_utf8_lossy(message);
+    match level {
+        LogLevel::Debug => crate::log::debug(&text),
+        LogLevel::Verbose => crate::log::verbose(&text),
+        LogLevel::Notice => crate::log::notice(&text),
+        LogLevel::Warning => crate::log::warning(&text),
     }
 }
 

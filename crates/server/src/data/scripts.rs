@@ -27,16 +27,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use quorate_scripting::{Engine, LoadError, Options, ScriptId};
+use quorate_commands::CommandError;
+use quorate_scripting::{Call, Engine, Functions, Host, LibraryError, LoadError, Options, Outcome, ScriptId};
 
+use crate::data::functions::{self, Found, Libraries, Patience, Shelf};
 use crate::server::Server;
 
 /// The bytes of old values that a script may leave to be kept, roughly.
 pub const MOST_UNDO: usize = 32 << 10;
 /// After so many runs alone in which it did nothing that needs it, a script runs beside others again.
 const PROBATION: u8 = 32;
+
+/// What a command gets that a busy script keeps waiting.
+const BUSY: CommandError =
+    CommandError::text("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
+/// The same for a busy function.
+const BUSY_FUNCTION: CommandError =
+    CommandError::text("BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.");
 
 /// The scripts of a server.
 #[derive(Default)]
@@ -99,6 +109,28 @@ impl Scripts {
         self.runs.lock().iter().map(|run| run.vm_bytes.load(Ordering::Relaxed)).sum()
     }
 
+    /// Bytes that the interpreters of functions hold.
+    pub fn function_vm_bytes(&self) -> u64 {
+        self.runs.lock().iter().map(|run| run.function_vm_bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What a client is told that a busy script keeps waiting.
+    pub fn busy_error(&self) -> CommandError {
+        let functions_only = {
+            let runs = self.runs.lock();
+            let mut busy = runs.iter().filter_map(|run| run.busy.lock().as_ref().map(|busy| busy.kind)).peekable();
+            busy.peek().is_some() && busy.all(|kind| kind == Kind::Function)
+        };
+        if functions_only { BUSY_FUNCTION } else { BUSY }
+    }
+
+    /// The function that has been running for longest, if one is busy.
+    pub fn busy_function(&self) -> Option<BusyScript> {
+        let runs = self.runs.lock();
+        let busy = runs.iter().filter_map(|run| run.busy.lock().clone());
+        busy.filter(|busy| busy.kind == Kind::Function).min_by_key(|busy| busy.since)
+    }
+
     /// Whether a script is busy.
     pub fn is_busy(&self) -> bool {
         self.any_busy.load(Ordering::Relaxed)
@@ -119,10 +151,14 @@ impl Scripts {
         }
     }
 
-    /// Ends every script that has not written yet.
-    pub fn kill(&self) -> Kill {
-        let (mut killed, mut spared) = (false, false);
+    /// Ends every script, or every function, that has not written yet.
+    pub fn kill(&self, kind: Kind) -> Kill {
+        let (mut killed, mut spared, mut others) = (false, false, false);
         for run in &*self.runs.lock() {
+            if run.kind() != kind {
+                others |= run.state.load(Ordering::Acquire) != State::IDLE;
+                continue;
+            }
             match run.state.compare_exchange(State::RUNS, State::KILLED, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) | Err(State::KILLED) => killed = true,
                 Err(State::WROTE) => spared = true,
@@ -132,6 +168,7 @@ impl Scripts {
         match (killed, spared) {
             (true, _) => Kill::Done,
             (false, true) => Kill::Unkillable,
+            (false, false) if others && self.is_busy() => Kill::OtherKind,
             (false, false) => Kill::NoneRuns,
         }
     }
@@ -146,6 +183,31 @@ pub enum Kill {
     Unkillable,
     /// Nothing runs.
     NoneRuns,
+    /// What is busy is of the other kind.
+    OtherKind,
+}
+
+/// What SCRIPT KILL can end, and what FUNCTION KILL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A script.
+    #[default]
+    Script,
+    /// A function of a library.
+    Function,
+}
+
+/// What is known of a script that is busy.
+#[derive(Debug, Clone)]
+pub struct BusyScript {
+    /// Which of the two it is.
+    pub kind: Kind,
+    /// The function's name.
+    pub name: Vec<u8>,
+    /// The command that called it.
+    pub words: Vec<Vec<u8>>,
+    /// When it began.
+    pub since: Instant,
 }
 
 /// The states of [`Run`].
@@ -163,19 +225,27 @@ impl State {
 #[derive(Default)]
 pub struct Run {
     state: AtomicU8,
+    is_function: AtomicBool,
     vm_bytes: AtomicU64,
+    function_vm_bytes: AtomicU64,
+    busy: Mutex<Option<BusyScript>>,
 }
 
 impl Run {
     /// A script begins.
-    pub fn begin(&self) {
+    pub fn begin(&self, kind: Kind) {
+        self.is_function.store(kind == Kind::Function, Ordering::Relaxed);
         self.state.store(State::RUNS, Ordering::Release);
     }
 
     /// It ends.
-    pub fn end(&self, vm_bytes: usize) {
+    pub fn end(&self) {
         self.state.store(State::IDLE, Ordering::Release);
-        self.vm_bytes.store(vm_bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Which of the two runs, or ran last.
+    pub fn kind(&self) -> Kind {
+        if self.is_function.load(Ordering::Relaxed) { Kind::Function } else { Kind::Script }
     }
 
     /// Whether it has to end.
@@ -196,22 +266,50 @@ impl Run {
 }
 
 /// A script's being busy: see `net.rs`.
-pub struct Busy(Arc<Server>);
+pub struct Busy(Arc<Server>, Arc<Run>);
 
 impl Busy {
     /// From now on who waits for the script is told so.
-    pub fn begin(server: Arc<Server>) -> Busy {
+    pub fn begin(server: Arc<Server>, run: Arc<Run>, what: BusyScript) -> Busy {
+        *run.busy.lock() = Some(what);
         *server.scripts.busy.write() += 1;
         server.scripts.any_busy.store(true, Ordering::Relaxed);
-        Busy(server)
+        Busy(server, run)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        *self.1.busy.lock() = None;
         let mut busy = self.0.scripts.busy.write();
         *busy -= 1;
         self.0.scripts.any_busy.store(*busy > 0, Ordering::Relaxed);
+    }
+}
+
+/// What is run.
+pub enum Program {
+    /// A script.
+    Script(ScriptId),
+    /// A function.
+    Function(Found),
+}
+
+impl Program {
+    /// The name under which a thread remembers how it ran.
+    pub fn id(&self) -> ScriptId {
+        match self {
+            Program::Script(id) => *id,
+            Program::Function(found) => found.id,
+        }
+    }
+
+    /// Which of the two it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Program::Script(_) => Kind::Script,
+            Program::Function(_) => Kind::Function,
+        }
     }
 }
 
@@ -219,6 +317,11 @@ impl Drop for Busy {
 pub struct Interpreter {
     /// The Lua state.
     pub engine: Engine,
+    /// The Lua state of functions, made at the first call of one.
+    functions: Option<Functions>,
+    /// The functions that there are, as far as this thread knows.
+    shelf: Arc<Shelf>,
+    shelf_epoch: u64,
     /// What it runs.
     pub run: Arc<Run>,
     epoch: u64,
@@ -233,6 +336,9 @@ impl Interpreter {
         scripts.runs.lock().push(Arc::clone(&run));
         Interpreter {
             engine: Engine::new(Options { seed, ..Options::default() }),
+            functions: None,
+            shelf: Arc::default(),
+            shelf_epoch: 0,
             run,
             epoch: scripts.epoch.load(Ordering::Acquire),
             loners: HashMap::new(),
@@ -264,6 +370,47 @@ impl Interpreter {
         self.follow(scripts);
         // What was loaded by another thread has been compiled once already, without a complaint.
         self.engine.exists(id) || scripts.source(id).is_some_and(|source| self.engine.load(&source).is_ok())
+    }
+
+    /// The function of that name.
+    pub fn find_function(&mut self, libraries: &Libraries, name: &[u8]) -> Option<Found> {
+        let epoch = libraries.epoch();
+        if epoch != self.shelf_epoch {
+            // The epoch first: a shelf that is newer is taken once more the next time.
+            self.shelf_epoch = epoch;
+            self.shelf = libraries.shelf();
+            self.functions = None;
+        }
+        self.shelf.find(name).cloned()
+    }
+
+    /// Compiles the library of a function, unless that was done before.
+    pub fn make_ready(&mut self, found: &Found) -> Result<(), LibraryError> {
+        let functions = self.functions.get_or_insert_with(|| Functions::new(functions::options()));
+        if !functions.has(&found.library.name) {
+            functions.load(&found.library.source, &mut Patience::new())?;
+        }
+        Ok(())
+    }
+
+    /// Runs a script or a function that is ready.
+    pub fn execute(&mut self, program: &Program, call: &Call<'_>, host: &mut dyn Host, reply: &mut Vec<u8>) -> Outcome {
+        let end = match program {
+            Program::Script(id) => self.engine.eval(id, call, host, reply),
+            Program::Function(found) => {
+                let functions = self.functions.as_mut().expect("the caller has made it ready");
+                functions.call(&found.library.name, &found.function().name, call, host, reply)
+            }
+        };
+        end.expect("the caller has found it")
+    }
+
+    /// What has run has ended.
+    pub fn end(&self) {
+        self.run.vm_bytes.store(self.engine.vm_memory() as u64, Ordering::Relaxed);
+        let functions = self.functions.as_ref().map_or(0, Functions::vm_memory);
+        self.run.function_vm_bytes.store(functions as u64, Ordering::Relaxed);
+        self.run.end();
     }
 
     /// Whether the script has to run alone.
@@ -307,17 +454,17 @@ mod tests {
     #[test]
     fn what_has_written_is_not_killed_and_what_was_killed_does_not_write() {
         let scripts = Scripts::default();
-        assert_eq!(scripts.kill(), Kill::NoneRuns);
+        assert_eq!(scripts.kill(Kind::Script), Kill::NoneRuns);
         let run = Interpreter::new(&scripts, 1).run;
-        run.begin();
+        run.begin(Kind::Script);
         assert!(run.may_write() && run.may_write());
-        assert_eq!(scripts.kill(), Kill::Unkillable);
+        assert_eq!(scripts.kill(Kind::Script), Kill::Unkillable);
         assert!(!run.is_killed());
-        run.begin();
-        assert_eq!(scripts.kill(), Kill::Done);
+        run.begin(Kind::Script);
+        assert_eq!(scripts.kill(Kind::Script), Kill::Done);
         assert!(run.is_killed() && !run.may_write());
-        run.end(0);
-        assert_eq!(scripts.kill(), Kill::NoneRuns);
+        run.end();
+        assert_eq!(scripts.kill(Kind::Script), Kill::NoneRuns);
     }
 
     #[test]

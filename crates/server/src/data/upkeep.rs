@@ -16,7 +16,8 @@ use quorate_stdx::{Rng, UnixMs};
 use crate::data::call::{Local, log_expired};
 use crate::data::evict::{self, Room};
 use crate::data::stats::Statistics;
-use crate::server::{Loading, Server};
+use crate::data::worker::Mail;
+use crate::server::{Loading, Server, unix_now};
 
 /// The longest that the thread works without a pause.
 const BITE: Duration = Duration::from_millis(1);
@@ -117,6 +118,7 @@ impl Upkeep {
             self.server.memory.sample();
             self.server.migrations.close_idle();
             self.make_room();
+            self.end_pause();
             if !self.server.knobs.cron_paused.load(Ordering::Relaxed) {
                 self.expire(period);
             }
@@ -126,6 +128,22 @@ impl Upkeep {
             // Woken early where memory is short.
             std::thread::park_timeout(period.saturating_sub(began.elapsed()).max(BITE));
         }
+    }
+
+    /// Takes back a CLIENT PAUSE whose time is over, so that commands don't ask for it any more.
+    fn end_pause(&mut self) {
+        let is_over = |server: &Server| server.published().pause.is_some_and(|pause| pause.until <= unix_now());
+        if !is_over(&self.server) {
+            return;
+        }
+        let server = &self.server;
+        self.member.alone(|_| {
+            // A client may have paused again meanwhile.
+            if is_over(server) {
+                server.publish(|published| published.pause = None);
+            }
+        });
+        server.mail_all(|| Mail::Resume);
     }
 
     /// Evicts until there is room or nothing to evict.

@@ -241,6 +241,7 @@ impl Worker {
     fn refresh(&mut self) {
         self.now = self.server.now();
         self.scope.now = self.now.unix;
+        self.local.saw_busy = self.server.scripts.is_busy();
         let generation = self.server.generation.load(Ordering::Acquire);
         if generation != self.generation {
             self.generation = generation;

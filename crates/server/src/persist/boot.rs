@@ -48,7 +48,7 @@ pub fn finish(server: &Server, source: Source) -> Result<Loaded, String> {
     let Source { file, bytes, path } = source;
     let result = load(server, &mut member, BufReader::with_capacity(1 << 20, file), drop_expired);
     let loaded = result.map_err(|error| explain(&error, &path.display().to_string(), bytes))?;
-    server.persistence.note_loaded(&loaded);
+    server.took_over(&loaded);
     let mut made =
         format!("Loading RDB produced by version {}", if loaded.writer.is_empty() { "?" } else { &loaded.writer });
     if let Some(created) = loaded.created {
@@ -81,9 +81,10 @@ fn explain(error: &LoadError, path: &str, bytes: u64) -> String {
     let kind = match error {
         LoadError::Rdb(error) => super::check::kind(error),
         LoadError::Stopping => return "The server was told to end before the dataset was loaded".to_owned(),
-        LoadError::Database { .. } | LoadError::Duplicate { .. } | LoadError::End { .. } => {
-            "Internal error in RDB".to_owned()
-        }
+        LoadError::Database { .. }
+        | LoadError::Duplicate { .. }
+        | LoadError::Function { .. }
+        | LoadError::End { .. } => "Internal error in RDB".to_owned(),
     };
     format!(
         "Fatal error loading the DB, {kind}: {path} ({bytes} bytes), {error}. The file is left as it is. Look at it with \

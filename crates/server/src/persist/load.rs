@@ -12,6 +12,7 @@ use quorate_keyspace::{Alone, Db, Entry, Expiry, KeyView, Member, Scope, SlotSet
 use quorate_stdx::{Offset, ReplId, Rng, UnixMs};
 
 use super::delay;
+use crate::data::functions::{self, Shelf};
 use crate::log;
 use crate::server::{Server, unix_now};
 
@@ -44,6 +45,8 @@ pub struct Loaded {
     pub writer_memory: u64,
     /// The bytes read.
     pub bytes: u64,
+    /// Its functions; they are nobody's yet.
+    pub libraries: Shelf,
 }
 
 /// Why a snapshot could not be loaded. What was put in place up to there is still there.
@@ -69,6 +72,14 @@ pub enum LoadError {
         at: u64,
         /// The key.
         key: String,
+    },
+    /// A library of functions that can't be loaded.
+    #[error("byte {at}: {why}")]
+    Function {
+        /// Where it is.
+        at: u64,
+        /// What is wrong with it.
+        why: String,
     },
     /// It does not end as the primary that sends it has announced.
     #[error("byte {at}: {why}")]
@@ -159,6 +170,7 @@ impl<'a, 'b> Loader<'a, 'b> {
             checksums: if skip { Checksums::Ignore } else { Checksums::Verify },
         };
         let mut reader = Reader::new(input, options)?;
+        let mut libraries = functions::Reader::new();
         loop {
             let at = reader.position();
             match reader.next()? {
@@ -182,7 +194,7 @@ impl<'a, 'b> Loader<'a, 'b> {
                         log::notice(&format!("skipping empty key: {}", key.escape_ascii()));
                     }
                 }
-                Item::Function(code) => server.persistence.functions.lock().push(code),
+                Item::Function(code) => self.take_library(&mut libraries, &code, at)?,
                 Item::ResizeDb { .. } | Item::ModuleAux(_) => {}
                 Item::End { .. } => break,
             }
@@ -190,6 +202,12 @@ impl<'a, 'b> Loader<'a, 'b> {
         self.loaded.bytes = reader.position();
         self.put(self.loaded.bytes)?;
         Ok(self.loaded)
+    }
+
+    fn take_library(&mut self, reader: &mut functions::Reader, code: &[u8], at: u64) -> Result<(), LoadError> {
+        let failed = |why: String| LoadError::Function { at, why };
+        let library = reader.read(code).map_err(|error| failed(error.to_string()))?;
+        self.loaded.libraries.add(library, false).map_err(|taken| failed(taken.to_string()))
     }
 
     fn note(&mut self, key: &[u8], value: &[u8]) {

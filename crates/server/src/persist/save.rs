@@ -285,8 +285,8 @@ fn preamble(server: &Server, options: &WriteOptions) -> Vec<u8> {
             aof_base: false,
         },
     );
-    for library in &*server.persistence.functions.lock() {
-        rdb::write_function(&mut head, library, options);
+    for library in server.libraries.shelf().libraries() {
+        rdb::write_function(&mut head, &library.source, options);
     }
     head
 }

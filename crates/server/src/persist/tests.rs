@@ -287,6 +287,7 @@ fn a_background_save_becomes_the_file_and_is_loaded_again() {
     assert_ne!(second.published().loading, crate::server::Loading::No);
     let loaded = boot::finish(&second, source).unwrap();
     assert_eq!((loaded.keys, loaded.expired), (3_000, 0));
+    boot::open_doors(&second);
     assert_eq!(second.published().loading, crate::server::Loading::No);
     let mut member = second.space.join();
     let mut bytes = Vec::new();

@@ -45,7 +45,8 @@ pub(super) fn unblock(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         Some(_) => return Err(CommandError::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
     };
     let id = ClientId(u64::try_from(args.int(2)?).unwrap_or(0));
-    let unblocked = cx.server.waiters.unblock(cx.server, id, with_error.then_some(UNBLOCKED));
+    let error = with_error.then_some(UNBLOCKED);
+    let unblocked = cx.server.waiters.unblock(cx.server, id, error) || cx.server.control.end_wait(cx.server, id, error);
     cx.reply().int(i64::from(unblocked));
     Ok(())
 }

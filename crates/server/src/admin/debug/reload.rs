@@ -33,7 +33,6 @@ pub(super) fn reload(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         CommandError::text("ERR Error trying to load the RDB dump, check server logs.")
     };
     let input = boot::open(server).map_err(|error| failed(error.to_string()))?;
-    server.persistence.forget_functions();
     if flush {
         for number in 0..server.space.databases() as u16 {
             server.space.reclaim().tables(alone.flush(Db(number)));
@@ -41,7 +40,7 @@ pub(super) fn reload(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     }
     let drop_expired = cx.local.published.role == crate::server::Role::Primary;
     let loaded = load_alone(server, alone, input, drop_expired, conflict).map_err(|error| failed(error.to_string()))?;
-    server.persistence.note_loaded(&loaded);
+    server.took_over(&loaded);
     log::warning("DB reloaded by DEBUG RELOAD");
     cx.reply().ok();
     Ok(())

@@ -54,17 +54,18 @@ pub(super) fn memory(lines: &mut Lines, server: &Arc<Server>) {
 
 fn scripts(lines: &mut Lines, server: &Arc<Server>) {
     let (sources, machines) = (server.scripts.bytes(), server.scripts.vm_bytes());
+    let (shelf, function_machines) = (server.libraries.shelf(), server.scripts.function_vm_bytes());
     lines.field("used_memory_lua", machines);
     lines.field("used_memory_vm_eval", machines);
     lines.field("used_memory_lua_human", human(machines));
     lines.field("used_memory_scripts_eval", sources);
     lines.field("number_of_cached_scripts", server.scripts.len());
-    lines.field("number_of_functions", 0);
-    lines.field("number_of_libraries", 0);
-    lines.field("used_memory_vm_functions", 0);
-    lines.bytes("used_memory_vm_total", machines);
-    lines.field("used_memory_functions", 0);
-    lines.bytes("used_memory_scripts", sources);
+    lines.field("number_of_functions", shelf.functions());
+    lines.field("number_of_libraries", shelf.libraries().len());
+    lines.field("used_memory_vm_functions", function_machines);
+    lines.bytes("used_memory_vm_total", machines + function_machines);
+    lines.field("used_memory_functions", shelf.bytes());
+    lines.bytes("used_memory_scripts", sources + shelf.bytes());
 }
 
 fn fragmentation(lines: &mut Lines, allocator: &Allocator, used: u64, resident: u64) {
