@@ -19,7 +19,6 @@ use quorate_formats::rdb::WriteOptions;
 use quorate_keyspace::{Db, KeyView, SlotSet};
 
 use crate::data::call::{self, Cx, Local};
-use crate::data::net::BUSY;
 use crate::data::own_expiries;
 use crate::server::unix_now;
 use link::{Broken, Link};
@@ -150,7 +149,7 @@ fn migrate(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let (server, local) = (cx.server, &mut *cx.local);
     let slots = || SlotSet::of_keys(request.keys.iter().copied());
     let gives_up = || cx.origin == Origin::Client && server.scripts.is_busy();
-    let view = cx.access.view_unless(slots(), cx.scope, gives_up).ok_or(BUSY)?;
+    let view = cx.access.view_unless(slots(), cx.scope, gives_up).ok_or_else(|| server.scripts.busy_error())?;
     let any = request.keys.iter().any(|key| view.peek(db, key).is_some());
     drop(view);
     if !any {
@@ -158,7 +157,7 @@ fn migrate(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         return Ok(());
     }
     let mut link = Link::to(&server.migrations, &request).map_err(Broken::into_error)?;
-    let mut view = cx.access.view_unless(slots(), cx.scope, gives_up).ok_or(BUSY)?;
+    let mut view = cx.access.view_unless(slots(), cx.scope, gives_up).ok_or_else(|| server.scripts.busy_error())?;
     let parcels = pack(&mut view, db, request.keys);
     let delivery = link::deliver(&mut link, &request, &parcels);
     if !request.keeps {
