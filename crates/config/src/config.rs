@@ -56,6 +56,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// `busy-reply-threshold`: how long a script or function runs before others are answered BUSY.
     pub busy_reply_threshold: BusyReplyThreshold,
+    /// `lua-enable-deprecated-api`: whether scripts find `getfenv`, `setfenv` and `newproxy`.
+    pub deprecated_script_api: bool,
     /// The cluster node.
     pub cluster: Cluster,
     /// Which commands are logged as slow.

@@ -21,7 +21,7 @@ const POPPING: Spec = Spec {
 
 const BLOCKING: Spec = Spec {
     arity: Arity::AtLeast(3),
-    flags: Flags::WRITE.and(Flags::FAST).and(Flags::BLOCKING),
+    flags: Flags::WRITE.and(Flags::NO_SCRIPT).and(Flags::FAST).and(Flags::BLOCKING),
     keys: &[(Keys::Span { first: 1, last: -2, step: 1 }, Access::READ_DELETE)],
     complexity: "O(log(N)) for N members",
     ..POPPING

@@ -2,7 +2,7 @@
 
 use crate::config::{BusyReplyThreshold, from_millis, millis};
 use crate::quantity::{LONG, decimal};
-use crate::spec::{Flags, Form, Spec, kept, number};
+use crate::spec::{Flags, Spec, number, switch};
 
 pub(super) static TABLE: &[Spec] = &[
     number(
@@ -12,6 +12,6 @@ pub(super) static TABLE: &[Spec] = &[
         |c, n| c.busy_reply_threshold = BusyReplyThreshold(from_millis(n)),
     )
     .also(&["lua-time-limit"]),
-    kept("lua-enable-deprecated-api", Form::Switch, "no", "scripts never see the old names of the API")
+    switch("lua-enable-deprecated-api", |c| c.deprecated_script_api, |c, on| c.deprecated_script_api = on)
         .is(Flags::IMMUTABLE.and(Flags::HIDDEN)),
 ];

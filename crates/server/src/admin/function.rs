@@ -11,7 +11,7 @@ use quorate_values::{Case, glob_matches};
 
 use crate::admin::script::{self, Program};
 use crate::data::call::Cx;
-use crate::data::functions::{Reader, Shelf};
+use crate::data::functions::{Reader, Shelf, options};
 use crate::data::scripts::Kind;
 use crate::data::table::ServerRun;
 
@@ -101,7 +101,7 @@ fn load(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     if args.len() > option + 1 {
         return Err(error(format_args!("Unknown option given: {}", String::from_utf8_lossy(args.at(option)))));
     }
-    let library = Reader::new().read(args.at(option)).map_err(error)?;
+    let library = Reader::new(options(&cx.server.config.load())).read(args.at(option)).map_err(error)?;
     let name = library.name.clone();
     let mut shelf = Shelf::clone(&cx.server.libraries.shelf());
     shelf.add(library, replaces).map_err(error)?;
@@ -165,7 +165,7 @@ fn restore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         _ => CommandError::text("ERR failed loading functions from payload"),
     })?;
     let mut shelf = if flushes { Shelf::default() } else { Shelf::clone(&cx.server.libraries.shelf()) };
-    let mut reader = Reader::new();
+    let mut reader = Reader::new(options(&cx.server.config.load()));
     for code in codes {
         let library = reader.read(&code).map_err(error)?;
         shelf.add(library, replaces).map_err(error)?;

@@ -10,6 +10,7 @@ use quorate_scripting::{Call, Flags as Declared, Outcome as End, ScriptId};
 
 use crate::data::blocked;
 use crate::data::call::{Access, After, Cx, log_total};
+use crate::data::functions::options;
 use crate::data::script_host::{Keys, Own, Rules, ScriptHost};
 pub(super) use crate::data::scripts::Program;
 use crate::data::scripts::{Interpreter, Kill, Kind};
@@ -137,7 +138,7 @@ pub(super) fn with_interpreter(
 ) -> Outcome {
     let mut interpreter = match cx.local.interpreter.take() {
         Some(interpreter) => interpreter,
-        None => Box::new(Interpreter::new(&cx.server.scripts, rand::random())),
+        None => Box::new(Interpreter::new(&cx.server.scripts, options(&cx.server.config.load()))),
     };
     let outcome = work(cx, &mut interpreter);
     cx.local.interpreter = Some(interpreter);

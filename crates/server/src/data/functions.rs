@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use quorate_config::Config;
 use quorate_resp::Protocol;
 use quorate_scripting::{
     Function, Functions, Host, Library, LibraryError, LogLevel, Options, Replicate, ScriptId, Stop,
@@ -137,31 +138,26 @@ impl Libraries {
 
 /// Finds out what the sources of libraries register, by running them where nothing remains of it.
 pub struct Reader {
+    options: Options,
     functions: Option<Functions>,
 }
 
 impl Reader {
     /// One that has read nothing.
-    pub fn new() -> Reader {
-        Reader { functions: None }
+    pub fn new(options: Options) -> Reader {
+        Reader { options, functions: None }
     }
 
     /// Reads one library.
     pub fn read(&mut self, source: &[u8]) -> Result<Library, LibraryError> {
-        let functions = self.functions.get_or_insert_with(|| Functions::new(options()));
+        let functions = self.functions.get_or_insert_with(|| Functions::new(self.options));
         functions.load(source, &mut Patience::new())
     }
 }
 
-impl Default for Reader {
-    fn default() -> Reader {
-        Reader::new()
-    }
-}
-
-/// How the interpreters of functions are set up.
-pub fn options() -> Options {
-    Options { seed: rand::random(), ..Options::default() }
+/// How an interpreter of scripts or functions is set up.
+pub fn options(config: &Config) -> Options {
+    Options { seed: rand::random(), deprecated_api: config.deprecated_script_api, ..Options::default() }
 }
 
 /// The host of a library that is being loaded: it has nothing to offer but some time.
@@ -213,7 +209,7 @@ mod tests {
         for function in functions {
             source += &format!("redis.register_function('{function}', function() end)\n");
         }
-        Reader::new().read(source.as_bytes()).unwrap()
+        Reader::new(Options::default()).read(source.as_bytes()).unwrap()
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
     if let Role::Replica(replica) = &published.role
         && !replica.link_up
         && !replica.serves_stale
-        && !flags.has(Flags::STALE)
+        && !always_has(session, command, flags, Flags::STALE)
     {
         return Gate::Refused(CommandError::text(
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -85,7 +85,7 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
     }
     match published.loading {
         Loading::No => {}
-        Loading::Blocking if flags.has(Flags::LOADING) => {}
+        Loading::Blocking if always_has(session, command, flags, Flags::LOADING) => {}
         Loading::Async if !flags.has(Flags::NO_ASYNC_LOADING) => {}
         Loading::Blocking | Loading::Async => {
             return Gate::Refused(CommandError::text("LOADING Redis is loading the dataset in memory"));
@@ -95,6 +95,13 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
         return Gate::Wait;
     }
     Gate::Open
+}
+
+/// Whether a command has a flag, and so has each command of the transaction that it sets off.
+fn always_has(session: &Session, command: &Command, flags: Flags, flag: Flags) -> bool {
+    let queued = session.transaction.as_ref().filter(|_| command.spec.name == "exec");
+    flags.has(flag)
+        && queued.is_none_or(|transaction| transaction.queue.iter().all(|one| one.command.spec.flags.has(flag)))
 }
 
 /// Whether a command is refused when memory is short: it says so, or one of its transaction does, or it

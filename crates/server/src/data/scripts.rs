@@ -33,7 +33,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use quorate_commands::CommandError;
 use quorate_scripting::{Call, Engine, Functions, Host, LibraryError, LoadError, Options, Outcome, ScriptId};
 
-use crate::data::functions::{self, Found, Libraries, Patience, Shelf};
+use crate::data::functions::{Found, Libraries, Patience, Shelf};
 use crate::server::Server;
 
 /// The bytes of old values that a script may leave to be kept, roughly.
@@ -317,6 +317,7 @@ impl Program {
 pub struct Interpreter {
     /// The Lua state.
     pub engine: Engine,
+    options: Options,
     /// The Lua state of functions, made at the first call of one.
     functions: Option<Functions>,
     /// The functions that there are, as far as this thread knows.
@@ -331,11 +332,12 @@ pub struct Interpreter {
 
 impl Interpreter {
     /// An interpreter that has compiled nothing.
-    pub fn new(scripts: &Scripts, seed: u32) -> Interpreter {
+    pub fn new(scripts: &Scripts, options: Options) -> Interpreter {
         let run = Arc::<Run>::default();
         scripts.runs.lock().push(Arc::clone(&run));
         Interpreter {
-            engine: Engine::new(Options { seed, ..Options::default() }),
+            engine: Engine::new(options),
+            options,
             functions: None,
             shelf: Arc::default(),
             shelf_epoch: 0,
@@ -386,7 +388,7 @@ impl Interpreter {
 
     /// Compiles the library of a function, unless that was done before.
     pub fn make_ready(&mut self, found: &Found) -> Result<(), LibraryError> {
-        let functions = self.functions.get_or_insert_with(|| Functions::new(functions::options()));
+        let functions = self.functions.get_or_insert_with(|| Functions::new(self.options));
         if !functions.has(&found.library.name) {
             functions.load(&found.library.source, &mut Patience::new())?;
         }
@@ -441,7 +443,8 @@ mod tests {
     #[test]
     fn a_script_that_one_thread_loads_is_found_by_all_until_it_is_flushed() {
         let scripts = Scripts::default();
-        let (mut one, mut other) = (Interpreter::new(&scripts, 1), Interpreter::new(&scripts, 2));
+        let (mut one, mut other) =
+            (Interpreter::new(&scripts, Options::default()), Interpreter::new(&scripts, Options::default()));
         let id = one.load(&scripts, b"return 1").unwrap();
         assert!(scripts.exists(&id) && other.find(&scripts, &id));
         scripts.flush();
@@ -455,7 +458,7 @@ mod tests {
     fn what_has_written_is_not_killed_and_what_was_killed_does_not_write() {
         let scripts = Scripts::default();
         assert_eq!(scripts.kill(Kind::Script), Kill::NoneRuns);
-        let run = Interpreter::new(&scripts, 1).run;
+        let run = Interpreter::new(&scripts, Options::default()).run;
         run.begin(Kind::Script);
         assert!(run.may_write() && run.may_write());
         assert_eq!(scripts.kill(Kind::Script), Kill::Unkillable);
@@ -470,7 +473,7 @@ mod tests {
     #[test]
     fn a_loner_is_trusted_again_after_its_probation() {
         let scripts = Scripts::default();
-        let mut interpreter = Interpreter::new(&scripts, 1);
+        let mut interpreter = Interpreter::new(&scripts, Options::default());
         let id = ScriptId::of(b"x");
         interpreter.note_loner(id);
         for _ in 0..PROBATION {

@@ -170,7 +170,7 @@ impl<'a, 'b> Loader<'a, 'b> {
             checksums: if skip { Checksums::Ignore } else { Checksums::Verify },
         };
         let mut reader = Reader::new(input, options)?;
-        let mut libraries = functions::Reader::new();
+        let mut libraries = functions::Reader::new(functions::options(&server.config.load()));
         loop {
             let at = reader.position();
             match reader.next()? {
