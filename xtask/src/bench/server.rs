@@ -143,7 +143,7 @@ impl Launcher {
                 words.extend([port.to_string().into(), launch.reply.to_string().into()]);
             }
             Kind::Redis => words.push(self.redis.clone().into()),
-            Kind::Quorate => words.push(self.quorate.clone().into()),
+            Kind::Quorate => words.extend([self.quorate.clone().into(), "server".into()]),
         }
         if launch.kind != Kind::Floor {
             words.extend(["--bind", "127.0.0.1", "--port"].map(OsString::from));
