@@ -15,9 +15,8 @@
 //! and none that came later is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
 use quorate_values::dict::position;
 
 use crate::entry::Record;
@@ -27,14 +26,18 @@ use crate::view::Scope;
 
 /// Takes the entries of a snapshot, in no particular order of databases. It is called under a slot's
 /// lock: it copies and returns, and waits for nothing that may wait for a slot, or for being alone.
-pub trait Sink: Send {
-    /// Takes one entry as it was at the snapshot's moment.
-    fn entry(&mut self, db: Db, entry: &Record);
+///
+/// The walker and those who write call it at the same time. What they share in it must be held for short moments
+/// only: the walker may lose its CPU at any time, and with it everybody who waits for it.
+pub trait Sink: Send + Sync {
+    /// Takes one entry as it was at the snapshot's moment; only the walker calls it.
+    fn entry(&self, db: Db, entry: &Record);
 
     /// The same from somebody who is about to change it.
-    fn old(&mut self, db: Db, entry: &Record) {
-        self.entry(db, entry);
-    }
+    fn old(&self, db: Db, entry: &Record);
+
+    /// The walker is at the end of a bite and holds no slot.
+    fn bitten(&self) {}
 }
 
 /// A walk under way.
@@ -43,14 +46,10 @@ pub struct Walk {
     /// The slot that the walk is in; everything below is walked.
     cursor: AtomicUsize,
     cancelled: AtomicBool,
-    /// The sink, and how far the walk has come within its slot.
-    inner: Mutex<Inner>,
-}
-
-struct Inner {
+    /// How far the walk has come within its slot, whose lock orders every access.
+    db: AtomicUsize,
+    position: AtomicU64,
     sink: Box<dyn Sink>,
-    db: usize,
-    position: u64,
 }
 
 /// What a walk's step came to.
@@ -75,7 +74,9 @@ impl Walk {
             databases: space.databases(),
             cursor: AtomicUsize::new(0),
             cancelled: AtomicBool::new(false),
-            inner: Mutex::new(Inner { sink, db: 0, position: 0 }),
+            db: AtomicUsize::new(0),
+            position: AtomicU64::new(0),
+            sink,
         });
         // SAFETY: `Alone` proves that nobody else is active.
         unsafe {
@@ -90,8 +91,10 @@ impl Walk {
         let space = alone.space();
         // SAFETY: `Alone` proves that nobody else is active.
         unsafe {
+            // A walk that has come through has left nothing behind, and nobody should wait while that is looked for.
+            let reached = space.walk().map_or(0, |walk| walk.cursor.load(Ordering::Relaxed));
             space.set_walk(None);
-            for slot in Slot::all() {
+            for slot in (reached..SLOTS).filter_map(Slot::new) {
                 let data = space.data(slot);
                 if let Some(extras) = &mut data.extras {
                     extras.saved.clear();
@@ -118,6 +121,12 @@ impl Walk {
 
     /// Walks about `budget` entries further. The member must be active, and must not hold a view.
     pub fn step(&self, member: &mut Member, scope: &Scope, budget: usize) -> Step {
+        let step = self.bite(member, scope, budget);
+        self.sink.bitten();
+        step
+    }
+
+    fn bite(&self, member: &mut Member, scope: &Scope, budget: usize) -> Step {
         let mut left = budget;
         loop {
             if self.is_cancelled() {
@@ -136,35 +145,38 @@ impl Walk {
 
     /// Walks within one slot; what is left of the budget.
     fn walk_slot(&self, data: &mut SlotData, slot: Slot, budget: usize) -> usize {
-        let mut inner = self.inner.lock();
-        let Inner { sink, db: number, position: at } = &mut *inner;
+        let (mut number, mut at) = (self.db.load(Ordering::Relaxed), self.position.load(Ordering::Relaxed));
         let mut left = budget;
-        while *number < self.databases {
-            let db = Db(*number as u16);
+        while number < self.databases {
+            let db = Db(number as u16);
             if let Some(table) = data.table(db) {
                 let saved = data.extras.as_ref().map(|extras| &extras.saved);
-                let next = table.scan(*at, left, |entry| {
+                let next = table.scan(at, left, |entry| {
                     left = left.saturating_sub(1);
                     let skip =
                         saved.is_some_and(|saved| !saved.is_empty() && saved.contains(&(db, entry.key().into())));
                     if !skip {
-                        sink.entry(db, entry);
+                        self.sink.entry(db, entry);
                     }
                 });
-                *at = next;
+                at = next;
                 if next != 0 {
+                    self.db.store(number, Ordering::Relaxed);
+                    self.position.store(at, Ordering::Relaxed);
                     return 0;
                 }
             }
-            *number += 1;
-            *at = 0;
+            number += 1;
+            at = 0;
         }
-        (*number, *at) = (0, 0);
+        self.db.store(0, Ordering::Relaxed);
+        self.position.store(0, Ordering::Relaxed);
         if let Some(extras) = &mut data.extras {
             extras.saved.clear();
             data.trim_extras();
         }
-        self.cursor.store(slot.index() + 1, Ordering::Relaxed);
+        // Who holds the next slot and sees the cursor there sees the walk at the slot's beginning.
+        self.cursor.store(slot.index() + 1, Ordering::Release);
         left
     }
 
@@ -174,19 +186,19 @@ impl Walk {
         debug_assert_eq!(position(hash), at);
         // Only the walker moves the cursor, and it does so under the lock of the slot it is in: for our
         // slot the comparison can't change while we hold the lock.
-        let cursor = self.cursor.load(Ordering::Relaxed);
+        let cursor = self.cursor.load(Ordering::Acquire);
         if slot.index() < cursor || self.is_cancelled() {
             return;
         }
-        let mut inner = self.inner.lock();
-        if slot.index() == cursor && (db.index(), at) < (inner.db, inner.position) {
+        let within = || (self.db.load(Ordering::Relaxed), self.position.load(Ordering::Relaxed));
+        if slot.index() == cursor && (db.index(), at) < within() {
             return;
         }
         if !data.extras().saved.insert((db, key.into())) {
             return;
         }
         if let Some(entry) = data.table(db).and_then(|table| table.get(hash, key)) {
-            inner.sink.old(db, entry);
+            self.sink.old(db, entry);
         }
     }
 }

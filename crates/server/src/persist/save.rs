@@ -115,6 +115,14 @@ impl Pipe {
         }
     }
 
+    /// Wakes the one who takes if the last `len` bytes have made a piece of what is collected.
+    fn announce(&self, collected: &Collected, len: usize) {
+        let now = collected.bytes.len();
+        if now >= PIECE && now - len < PIECE {
+            self.filled.notify_one();
+        }
+    }
+
     /// Lets a writer, which holds a slot, wait for room. The one who takes needs no slot, so there will be some.
     #[cold]
     fn hold_writer(&self, collected: &mut parking_lot::MutexGuard<'_, Collected>, bound: usize) {
@@ -180,11 +188,22 @@ impl Collected {
     }
 }
 
-/// The walk's sink.
+/// The walk's sink. The walker collects a bite of its own and then puts it into the pipe in one piece, so that nobody
+/// who writes ever waits for a walker that has lost its CPU in the midst of its work.
 struct Collector {
     pipe: Arc<Pipe>,
     progress: Arc<Progress>,
     form: Form,
+    /// The walker's own; nobody else locks it.
+    bite: Mutex<Bite>,
+}
+
+/// What the walker has collected since it last put something into the pipe.
+#[derive(Default)]
+struct Bite {
+    bytes: Vec<u8>,
+    db: Option<Db>,
+    keys: u64,
 }
 
 /// How entries are written.
@@ -220,36 +239,41 @@ impl Form {
     }
 }
 
-impl Collector {
-    /// Appends an entry; how many bytes it took.
-    fn append(&self, collected: &mut Collected, db: Db, entry: &Record) -> usize {
-        let Collected { bytes, db: selected, .. } = collected;
-        let before = bytes.len();
-        self.form.append(bytes, selected, db, entry);
-        let after = bytes.len();
-        self.progress.keys.fetch_add(1, Ordering::Relaxed);
-        if before < PIECE && after >= PIECE {
-            self.pipe.filled.notify_one();
-        }
-        after - before
-    }
-}
-
 impl Sink for Collector {
-    fn entry(&mut self, db: Db, entry: &Record) {
-        let mut collected = self.pipe.collected.lock();
-        if !collected.closed {
-            self.append(&mut collected, db, entry);
-        }
+    fn entry(&self, db: Db, entry: &Record) {
+        let mut bite = self.bite.lock();
+        let Bite { bytes, db: selected, keys } = &mut *bite;
+        self.form.append(bytes, selected, db, entry);
+        *keys += 1;
     }
 
-    fn old(&mut self, db: Db, entry: &Record) {
+    fn bitten(&self) {
+        let mut bite = self.bite.lock();
+        self.progress.keys.fetch_add(bite.keys, Ordering::Relaxed);
+        let mut collected = self.pipe.collected.lock();
+        if !collected.closed && !bite.bytes.is_empty() {
+            // Each bite begins with its database.
+            collected.bytes.extend_from_slice(&bite.bytes);
+            collected.db = bite.db;
+            self.pipe.announce(&collected, bite.bytes.len());
+        }
+        drop(collected);
+        bite.bytes.clear();
+        (bite.db, bite.keys) = (None, 0);
+    }
+
+    fn old(&self, db: Db, entry: &Record) {
         let mut collected = self.pipe.collected.lock();
         if collected.closed {
             return;
         }
-        let len = self.append(&mut collected, db, entry);
+        let Collected { bytes, db: selected, .. } = &mut *collected;
+        let before = bytes.len();
+        self.form.append(bytes, selected, db, entry);
+        let len = bytes.len() - before;
+        self.progress.keys.fetch_add(1, Ordering::Relaxed);
         self.progress.old_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        self.pipe.announce(&collected, len);
         let bound = self.pipe.bound.load(Ordering::Relaxed) as usize;
         if collected.bytes.len() > bound {
             self.pipe.hold_writer(&mut collected, bound);
@@ -307,6 +331,7 @@ impl Snapshot {
             pipe: Arc::clone(&pipe),
             progress: Arc::clone(&progress),
             form: Form::new(&server.published(), options, unix_now()),
+            bite: Mutex::default(),
         };
         let walk = Walk::begin(alone, Box::new(sink));
         server.persistence.walking.store(true, Ordering::Release);
