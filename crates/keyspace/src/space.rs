@@ -18,6 +18,7 @@ use crossbeam_utils::CachePadded;
 use parking_lot::RawMutex;
 use parking_lot::lock_api::{RawMutex as _, RawMutexTimed as _};
 use quorate_stdx::UnixMs;
+use quorate_values::dict::{Dict, hash_bytes, prefetch};
 use smallvec::SmallVec;
 
 use crate::bitmap::Bitmap;
@@ -253,6 +254,16 @@ impl Keyspace {
         false
     }
 
+    /// Looks into a slot for a moment, if that is possible without waiting.
+    #[inline]
+    fn glance(&self, slot: Slot, look: impl FnOnce(&SlotData)) {
+        if self.cells[slot.index()].lock.try_lock() {
+            let _unlock = Unlock(self, slot);
+            // SAFETY: the slot is held.
+            look(unsafe { self.data(slot) });
+        }
+    }
+
     fn lock(&self, slot: Slot) {
         self.cells[slot.index()].lock.lock();
     }
@@ -411,6 +422,26 @@ impl Member {
             }
         }
         Some(KeyView::new(&self.space, Held::Slots(slots), &self.counters, scope))
+    }
+
+    /// Lets the cache fetch what is read to find these keys, all of them at the same time: a key that is in no cache
+    /// costs a search several waits for memory, each for an address that only the one before tells. The member must be
+    /// active, and hold no view.
+    pub fn expect(&self, db: Db, keys: &[&[u8]]) {
+        debug_assert!(self.participant.is_active());
+        let keys: SmallVec<[(Slot, u64); 16]> = keys.iter().map(|key| (Slot::of(key), hash_bytes(key))).collect();
+        for (slot, _) in &keys {
+            prefetch(&raw const self.space.cells[slot.index()]);
+        }
+        for step in [Dict::prefetch_segment, Dict::prefetch_home, Dict::prefetch_item] {
+            for &(slot, hash) in &keys {
+                self.space.glance(slot, |data| {
+                    if let Some(table) = data.table(db) {
+                        step(table.entries(), hash);
+                    }
+                });
+            }
+        }
     }
 
     /// As [`Member::enter`], but waits no longer than that; false if the member is still quiet then.
@@ -686,6 +717,26 @@ mod tests {
             }
         });
         (space, member)
+    }
+
+    #[test]
+    fn to_expect_keys_waits_for_no_slot_and_keeps_none() {
+        let (space, member) = filled(&[(0, "a"), (1, "b")]);
+        let mut member = member;
+        member.enter();
+        let (held, free) = (Slot::of(b"a"), Slot::of(b"b"));
+        space.lock(held);
+        for db in 0..3 {
+            member.expect(Db(db), &[b"a", b"b", b"absent"]);
+        }
+        assert!(!space.cells[held.index()].lock.try_lock());
+        assert!(space.cells[free.index()].lock.try_lock());
+        // SAFETY: both were locked above.
+        unsafe {
+            space.unlock(held);
+            space.unlock(free);
+        }
+        member.leave();
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl Table {
         self.entries.find(hash, key)
     }
 
+    /// The table, for what it knows of caches.
+    #[inline]
+    pub(crate) fn entries(&self) -> &Dict<Entry> {
+        &self.entries
+    }
+
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<EntryGuard<'_>> {
         let Table { entries, volatile } = self;

@@ -8,6 +8,11 @@ use quorate_server::{persist, server::unix_now, start};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Asks the kernel for large pages. A key that is not in a cache costs walks through page tables too, most of all on a
+/// virtual machine; and since nothing here forks, no page of 2 MiB is ever copied because of one write in it.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static ALLOCATOR_SETTINGS: &[u8; 30] = b"thp:always,metadata_thp:auto\0\0";
+
 fn main() -> ExitCode {
     let arguments: Vec<Vec<u8>> = std::env::args_os().map(std::os::unix::ffi::OsStringExt::into_vec).collect();
     match command_line::read(&arguments) {

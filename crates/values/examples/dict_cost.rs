@@ -67,7 +67,7 @@ fn spread(tables: usize, keys: u64) {
     let prefetched = best(LOOKUPS / 16, |batch| {
         let batch = &numbers[batch * 16..batch * 16 + 16];
         for &number in batch {
-            slots[table_of(number)].prefetch(hash_bytes(&key(number)));
+            slots[table_of(number)].prefetch_home(hash_bytes(&key(number)));
         }
         for &number in batch {
             found += usize::from(find(&slots, number, number));

@@ -107,6 +107,22 @@ struct Header {
     depth: u32,
 }
 
+/// Bytes that a cache fetches at once.
+const LINE: usize = 64;
+
+/// Lets the cache fetch the line that `place` points into, without waiting for it. It may point anywhere.
+#[inline]
+pub fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program sees, and never faults.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 #[inline]
 fn tag_of(hash: u64, depth: u32) -> u64 {
     (hash << depth) >> 48
@@ -285,21 +301,38 @@ impl<T: Item> Dict<T> {
         }
     }
 
-    /// Fetches the cells where `hash` would lie into the cache.
+    /// Lets the cache fetch what the first step of a search for `hash` reads. [`Dict::prefetch_home`] and
+    /// [`Dict::prefetch_item`] do so for the next two; each reads what the one before has fetched, so that who does
+    /// each step for many keys waits for memory hardly more than once.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        #[cfg(target_arch = "x86_64")]
+    pub fn prefetch_segment(&self, hash: u64) {
+        if let Some(segment) = self.segment(hash) {
+            prefetch(segment.0.as_ptr());
+        }
+    }
+
+    /// See [`Dict::prefetch_segment`].
+    #[inline]
+    pub fn prefetch_home(&self, hash: u64) {
         if let Some(segment) = self.segment(hash) {
             let header = segment.header();
-            let at = home(tag_of(hash, header.depth), header.cells);
-            // SAFETY: a prefetch reads nothing that the program sees.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(segment.0.as_ptr().wrapping_add(1 + at).cast());
-            }
+            prefetch(segment.0.as_ptr().wrapping_add(1 + home(tag_of(hash, header.depth), header.cells)));
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = hash;
+    }
+
+    /// See [`Dict::prefetch_segment`].
+    #[inline]
+    pub fn prefetch_item(&self, hash: u64) {
+        let Some(segment) = self.segment(hash) else { return };
+        // SAFETY: the table is borrowed.
+        let cells = unsafe { segment.cells() };
+        let tag = tag_of(hash, segment.header().depth);
+        let mut behind = cells[home(tag, cells.len())..].iter().take_while(|&&cell| cell != 0 && tag_in(cell) <= tag);
+        if let Some(&cell) = behind.find(|&&cell| tag_in(cell) == tag) {
+            let item = pointer_in(cell).as_ptr();
+            prefetch(item);
+            prefetch(item.wrapping_add(LINE));
+        }
     }
 
     /// The segment and the index of the cell of `key`.

@@ -8,6 +8,7 @@
 //!
 //! So whatever a client was told is on its way to the replicas already, and outlives a `kill -9`.
 
+mod ahead;
 mod deadline;
 mod stock;
 
@@ -487,13 +488,14 @@ impl Worker {
     }
 
     fn run_parsed(&mut self, client: &Arc<Client>, parser: &mut RequestParser, input: &[u8]) -> usize {
-        let mut at = 0;
+        let (mut at, mut seen) = (0, 0);
         loop {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
             if at == input.len() || session.blocked.is_some() || session.closing.is_some() {
                 return at;
             }
+            seen = self.look_ahead(session.db, input, at, seen);
             let limits = if session.authenticated {
                 Limits::authenticated(self.local.published.settings.max_string)
             } else {
