@@ -28,6 +28,11 @@ fn seconds() -> u64 {
     setting("QUORATE_SECONDS", 2)
 }
 
+/// How long anything may take: DEBUG DIGEST looks at every byte of the dataset.
+fn patience() -> Duration {
+    PATIENCE + Duration::from_millis(keys() / 5)
+}
+
 fn text(reply: Reply) -> String {
     match reply {
         Reply::Simple(text) | Reply::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
@@ -36,7 +41,8 @@ fn text(reply: Reply) -> String {
 }
 
 fn ask(server: &Server, words: &[&str]) -> Reply {
-    server.connect().call(words).expect("the server answers")
+    let mut client = Client::connect(server.address(), patience()).expect("the server accepts connections");
+    client.call(words).expect("the server answers")
 }
 
 fn digest(server: &Server) -> String {
@@ -51,7 +57,7 @@ fn info(server: &Server, section: &str, field: &str) -> String {
 
 /// Waits until the condition holds; there is a deadline, and what was seen last is told then.
 fn wait_until<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, mut see: impl FnMut() -> T) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     loop {
         let seen = see();
         if seen == *expected {
