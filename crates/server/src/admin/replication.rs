@@ -161,8 +161,11 @@ fn role(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
 
 fn psync(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let words = args.words();
-    let psync = Psync::parse(words[1], words[2], &words[3..])
-        .ok_or_else(|| CommandError::text("ERR value is not an integer or out of range"))?;
+    let Some(psync) = Psync::parse(words[1], words[2], &words[3..]) else {
+        let addr = cx.session.peer.remote();
+        crate::log::warning(&format!("Replica {addr} asks for synchronization but with a wrong offset"));
+        return Err(CommandError::text("ERR value is not an integer or out of range"));
+    };
     synchronise(cx, Asks::Psync(psync))
 }
 

@@ -196,7 +196,9 @@ fn nested(outer: Origin) -> Origin {
 fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
     let watch = cx.session.watch.take();
     let (server, local, session) = (cx.server, &mut *cx.local, &mut *cx.session);
-    let Some(mut view) = cx.access.view_unless(slots, cx.scope, || server.scripts.is_busy()) else {
+    // What our primary has done is done here too, however long it takes.
+    let gives_up = || cx.origin == Origin::Client && server.scripts.is_busy();
+    let Some(mut view) = cx.access.view_unless(slots, cx.scope, gives_up) else {
         session.watch = watch;
         let busy = server.scripts.busy_error();
         let text = format!("EXECABORT Transaction discarded because of: {busy}");

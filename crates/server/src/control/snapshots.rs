@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate_keyspace::Alone;
+use quorate_keyspace::{Alone, Walk};
 use quorate_replication::primary::{self, Target};
 use quorate_replication::wire::Framing;
 use quorate_replication::{Input, PeerId, SnapshotId};
@@ -43,6 +43,8 @@ pub(super) struct Taking {
     /// Where it lies, if it is taken to disk; the file has no name any more.
     file: Option<Arc<File>>,
     cancelled: Arc<AtomicBool>,
+    /// The walk, to end it early.
+    walk: Option<Arc<Walk>>,
     /// Holds the log from its moment on.
     hold: Option<Arc<Position>>,
 }
@@ -56,6 +58,13 @@ enum Begun {
 }
 
 impl Begun {
+    fn walk(&self) -> Option<Arc<Walk>> {
+        match self {
+            Begun::Walk(snapshot) => Some(Arc::clone(snapshot.walk())),
+            Begun::WithoutKeys(_) => None,
+        }
+    }
+
     /// See [`Snapshot::bound`].
     fn bound(&mut self, bound: usize, patience: Duration) {
         if let Begun::Walk(snapshot) = self {
@@ -99,6 +108,7 @@ impl Inner {
         };
         let taking = Taking {
             target,
+            walk: begun.walk(),
             begun: Some(begun),
             live: Vec::new(),
             mark: [0; 40],
@@ -138,6 +148,9 @@ impl Inner {
     pub(super) fn end_snapshot(&mut self, server: &Server, id: SnapshotId) {
         let Some(taking) = self.snapshots.get_mut(&id) else { return };
         taking.cancelled.store(true, Ordering::Release);
+        if let Some(walk) = &taking.walk {
+            walk.cancel();
+        }
         if let Some(hold) = taking.hold.take() {
             server.feed.forget(&hold);
         }

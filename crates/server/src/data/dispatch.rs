@@ -220,6 +220,9 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
             command,
         }
         .call(args, None);
+        if let Some(error) = replies.strip_prefix(b"-") {
+            stream::diverged(error, &command.full_name);
+        }
         // SAFETY: as above; the context, which held the earlier reference, is gone.
         stream::append(server, unsafe { client.session() }, raw);
     };

@@ -120,7 +120,8 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         let keys = match &mut cx.access {
             Access::Active(member) => {
                 let server = cx.server;
-                let mut view = member.view_unless(declared.clone(), cx.scope, || server.scripts.is_busy())?;
+                let gives_up = || cx.origin == Origin::Client && server.scripts.is_busy();
+                let mut view = member.view_unless(declared.clone(), cx.scope, gives_up)?;
                 view.keep_undo();
                 Keys::Held(view)
             }

@@ -30,10 +30,7 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
     match dispatch::resolve(args) {
         Ok(command) => dispatch::replicated(worker, client, command, args, raw),
         Err(error) => {
-            log::warning(&format!(
-                "Our primary's stream has a request that this version can't run: {}",
-                String::from_utf8_lossy(&error.wire())
-            ));
+            diverged(&error.wire(), "(unknown)");
             passed(worker, client, raw);
         }
     }
@@ -44,6 +41,15 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
             server.control.submit(server, Input::Replica(replica::Input::AckWanted { link: upstream.link }));
         }
     }
+}
+
+/// What our primary has done can't be done here: from now on the two may hold different data.
+#[cold]
+pub fn diverged(error: &[u8], command: &str) {
+    log::warning(&format!(
+        "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{command}'",
+        String::from_utf8_lossy(error).trim_end()
+    ));
 }
 
 fn is_getack(words: &[&[u8]]) -> bool {
