@@ -50,8 +50,10 @@ pub(super) static RUNS: [super::Entry; 1] = [(
 /// What the allocator has to say, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Allocator {
-    /// Asked for and not given back.
+    /// Asked for and not given back; what threads keep at hand counts.
     pub allocated: u64,
+    /// Given back, and kept at hand by the thread that did so.
+    pub cached: u64,
     /// In pages that hold any of that.
     pub active: u64,
     /// Of the system, mapped into memory.
@@ -65,6 +67,8 @@ impl Allocator {
         let _ = epoch::advance();
         Allocator {
             allocated: of(stats::allocated::read()),
+            // SAFETY: the name ends in a zero byte, and the value is of the control's type. 4096 stands for all arenas.
+            cached: of(unsafe { raw::read::<usize>(b"stats.arenas.4096.tcache_bytes\0") }),
             active: of(stats::active::read()),
             resident: of(stats::resident::read()),
         }

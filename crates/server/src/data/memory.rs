@@ -7,8 +7,10 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use tikv_jemalloc_ctl::thread;
 use tikv_jemalloc_ctl::thread::ThreadLocal;
-use tikv_jemalloc_ctl::{epoch, stats, thread};
+
+use crate::admin::memory::Allocator;
 
 /// A thread tells when it has taken or given back so many bytes.
 const STEP: i64 = 4096;
@@ -40,7 +42,8 @@ impl Memory {
     /// Asks the allocator how much is in use; takes some microseconds.
     pub fn sample(&self) {
         // Without jemalloc (tests of the library) there is nothing to ask, and nothing is in use.
-        let allocated = epoch::advance().and_then(|_| stats::allocated::read()).unwrap_or(0) as u64;
+        let Allocator { allocated, cached, .. } = Allocator::sample();
+        let allocated = allocated.saturating_sub(cached);
         self.besides.store(allocated as i64 - self.told.load(Ordering::Relaxed), Ordering::Relaxed);
         self.peak.fetch_max(allocated, Ordering::Relaxed);
     }

@@ -71,7 +71,7 @@ fn scripts(lines: &mut Lines, server: &Arc<Server>) {
 fn fragmentation(lines: &mut Lines, allocator: &Allocator, used: u64, resident: u64) {
     let ratio = |of: u64, to: u64| if to == 0 { 0.0 } else { of as f64 / to as f64 };
     let apart = |of: u64, to: u64| of as i64 - to as i64;
-    let Allocator { allocated, active, resident: mapped } = *allocator;
+    let Allocator { allocated, active, resident: mapped, .. } = *allocator;
     lines.field("allocator_frag_ratio", format_args!("{:.2}", ratio(active, allocated)));
     lines.field("allocator_frag_bytes", apart(active, allocated));
     lines.field("allocator_rss_ratio", format_args!("{:.2}", ratio(mapped, active)));
