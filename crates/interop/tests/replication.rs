@@ -371,3 +371,33 @@ fn a_killed_primary_has_passed_on_all_that_it_acknowledged() {
         }
     }
 }
+
+#[test]
+fn a_busy_script_on_a_replica_delays_the_stream_and_loses_nothing() {
+    let primary = Server::start(OPTIONS);
+    let replica = Server::start(&[OPTIONS, &["--busy-reply-threshold", "20"]].concat());
+    ask(&primary, &["SET", "counter", "1"]);
+    follow(&replica, &primary);
+    assert_same(&primary, &[&replica]);
+
+    let mut busy = replica.connect();
+    busy.push(&["EVAL", "while true do redis.call('GET', KEYS[1]) end", "1", "counter"]);
+    busy.flush().unwrap();
+    wait_until(
+        "the script is busy",
+        &true,
+        || matches!(ask(&replica, &["GET", "counter"]), Reply::Error(text) if text.starts_with(b"BUSY")),
+    );
+    let mut client = primary.connect();
+    for words in [&["MULTI"][..], &["INCR", "counter"], &["SET", "other", "x"], &["EXEC"], &["INCR", "counter"]] {
+        client.call(words).unwrap();
+    }
+    wait_until(
+        "the script is killed",
+        &true,
+        || matches!(ask(&replica, &["SCRIPT", "KILL"]), Reply::Error(text) if text.starts_with(b"NOTBUSY")),
+    );
+    assert!(matches!(busy.receive().unwrap(), Reply::Error(_)));
+    assert_same(&primary, &[&replica]);
+    assert_eq!(ask(&replica, &["GET", "counter"]), Reply::Bulk(b"3".to_vec()));
+}
