@@ -158,6 +158,8 @@ fn run(
         }
         out.truncate(start.min(out.len()));
     }
+    // What tells of subscriptions is no reply.
+    let start = if command.spec.name.ends_with("subscribe") { out.len() } else { start };
     match (mode, session.replies) {
         (ReplyMode::On, _) => {}
         // CLIENT REPLY ON is answered even if it was to be skipped.
