@@ -342,14 +342,13 @@ pub(super) fn end_those(cx: &mut Cx<'_, '_>, kind: Kind) -> Outcome {
 }
 
 fn debug(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    if args.is(2, "NO") {
-        cx.reply().ok();
-        return Ok(());
-    }
     if args.is(2, "YES") || args.is(2, "SYNC") {
-        return Err(CommandError::text("ERR the Lua debugger is not available"));
+        crate::log::warning("SCRIPT DEBUG: there is no debugger, scripts run to their end without a stop");
+    } else if !args.is(2, "NO") {
+        return Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO"));
     }
-    Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+    cx.reply().ok();
+    Ok(())
 }
 
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
@@ -358,7 +357,7 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         "SCRIPT",
         &[
             "DEBUG (YES|SYNC|NO)",
-            "    There is no debugger: only NO is accepted.",
+            "    There is no debugger: scripts run to their end without a stop.",
             "EXISTS <sha1> [<sha1> ...]",
             "    Which of these scripts are loaded.",
             "FLUSH [ASYNC|SYNC]",

@@ -53,10 +53,8 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
         refuse(local, session, Some(command), &error);
         return Step::Done;
     }
-    let exec_writes = command.spec.name == "exec" && transaction_writes(session);
-    let writes = exec_writes || command.spec.flags.has(Flags::WRITE);
     let no_room = evict::make_room(server, member, local, scope) == Room::None;
-    match gates::pass(server, &local.published, session, command, Asked { args, writes, no_room }) {
+    match gates::pass(server, &local.published, session, command, Asked { args, no_room }) {
         Gate::Open => {}
         Gate::Refused(error) => {
             local.stats.rejected(command);
@@ -181,7 +179,7 @@ fn answered_replica(session: &mut Session, command: Option<&Command>, reply: &[u
     if reply.starts_with(b"-") {
         crate::log::warning(&format!(
             "== CRITICAL == This master is sending an error to its replica: '{}' after processing the command '{name}'",
-            String::from_utf8_lossy(reply).trim_end()
+            String::from_utf8_lossy(&reply[1..]).trim_end()
         ));
     }
     crate::log::warning(&format!(
@@ -353,12 +351,6 @@ fn queue(local: &mut Local, session: &mut Session, command: &'static Command, ar
     if wants_reply(session) {
         ReplyWriter::new(&mut session.out, session.protocol).simple("QUEUED");
     }
-}
-
-fn transaction_writes(session: &Session) -> bool {
-    session.transaction.as_ref().is_some_and(|transaction| {
-        transaction.queue.iter().any(|queued| queued.command.spec.flags.any(Flags::WRITE.and(Flags::MAY_REPLICATE)))
-    })
 }
 
 /// Whether the command can't run beside others: it says so, or a command of its transaction is not a

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use quorate_commands::{Args, CommandError, Flags};
 
-use crate::data::client::{Kind, Session};
+use crate::data::client::{Kind, Queued, Session};
 use crate::data::table::Command;
 use crate::server::{Loading, Published, Role, Server};
 
@@ -26,8 +26,6 @@ pub enum Gate {
 pub struct Asked<'a> {
     /// Its arguments.
     pub args: Args<'a>,
-    /// The command, or one of those that it sets off, changes data.
-    pub writes: bool,
     /// There is no memory left for one that needs some.
     pub no_room: bool,
 }
@@ -51,10 +49,11 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
     if session.kind == Kind::Primary {
         return Gate::Open;
     }
-    let Asked { args, writes, no_room } = asked;
+    let Asked { args, no_room } = asked;
     let declared = crate::admin::script::flags_of(server, command, args);
     let flags = declared.unwrap_or(command.spec.flags);
-    let writes = writes || declared.is_some_and(|flags| flags.has(Flags::WRITE));
+    let has = |flag| flags.has(flag) || sets_off(server, session, command, flag);
+    let writes = has(Flags::WRITE);
     if matches!(session.kind, Kind::Monitor | Kind::Replica)
         && !flags.any(Flags::ADMIN)
         && flags.any(Flags::WRITE.and(Flags::READONLY))
@@ -64,7 +63,7 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
     if no_room && needs_memory(session, command, flags) {
         return Gate::Refused(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
     }
-    if let Some(error) = refuse_write(server, published, command, flags, writes) {
+    if let Some(error) = refuse_write(server, published, command, writes) {
         return Gate::Refused(error);
     }
     if session.protocol == quorate_resp::Protocol::Resp2 && session.is_subscriber() && !allowed_in_subscription(command)
@@ -91,10 +90,21 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
             return Gate::Refused(CommandError::text("LOADING Redis is loading the dataset in memory"));
         }
     }
-    if published.is_paused(writes || flags.has(Flags::MAY_REPLICATE)) && session.kind != Kind::Replica {
+    if published.is_paused(writes || has(Flags::MAY_REPLICATE)) && session.kind != Kind::Replica {
         return Gate::Wait;
     }
     Gate::Open
+}
+
+/// Whether a command of the transaction that this one sets off has a flag. Scripts may declare that they don't write.
+fn sets_off(server: &Server, session: &Session, command: &Command, flag: Flags) -> bool {
+    let has = |queued: &Queued| {
+        let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
+        let declared = crate::admin::script::flags_of(server, queued.command, Args::new(&words));
+        declared.unwrap_or(queued.command.spec.flags).has(flag)
+    };
+    let transaction = session.transaction.as_ref().filter(|_| command.spec.name == "exec");
+    transaction.is_some_and(|transaction| transaction.queue.iter().any(has))
 }
 
 /// Whether a command has a flag, and so has each command of the transaction that it sets off.
@@ -120,7 +130,6 @@ pub(crate) fn refuse_write(
     server: &Server,
     published: &Published,
     command: &Command,
-    flags: Flags,
     writes: bool,
 ) -> Option<CommandError> {
     let is_primary = matches!(published.role, Role::Primary);
@@ -138,7 +147,6 @@ pub(crate) fn refuse_write(
     if let Role::Replica(replica) = &published.role
         && replica.read_only
         && writes
-        && flags.any(Flags::WRITE.and(Flags::MAY_REPLICATE))
     {
         return Some(CommandError::text("READONLY You can't write against a read only replica."));
     }

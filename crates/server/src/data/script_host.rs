@@ -254,7 +254,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
     fn refuse(&self, command: &'static Command) -> Option<CommandError> {
         let flags = command.spec.flags;
         let writes = flags.has(Flags::WRITE);
-        if flags.has(Flags::NO_SCRIPT) {
+        if flags.has(Flags::NO_SCRIPT) && !self.server.knobs.disable_deny_scripts.load(Ordering::Relaxed) {
             return Some(CommandError::text("ERR This Redis command is not allowed from script"));
         }
         if self.rules.read_only && flags.any(Flags::WRITE.and(Flags::MAY_REPLICATE)) {
@@ -264,7 +264,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         if published.all_clear {
             return None;
         }
-        if writes && let Some(error) = gates::refuse_write(self.server, published, command, flags, true) {
+        if writes && let Some(error) = gates::refuse_write(self.server, published, command, true) {
             return Some(error);
         }
         if self.state.short_of_memory && !self.rules.allow_oom && !self.state.wrote && flags.has(Flags::DENY_OOM) {

@@ -388,7 +388,9 @@ impl Interpreter {
 
     /// Compiles the library of a function, unless that was done before.
     pub fn make_ready(&mut self, found: &Found) -> Result<(), LibraryError> {
-        let functions = self.functions.get_or_insert_with(|| Functions::new(self.options));
+        // Random numbers don't begin anew because a library was loaded.
+        let options = Options { seed: rand::random(), ..self.options };
+        let functions = self.functions.get_or_insert_with(|| Functions::new(options));
         if !functions.has(&found.library.name) {
             functions.load(&found.library.source, &mut Patience::new())?;
         }
