@@ -154,10 +154,7 @@ pub(super) fn run(
     keys: usize,
 ) -> Outcome {
     let id = program.id();
-    let flags = match program {
-        Program::Script(id) => interpreter.engine.flags(id).flatten(),
-        Program::Function(found) => Some(found.function().flags),
-    };
+    let flags = interpreter.declared(program);
     let reads_only = cx.command.spec.flags.has(Flags::READONLY);
     if reads_only && flags.is_some_and(|flags| !flags.no_writes) {
         return Err(CommandError::text("ERR Can not execute a script with write flag using *_ro command."));

@@ -264,7 +264,11 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         if published.all_clear {
             return None;
         }
-        if writes && let Some(error) = gates::refuse_write(self.server, published, command, true) {
+        // What has begun to write may go on.
+        if writes
+            && !self.state.wrote
+            && let Some(error) = gates::refuse_write(self.server, published, command, true)
+        {
             return Some(error);
         }
         if self.state.short_of_memory && !self.rules.allow_oom && !self.state.wrote && flags.has(Flags::DENY_OOM) {

@@ -31,7 +31,7 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use quorate_commands::CommandError;
-use quorate_scripting::{Call, Engine, Functions, Host, LibraryError, LoadError, Options, Outcome, ScriptId};
+use quorate_scripting::{Call, Engine, Flags, Functions, Host, LibraryError, LoadError, Options, Outcome, ScriptId};
 
 use crate::data::functions::{Found, Libraries, Patience, Shelf};
 use crate::server::Server;
@@ -395,6 +395,14 @@ impl Interpreter {
             functions.load(&found.library.source, &mut Patience::new())?;
         }
         Ok(())
+    }
+
+    /// What a script that is ready, or a function, declares about itself, if it does so at all.
+    pub fn declared(&self, program: &Program) -> Option<Flags> {
+        match program {
+            Program::Script(id) => self.engine.flags(id).flatten(),
+            Program::Function(found) => Some(found.function().flags),
+        }
     }
 
     /// Runs a script or a function that is ready.
