@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -29,8 +29,7 @@ fn play(listener: &TcpListener, answer: &[u8], close: bool, told: &Sender<()>) -
         let (stream, _) = listener.accept()?;
         let mut input = BufReader::new(stream.try_clone()?);
         let mut output = stream;
-        loop {
-            let Some(words) = request(&mut input)? else { break };
+        while let Some(words) = request(&mut input)? {
             match words[0].to_ascii_uppercase().as_str() {
                 "PING" => output.write_all(b"+PONG\r\n")?,
                 "INFO" => output.write_all(b"$0\r\n\r\n")?,
