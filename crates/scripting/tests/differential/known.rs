@@ -46,11 +46,6 @@ pub(crate) const DIFFERENCES: &[Known] = &[
         why: "Luau does not know the name of what is nil",
     },
     Known {
-        script: r#"return redis.error_reply('')"#,
-        ours: r#"-ERR"#,
-        why: "a reply writer of ours trims the end of an error",
-    },
-    Known {
         script: r#"syntax error here"#,
         ours: r#"-ERR Error compiling script (new function): user_script:1: '=' expected"#,
         why: "Luau's compiler does not tell what stands nearby",
