@@ -127,9 +127,10 @@ impl Pipe {
     #[cold]
     fn hold_writer(&self, collected: &mut parking_lot::MutexGuard<'_, Collected>, bound: usize) {
         let until = Instant::now() + *self.patience.lock();
-        collected.awaited = true;
-        self.filled.notify_one();
         while collected.bytes.len() > bound && !collected.closed {
+            // Said again after each wait: the walker may have used the room before this writer woke up.
+            collected.awaited = true;
+            self.filled.notify_one();
             if self.drained.wait_until(collected, until).timed_out() {
                 collected.closed = true;
                 collected.stalled = true;
