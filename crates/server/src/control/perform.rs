@@ -10,7 +10,7 @@ use quorate_replication::{Event, FullReason, Input, Output, PeerEvent, Role, Wai
 
 use super::Inner;
 use super::upstream::{self, Go};
-use crate::data::client::{ClientId, Kind};
+use crate::data::client::ClientId;
 use crate::data::worker::Mail;
 use crate::log;
 use crate::server::{Following, Role as PublishedRole, Server};
@@ -284,10 +284,5 @@ impl Server {
         for worker in 0..self.workers.get().map_or(0, Vec::len) {
             self.mail(worker, mail());
         }
-    }
-
-    /// Whether a client of that kind keeps nobody waiting: see `admin::client`.
-    pub fn is_replication(kind: Kind) -> bool {
-        matches!(kind, Kind::Replica | Kind::Primary)
     }
 }

@@ -20,7 +20,6 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::data::client::ClientId;
-use crate::server::Server;
 use quorate_feed::{Feed, Position};
 
 /// The most that is written to a replica before the next one has its turn.
@@ -294,11 +293,6 @@ impl Replicas {
         if let Some(link) = self.get(client) {
             link.flush(feed);
         }
-    }
-
-    /// A replica's connection is closed.
-    pub fn left(&self, server: &Server, client: ClientId) {
-        self.remove(&server.feed, client);
     }
 
     /// How many replicas are close behind.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_commands::Args;
-use quorate_keyspace::{Db, Expiry};
+use quorate_keyspace::Expiry;
 use quorate_replication::{Input, replica};
 
 use crate::data::client::{Client, Session, Upstream};
@@ -100,6 +100,3 @@ pub fn upstream(link: quorate_replication::LinkId, now: quorate_stdx::Mono) -> B
 
 /// How keys expire for the stream: our primary decides what has.
 pub const EXPIRY: Expiry = Expiry::Ignore;
-
-/// The database in which a stream begins unless something else is known.
-pub const FIRST: Db = Db(0);

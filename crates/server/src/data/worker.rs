@@ -772,7 +772,7 @@ impl Worker {
             self.server.monitors.remove(client.id);
         }
         if session.kind == Kind::Replica {
-            self.server.replicas.left(&self.server, client.id);
+            self.server.replicas.remove(&self.server.feed, client.id);
             let left = primary::Input::Left { replica: quorate_replication::PeerId(client.id.0) };
             self.server.control.submit(&self.server, Input::Primary(left));
         }
