@@ -1,5 +1,7 @@
 //! Keyspace notifications: what happened to which key, for those who subscribed to it.
 
+use std::collections::HashMap;
+
 use quorate_keyspace::Db;
 
 /// Classes of events, as `notify-keyspace-events` names them.
@@ -62,6 +64,8 @@ pub struct Events {
     /// What anybody is interested in.
     pub mask: Class,
     list: Vec<Event>,
+    /// Where those of the command that runs begin.
+    begun: usize,
 }
 
 impl Events {
@@ -73,8 +77,39 @@ impl Events {
         }
     }
 
+    /// A command begins; [`Events::note_before`] goes no further back.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.begun = self.list.len();
+    }
+
+    /// Notes what befell keys, in order, before the command noted something of the same key.
+    #[cold]
+    pub fn note_before(&mut self, notices: impl Iterator<Item = Event>) {
+        let mut own = self.list.split_off(self.begun).into_iter().peekable();
+        let mut left: HashMap<(Db, Box<[u8]>), usize> = HashMap::new();
+        for event in own.clone() {
+            *left.entry((event.db, event.key)).or_default() += 1;
+        }
+        for notice in notices.filter(|notice| self.mask.intersects(notice.class)) {
+            let name = (notice.db, notice.key);
+            while left.get(&name).is_some_and(|&left| left > 0)
+                && let Some(event) = own.next_if(|event| (event.db, &event.key) != (name.0, &name.1))
+            {
+                let passed = left.get_mut(&(event.db, event.key.clone())).expect("each was counted");
+                *passed -= 1;
+                self.list.push(event);
+            }
+            let (db, key) = name;
+            self.list.push(Event { db, key, ..notice });
+        }
+        self.list.extend(own);
+        self.begun = self.list.len();
+    }
+
     /// The events, once, in order.
     pub fn take(&mut self) -> Vec<Event> {
+        self.begun = 0;
         std::mem::take(&mut self.list)
     }
 
@@ -82,5 +117,34 @@ impl Events {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(class: Class, name: &'static str, key: &str) -> Event {
+        Event { class, name, db: Db(0), key: key.as_bytes().into() }
+    }
+
+    #[test]
+    fn what_befell_a_key_stands_before_what_the_command_did_to_it() {
+        let mut events = Events { mask: Class(Class::NEW.0 | Class::EXPIRED.0 | Class::STRING.0), ..Events::default() };
+        events.note(Class::STRING, "set", Db(0), b"a");
+        events.begin();
+        for key in ["a", "b"] {
+            events.note(Class::STRING, "set", Db(0), key.as_bytes());
+        }
+        let notices = [
+            event(Class::EXPIRED, "expired", "a"),
+            event(Class::NEW, "new", "a"),
+            event(Class::EXPIRED, "expired", "c"),
+            event(Class::NEW, "new", "b"),
+            event(Class::GENERIC, "del", "b"),
+        ];
+        events.note_before(notices.into_iter());
+        let told: Vec<_> = events.take().iter().map(|e| format!("{} {}", e.name, e.key.escape_ascii())).collect();
+        assert_eq!(told, ["set a", "expired a", "new a", "expired c", "set a", "new b", "set b"]);
     }
 }

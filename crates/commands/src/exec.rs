@@ -1,6 +1,6 @@
 //! The world as a command sees it: keys, a reply, effects, and the time.
 
-use quorate_keyspace::{Db, EntryMut, KeyView, Record, ValueMut};
+use quorate_keyspace::{Db, Entry, EntryMut, KeyView, Record, ValueMut};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_stdx::UnixMs;
 use quorate_values::{Hash, Limits, List, Set, StrRef, Value, ValueRef, ZSet};
@@ -213,6 +213,15 @@ impl<'a, 'v> Exec<'a, 'v> {
             self.keys.insert_value(self.db, key, Value::Set(Box::new(set)));
         }
         Ok(result)
+    }
+
+    /// Puts a new entry in place of whatever its key holds. To whom it is told, it is another key then, not the same one
+    /// with another value.
+    pub fn put_anew(&mut self, db: Db, entry: Entry) {
+        if self.keys.peek_raw(db, entry.key()).is_some() {
+            self.events.note(Class::NEW, "new", db, entry.key());
+        }
+        self.keys.insert(db, entry);
     }
 
     /// Removes `key`; whether it was there. Its value is freed on another thread if it is large and

@@ -66,6 +66,7 @@ impl Bench {
             access: AccessPolicy::Lru,
             no_touch: false,
             lazy: self.lazy,
+            reports_new: false,
             rng: RefCell::new(Rng::new(self.seed)),
         };
         let job =
@@ -160,7 +161,8 @@ impl Job<'_> {
         let mut out = Vec::new();
         let mut effects = Effects::default();
         let mut events = Events::default();
-        events.mask = Class(u32::MAX);
+        // That a key is new is the view's to tell, and only where somebody wants to hear of it.
+        events.mask = Class(!Class::NEW.0);
         let mut exec = Exec {
             now: view.scope().now,
             db: self.db,

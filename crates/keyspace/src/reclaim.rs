@@ -160,6 +160,7 @@ mod tests {
             access: AccessPolicy::Lru,
             no_touch: false,
             lazy: Lazy::default(),
+            reports_new: false,
             rng: Rng::new(1).into(),
         }
     }

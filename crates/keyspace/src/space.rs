@@ -705,7 +705,15 @@ mod tests {
 
     fn scope() -> Scope {
         let (now, access) = (UnixMs(1000), AccessPolicy::Lru);
-        Scope { now, expiry: Expiry::Hide, access, no_touch: false, lazy: Lazy::default(), rng: Rng::new(1).into() }
+        Scope {
+            now,
+            expiry: Expiry::Hide,
+            access,
+            no_touch: false,
+            lazy: Lazy::default(),
+            reports_new: false,
+            rng: Rng::new(1).into(),
+        }
     }
 
     fn filled(keys: &[(u16, &str)]) -> (Arc<Keyspace>, Member) {

@@ -84,6 +84,7 @@ mod tests {
             access: AccessPolicy::Lru,
             no_touch: false,
             lazy: Default::default(),
+            reports_new: false,
             rng: Rng::new(1).into(),
         }
     }
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(view.peek(Db(0), keys[1]).map(|entry| entry.value().type_name()), Some("set"));
         assert!(view.peek_raw(Db(0), keys[2]).is_none());
         assert!(view.peek_raw(Db(1), keys[3]).is_some());
-        assert!(!view.has_expired());
+        assert!(!view.has_notices());
         drop(view);
         assert_eq!((space.len(Db(0)), space.volatile(Db(0)), space.len(Db(1)), space.volatile(Db(1))), (2, 1, 1, 1));
         member.leave();

@@ -51,11 +51,27 @@ pub struct Scope {
     pub no_touch: bool,
     /// Which large values are freed on another thread.
     pub lazy: Lazy,
+    /// Whether anybody wants to hear of keys that come into being (event class `n`).
+    pub reports_new: bool,
     /// Dice for the LFU counter and for random keys.
     pub rng: RefCell<Rng>,
 }
 
-/// A key that a view has removed because its time had come.
+/// What befell a key besides what the command does that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// It was removed because its time had come.
+    Expired(Expired),
+    /// It was made, and [`Scope::reports_new`] says that somebody wants to hear of it.
+    New {
+        /// Its database.
+        db: Db,
+        /// Its name.
+        key: Box<[u8]>,
+    },
+}
+
+/// A key whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
     /// Its database.
@@ -70,7 +86,7 @@ pub struct KeyView<'a> {
     held: Held,
     counters: &'a Counters,
     scope: &'a Scope,
-    expired: Vec<Expired>,
+    notices: Vec<Notice>,
     ready: SmallVec<[(Db, Box<[u8]>); 1]>,
     /// Large values that were removed: they are freed when the slots are free again.
     garbage: Vec<Entry>,
@@ -96,7 +112,7 @@ impl<'a> KeyView<'a> {
             held,
             counters,
             scope,
-            expired: Vec::new(),
+            notices: Vec::new(),
             ready: SmallVec::new(),
             garbage: Vec::new(),
             undo: None,
@@ -167,6 +183,11 @@ impl<'a> KeyView<'a> {
         self.table(self.slot_of(key), db)?.get(hash_bytes(key), key)
     }
 
+    #[cold]
+    fn note_new(&mut self, db: Db, key: &[u8]) {
+        self.notices.push(Notice::New { db, key: key.into() });
+    }
+
     /// Removes `key` if its time has come (on a primary).
     pub fn settle(&mut self, db: Db, key: &[u8]) {
         if self.scope.expiry != Expiry::Remove {
@@ -183,7 +204,7 @@ impl<'a> KeyView<'a> {
             self.discard(entry, self.scope.lazy.expire);
         }
         self.counters.expired.add(1);
-        self.expired.push(Expired { db, key: key.into() });
+        self.notices.push(Notice::Expired(Expired { db, key: key.into() }));
     }
 
     /// Reads `key`: removes it if its time has come, keeps its access time, counts hit or miss.
@@ -259,6 +280,9 @@ impl<'a> KeyView<'a> {
         let slot = self.slot_of(entry.key());
         let hash = hash_bytes(entry.key());
         self.before_change(slot, db, hash, entry.key());
+        if self.scope.reports_new && self.peek_raw(db, entry.key()).is_none() {
+            self.note_new(db, entry.key());
+        }
         if entry.access() == 0 {
             entry.set_access(self.scope.access.initial(self.scope.now));
         }
@@ -337,6 +361,9 @@ impl<'a> KeyView<'a> {
             table.insert_new(hash, entry);
             if table.len() == 1 {
                 self.space.set_occupied(db, slot, true);
+            }
+            if self.scope.reports_new {
+                self.note_new(db, key);
             }
             (1, i64::from(expiry.is_some()))
         };
@@ -445,7 +472,7 @@ impl<'a> KeyView<'a> {
                 None => drop(self.remove_raw(db, &key)),
             }
         }
-        self.expired.clear();
+        self.notices.clear();
         self.ready.clear();
     }
 
@@ -517,15 +544,15 @@ impl<'a> KeyView<'a> {
         std::mem::take(&mut self.ready)
     }
 
-    /// The keys that were removed because their time had come, once.
-    pub fn take_expired(&mut self) -> Vec<Expired> {
-        std::mem::take(&mut self.expired)
+    /// What befell keys besides what the command did, in order, once.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
     }
 
-    /// Whether keys have expired under this view.
+    /// Whether keys have expired under this view, or were made and that is to be told.
     #[inline]
-    pub fn has_expired(&self) -> bool {
-        !self.expired.is_empty()
+    pub fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
     }
 
     /// Walks a bounded piece of a database, from `cursor` on: about `budget` entries, expired ones left
@@ -708,6 +735,7 @@ mod tests {
             access: AccessPolicy::Lru,
             no_touch: false,
             lazy: Lazy::default(),
+            reports_new: false,
             rng: Rng::new(3).into(),
         }
     }
@@ -740,6 +768,27 @@ mod tests {
             let met = names(&mut |view| assert!(view.random_key(Db(0)).is_some()));
             assert!(met.iter().all(|name| expected.contains(&name.as_str())), "{expiry:?}: {met:?}");
         }
+    }
+
+    #[test]
+    fn what_befalls_keys_is_told_in_order_and_what_is_new_only_to_who_wants_it() {
+        let told = |reports_new| {
+            let space = Arc::new(Keyspace::new(1));
+            let mut member = space.join();
+            member.enter();
+            let scope = Scope { reports_new, ..scope(5, Expiry::Remove) };
+            let mut view = member.view(SlotSet::One(Slot::of(b"k")), &scope);
+            view.set_str(Db(0), b"k", b"v", Some(UnixMs(5)));
+            view.set_str(Db(0), b"k", b"w", Some(UnixMs(5)));
+            view.settle(Db(0), b"k");
+            view.insert(Db(0), Entry::string(b"k", b"v", None));
+            view.insert(Db(0), Entry::string(b"k", b"w", None));
+            view.take_notices()
+        };
+        let new = Notice::New { db: Db(0), key: b"k"[..].into() };
+        let expired = Notice::Expired(Expired { db: Db(0), key: b"k"[..].into() });
+        assert_eq!(told(true), [new.clone(), expired.clone(), new]);
+        assert_eq!(told(false), [expired]);
     }
 
     #[test]

@@ -249,7 +249,15 @@ impl Published {
 
     /// A scope for commands from `now` on.
     pub fn scope(&self, now: UnixMs, rng: Rng) -> Scope {
-        Scope { now, expiry: self.expiry(), access: self.access, no_touch: false, lazy: self.lazy, rng: rng.into() }
+        Scope {
+            now,
+            expiry: self.expiry(),
+            access: self.access,
+            no_touch: false,
+            lazy: self.lazy,
+            reports_new: self.notify.intersects(Class::NEW),
+            rng: rng.into(),
+        }
     }
 
     /// Brings a scope up to date with what is published.
@@ -257,6 +265,7 @@ impl Published {
         scope.expiry = self.expiry();
         scope.access = self.access;
         scope.lazy = self.lazy;
+        scope.reports_new = self.notify.intersects(Class::NEW);
     }
 }
 

@@ -149,7 +149,7 @@ fn restore(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     let mut entry = Entry::new(key, value);
     entry.set_expiry(expiry);
     entry.set_access(options.access(cx.keys.scope().access, cx.now));
-    cx.keys.insert(cx.db, entry);
+    cx.put_anew(cx.db, entry);
     cx.changed(1);
     cx.notify(Class::GENERIC, "restore", key);
     if let Some(at) = expiry.filter(|_| !options.is_absolute) {

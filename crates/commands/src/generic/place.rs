@@ -87,7 +87,7 @@ fn renamenx(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
 fn rename_entry(cx: &mut Exec<'_, '_>, from: &[u8], to: &[u8]) -> Outcome {
     let entry = cx.keys.remove(cx.db, from).ok_or(CommandError::NoSuchKey)?;
     cx.keys.settle(cx.db, to);
-    cx.keys.insert(cx.db, renamed(entry, to));
+    cx.put_anew(cx.db, renamed(entry, to));
     cx.changed(1);
     cx.notify(Class::GENERIC, "rename_from", from);
     cx.notify(Class::GENERIC, "rename_to", to);
@@ -109,7 +109,7 @@ fn move_key(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     }
     let possible = cx.keys.find(cx.db, key).is_some() && cx.keys.find(to, key).is_none();
     if let Some(entry) = if possible { cx.keys.remove(cx.db, key) } else { None } {
-        cx.keys.insert(to, entry);
+        cx.put_anew(to, entry);
         cx.changed(1);
         cx.notify(Class::GENERIC, "move_from", key);
         cx.events.note(Class::GENERIC, "move_to", to, key);
@@ -146,7 +146,7 @@ fn copy(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         cx.reply.int(0);
         return Ok(());
     };
-    cx.keys.insert(db, copy);
+    cx.put_anew(db, copy);
     cx.changed(1);
     cx.events.note(Class::GENERIC, "copy_to", db, to);
     cx.reply.int(1);

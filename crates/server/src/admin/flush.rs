@@ -6,7 +6,7 @@
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Origin, Outcome, Run, Spec};
 use quorate_keyspace::{Db, Flushed, SlotSet};
 
-use crate::data::call::{Cx, log_expired};
+use crate::data::call::{Cx, log_notices};
 
 const FLUSHING: Spec = Spec {
     group: Group::Server,
@@ -99,8 +99,8 @@ fn settle_watched(cx: &mut Cx<'_, '_>, swapped: [Db; 2]) {
             view.settle(db, key);
         }
     }
-    if view.has_expired() {
-        log_expired(cx.server, &mut view, cx.local);
+    if view.has_notices() {
+        log_notices(cx.server, &mut view, cx.local);
     }
 }
 

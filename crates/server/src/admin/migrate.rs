@@ -170,7 +170,7 @@ fn migrate(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         own_expiries::note(server, local, &view, cx.origin, db, request.keys.iter().copied());
         local.effects.clear();
     } else {
-        call::gather_expired(&mut view, local);
+        call::gather_notices(&mut view, local);
     }
     drop(view);
     let was_refused = delivery.refusal.is_some();

@@ -10,7 +10,7 @@ use quorate_keyspace::SlotSet;
 
 use crate::admin::{monitor, slowlog};
 use crate::data::blocked;
-use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_expired, log_total, run_data, write_error};
+use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_notices, log_total, run_data, write_error};
 use crate::data::client::{Queued, Transaction};
 use crate::data::stats::Verdict;
 use crate::data::table::Runner;
@@ -129,8 +129,8 @@ fn watch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         view.watch(db, key, &watch.flag);
         watch.keys.push((db, (*key).into(), expired));
     }
-    if view.has_expired() {
-        log_expired(cx.server, &mut view, cx.local);
+    if view.has_notices() {
+        log_notices(cx.server, &mut view, cx.local);
     }
     drop(view);
     cx.reply().ok();

@@ -18,7 +18,7 @@ use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet, Ticket};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_values::ValueRef;
 
-use crate::data::call::{Access, End, Job, Local, log_effects, log_expired, run_data};
+use crate::data::call::{Access, End, Job, Local, log_effects, log_notices, run_data};
 use crate::data::client::{Blocked, Client, ClientId, Session};
 use crate::data::table::{Command, Runner};
 use crate::data::worker::Mail;
@@ -181,8 +181,8 @@ fn serve_ready(
         for (db, key) in std::mem::take(&mut ready) {
             // A key whose time came while it was made ready goes now, and not when somebody looks at it.
             view.settle(db, &key);
-            if view.has_expired() {
-                log_expired(server, view, local);
+            if view.has_notices() {
+                log_notices(server, view, local);
             }
             for ticket in view.waiters(db, &key) {
                 // Nothing is left for those behind, however many they are.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate_commands::{Args, Block, Class, CommandError, Effects, Events, Exec, Flags, Origin, Outcome, Spec};
-use quorate_keyspace::{Alone, Db, Expired, Flushed, KeyView, Member, Scope, SlotSet};
+use quorate_commands::{Args, Block, Class, CommandError, Effects, Event, Events, Exec, Flags, Origin, Outcome, Spec};
+use quorate_keyspace::{Alone, Db, Expired, Flushed, KeyView, Member, Notice, Scope, SlotSet};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_stdx::{Now, Offset};
 
@@ -244,6 +244,7 @@ pub enum End {
 pub fn run_data(view: &mut KeyView<'_>, local: &mut Local, job: &Job<'_>, out: &mut Vec<u8>) -> End {
     let start = out.len();
     local.effects.clear();
+    local.events.begin();
     let mut exec = Exec {
         now: view.scope().now,
         db: job.db,
@@ -290,8 +291,8 @@ pub fn log_effects(
     args: Args<'_>,
     raw: Option<&[u8]>,
 ) {
-    if view.has_expired() {
-        log_expired(server, view, local);
+    if view.has_notices() {
+        log_notices(server, view, local);
     }
     let dirty = local.effects.dirty();
     if dirty > 0 {
@@ -314,11 +315,10 @@ pub fn log_effects(
     }
 }
 
-/// Passes on the removal of keys whose time had come.
+/// Passes on the removal of keys whose time had come, and tells of that and of new keys.
 #[cold]
-pub fn log_expired(server: &Server, view: &mut KeyView<'_>, local: &mut Local) {
-    for expired in view.take_expired() {
-        local.events.note(Class::EXPIRED, "expired", expired.db, &expired.key);
+pub fn log_notices(server: &Server, view: &mut KeyView<'_>, local: &mut Local) {
+    for expired in tell_notices(view, local) {
         if server.feed.is_on() {
             let name: &[u8] = if local.published.lazy.expire { b"UNLINK" } else { b"DEL" };
             let mut wire = Vec::new();
@@ -328,17 +328,36 @@ pub fn log_expired(server: &Server, view: &mut KeyView<'_>, local: &mut Local) {
     }
 }
 
+/// Puts what befell keys before the events of the command that ran; the keys whose time had come.
+#[cold]
+fn tell_notices(view: &mut KeyView<'_>, local: &mut Local) -> Vec<Expired> {
+    let (mut told, mut gone) = (Vec::new(), Vec::new());
+    for notice in view.take_notices() {
+        match notice {
+            Notice::Expired(expired) => {
+                told.push((Class::EXPIRED, "expired", expired.db, expired.key.clone()));
+                gone.push(expired);
+            }
+            Notice::New { db, key } => told.push((Class::NEW, "new", db, key)),
+        }
+    }
+    local.events.note_before(told.into_iter().map(|(class, name, db, key)| Event { class, name, db, key }));
+    gone
+}
+
 /// Adds the effects of a command within a transaction or script to those of the whole. Its changes are
 /// counted by the caller.
 pub fn gather_effects(view: &mut KeyView<'_>, local: &mut Local, db: Db, args: Args<'_>) {
-    gather_expired(view, local);
+    gather_notices(view, local);
     gather(local, db, args);
 }
 
-/// Adds the removal of keys whose time had come to the effects of the whole.
-pub fn gather_expired(view: &mut KeyView<'_>, local: &mut Local) {
-    for expired in view.take_expired() {
-        local.events.note(Class::EXPIRED, "expired", expired.db, &expired.key);
+/// Adds the removal of keys whose time had come to the effects of the whole, and tells of that and of new keys.
+pub fn gather_notices(view: &mut KeyView<'_>, local: &mut Local) {
+    if !view.has_notices() {
+        return;
+    }
+    for expired in tell_notices(view, local) {
         local.total.record(expired.db, &[b"DEL", &expired.key]);
     }
 }
@@ -412,8 +431,8 @@ impl Cx<'_, '_> {
             return;
         };
         view.settle(expired.db, &expired.key);
-        if view.has_expired() {
-            log_expired(self.server, &mut view, self.local);
+        if view.has_notices() {
+            log_notices(self.server, &mut view, self.local);
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use quorate_keyspace::{Expiry, Member, Scope, SlotSet, Sweep};
 use quorate_stdx::{Rng, UnixMs};
 
-use crate::data::call::{Local, log_expired};
+use crate::data::call::{Local, log_notices};
 use crate::data::evict::{self, Room};
 use crate::data::stats::Statistics;
 use crate::data::worker::Mail;
@@ -229,8 +229,8 @@ impl Upkeep {
             let Some(mut sweep) = self.sweep.take().or_else(|| self.next_sweep(self.scope.now)) else { return false };
             let mut view = self.member.view(SlotSet::One(sweep.slot()), &self.scope);
             let bite = view.sweep(&mut sweep, ENTRIES);
-            if view.has_expired() {
-                log_expired(&self.server, &mut view, &mut self.local);
+            if view.has_notices() {
+                log_notices(&self.server, &mut view, &mut self.local);
             }
             drop(view);
             round.removed += bite.removed;
