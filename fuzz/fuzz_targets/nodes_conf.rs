@@ -1,0 +1,11 @@
+//! nodes.conf: whatever is read is read alike when it is written again.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use quorate_cluster::NodesConf;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(Some(conf)) = NodesConf::parse(data) else { return };
+    assert_eq!(NodesConf::parse(conf.to_text().as_bytes()), Ok(Some(conf)));
+});
