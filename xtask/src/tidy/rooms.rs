@@ -33,6 +33,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("quorate-formats", Only(&["quorate-values", "quorate-stdx"])),
     machine("quorate-replication", Only(&["quorate-stdx"])),
     machine("quorate-cluster", Only(&["quorate-stdx"])),
+    machine("quorate-redlock", Only(&["quorate-stdx"])),
     // What scripts call and return are requests and replies.
     room("quorate-scripting", Only(&["quorate-resp", "quorate-stdx"])),
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
