@@ -34,6 +34,8 @@ pub(super) const ROOMS: &[Room] = &[
     machine("quorate-replication", Only(&["quorate-stdx"])),
     machine("quorate-cluster", Only(&["quorate-stdx"])),
     machine("quorate-redlock", Only(&["quorate-stdx"])),
+    // Replies are read here, so that nothing malformed reaches the machine.
+    machine("quorate-sentinel", Only(&["quorate-resp", "quorate-stdx"])),
     // What scripts call and return are requests and replies.
     room("quorate-scripting", Only(&["quorate-resp", "quorate-stdx"])),
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
