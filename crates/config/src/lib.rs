@@ -16,6 +16,7 @@ mod page;
 mod parse;
 mod quantity;
 mod rewrite;
+mod sentinel_lines;
 mod spec;
 mod text;
 
@@ -43,5 +44,6 @@ pub use directives::tls::{ClientAuthentication, Tls};
 pub use page::page;
 pub use parse::{Kept, Loaded, Mode, ParseError, Place, Rename, Source, load};
 pub use rewrite::{Scope, rewrite, rewritten};
+pub use sentinel_lines::{rewrite_sentinel, sentinel_rewritten};
 pub use spec::{Apply, Meaning, Origin, Refusal, Spec};
 pub use text::{Secret, Text};

@@ -17,7 +17,7 @@ use crate::event::{Event, Level};
 use crate::machine::{ConnId, Output, Reply, Timer};
 use crate::names::Names;
 use crate::scripts::Scripts;
-use crate::settings::{Globals, Periods};
+use crate::settings::{Globals, Periods, Secret};
 
 /// How long a disk that failed is left alone.
 const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ pub(crate) struct Core {
     /// The port that we listen on.
     pub(crate) port: u16,
     pub(crate) globals: Globals,
+    pub(crate) own_password: Option<Secret>,
     pub(crate) periods: Periods,
     pub(crate) epoch: u64,
     pub(crate) rng: Rng,
@@ -87,6 +88,7 @@ impl Core {
             my_id,
             port,
             globals: Globals::default(),
+            own_password: None,
             periods: Periods::default(),
             epoch: 0,
             rng: Rng::new(seed),
@@ -107,6 +109,11 @@ impl Core {
 
     pub(crate) fn mono(&self) -> Mono {
         self.now.mono
+    }
+
+    /// With what we introduce ourselves to other Sentinels.
+    pub(crate) fn peer_password(&self) -> Option<Secret> {
+        self.globals.password.clone().or_else(|| self.own_password.clone())
     }
 
     pub(crate) fn push(&mut self, output: Output) {

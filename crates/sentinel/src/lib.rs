@@ -48,7 +48,7 @@ pub mod wire;
 pub use address::{Addr, is_host};
 pub use core::Failpoints;
 pub use event::{Event, Level};
-pub use machine::{ConnId, Input, LostReason, NoSuchPrimary, Output, Reply, Sentinel, Timer};
+pub use machine::{ConnId, Input, LostReason, NoSuchPrimary, Output, Reply, Sentinel, Setup, Timer};
 pub use order::{Change, Order, period};
 pub use quorate_stdx::ReplId as RunId;
 pub use scripts::{JobId, ScriptEnd};

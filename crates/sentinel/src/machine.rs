@@ -13,7 +13,7 @@ use crate::order::Order;
 use crate::primary::Primary;
 use crate::saved::{Saved, SavedPrimary};
 use crate::scripts::{JobId, ScriptEnd, Verdict};
-use crate::settings::{Globals, Periods, Watch};
+use crate::settings::{Globals, Periods, Secret, Watch};
 use crate::vote::reply_when_saved;
 use crate::wire::{Answer, Tag};
 
@@ -229,6 +229,17 @@ pub enum Timer {
 /// How long a returning Sentinel waits for another one to confirm what it remembers, before it names it to clients.
 const CONFIRM_MAX: std::time::Duration = std::time::Duration::from_secs(4);
 
+/// What a Sentinel is told of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Where it listens.
+    pub port: u16,
+    /// Its own `requirepass`, which is taken for that of the others unless `sentinel-pass` names one.
+    pub own_password: Option<Secret>,
+    /// The periods of the protocol.
+    pub periods: Periods,
+}
+
 /// One Sentinel.
 pub struct Sentinel {
     core: Core,
@@ -242,14 +253,14 @@ enum Scope {
 }
 
 impl Sentinel {
-    /// A Sentinel with this state, which listens on `port` and whose dice follow from `seed`. Its first outputs are there to
-    /// be performed.
-    pub fn new(saved: Saved, periods: Periods, port: u16, seed: u64, now: Now) -> Sentinel {
+    /// A Sentinel with this state, whose dice follow from `seed`. Its first outputs are there to be performed.
+    pub fn new(saved: Saved, setup: Setup, seed: u64, now: Now) -> Sentinel {
         let mut rng = Rng::new(seed);
         let fresh = ReplId::random(&mut rng);
-        let mut core = Core::new(saved.my_id.unwrap_or(fresh), port, rng.next_u64(), now);
+        let mut core = Core::new(saved.my_id.unwrap_or(fresh), setup.port, rng.next_u64(), now);
         core.globals = saved.globals;
-        core.periods = periods;
+        core.periods = setup.periods;
+        core.own_password = setup.own_password;
         core.epoch = saved.epoch;
         if saved.my_id.is_none() {
             core.save();

@@ -340,9 +340,9 @@ impl Primary {
         for server in std::iter::once(server).chain(replicas.values_mut()) {
             server.node.tend(core, &care);
         }
-        let globals = core.globals.clone();
+        let (user, password) = (core.globals.user.clone(), core.peer_password());
         let plain = Watch { renames: BTreeMap::new(), ..watch.clone() };
-        care.credentials = of_sentinels(&globals.user, &globals.password);
+        care.credentials = of_sentinels(&user, &password);
         (care.listens, care.info_period, care.watch) = (false, None, &plain);
         for peer in peers.values_mut() {
             peer.node.tend(core, &care);
@@ -370,7 +370,7 @@ impl Primary {
 
     pub(crate) fn on_opened(&mut self, core: &mut Core, node: NodeId, conn: ConnId, local: Option<IpAddr>) {
         let Primary { name, watch, server, replicas, peers, .. } = self;
-        let globals = core.globals.clone();
+        let (user, password) = (core.globals.user.clone(), core.peer_password());
         let mut care = Care {
             primary: name,
             watch,
@@ -383,7 +383,7 @@ impl Primary {
         {
             server.node.on_opened(core, conn, local, &care);
         } else if let Some(peer) = peers.values_mut().find(|peer| peer.node.id == node) {
-            care.credentials = of_sentinels(&globals.user, &globals.password);
+            care.credentials = of_sentinels(&user, &password);
             peer.was_asked_where = false;
             peer.node.on_opened(core, conn, local, &care);
         }

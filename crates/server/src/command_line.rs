@@ -14,6 +14,8 @@ use crate::{REDIS_VERSION, VERSION};
 pub enum Invocation {
     /// Be a server.
     Server(Options),
+    /// Be a Sentinel.
+    Sentinel(Options),
     /// Check an RDB file.
     CheckRdb(PathBuf),
     /// Show what it is for, as these words say.
@@ -81,7 +83,11 @@ fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
             [file] => Invocation::CheckRdb(PathBuf::from(std::ffi::OsStr::from_bytes(file))),
             _ => Invocation::Refuse("Usage: redis-check-rdb <rdb-file-name>".to_owned()),
         },
-        "sentinel" | "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
+        "sentinel" => match server(rest) {
+            Invocation::Server(options) => Invocation::Sentinel(options),
+            other => other,
+        },
+        "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
         "demo" => Invocation::Demo(rest.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()),
         "-v" | "--version" => Invocation::Say(version()),
         "-h" | "--help" | "help" => Invocation::Say(usage()),
@@ -102,11 +108,10 @@ fn server(arguments: &[Vec<u8>]) -> Invocation {
         Some(b"--check-system") if alone => return Invocation::Say("[checks]...OK".to_owned()),
         _ => {}
     }
-    if arguments.iter().any(|argument| argument == b"--sentinel") {
-        return Invocation::Refuse("quorate sentinel: not yet".to_owned());
-    }
+    let is_sentinel = arguments.iter().any(|argument| argument == b"--sentinel");
+    let arguments: Vec<Vec<u8>> = arguments.iter().filter(|argument| *argument != b"--sentinel").cloned().collect();
     let mut options = Options::default();
-    let mut rest = arguments;
+    let mut rest = arguments.as_slice();
     if let Some((first, behind)) = rest.split_first()
         && !first.starts_with(b"-")
     {
@@ -128,7 +133,7 @@ fn server(arguments: &[Vec<u8>]) -> Invocation {
         rest = before;
     }
     options.lines = quorate_config::as_text(rest);
-    Invocation::Server(options)
+    if is_sentinel { Invocation::Sentinel(options) } else { Invocation::Server(options) }
 }
 
 /// What `--version` says; scripts read `v=`.
@@ -142,7 +147,7 @@ fn usage() -> String {
      \x20      quorate --version | --help\n\n\
      Every directive of redis.conf is an option: quorate server --port 7777 --replicaof 127.0.0.1 8888\n\
      Under the name redis-server or valkey-server it is a server at once.\n\
-     \x20      quorate server --sentinel, quorate sentinel: not yet"
+     \x20      quorate sentinel /path/to/sentinel.conf, or quorate server /path/to/sentinel.conf --sentinel"
         .to_owned()
 }
 
@@ -154,6 +159,7 @@ mod tests {
         let arguments: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
         match read(&arguments) {
             Invocation::Server(options) => options,
+            Invocation::Sentinel(options) => panic!("{options:?}"),
             Invocation::CheckRdb(path) => panic!("{}", path.display()),
             Invocation::Demo(words) => panic!("{words:?}"),
             Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),

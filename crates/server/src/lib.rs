@@ -14,6 +14,7 @@ pub mod log;
 pub mod persist;
 pub mod process;
 pub mod published;
+pub mod sentinel;
 pub mod server;
 pub mod shutdown;
 pub mod start;

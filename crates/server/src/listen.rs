@@ -201,7 +201,10 @@ fn tune(stream: &TcpStream, keepalive: Option<Duration>) {
 }
 
 /// Listens on every address that a name of `bind` stands for. An optional one that is not there is none.
-fn bind_name(name: &Text, config: &Config) -> io::Result<Vec<TcpListener>> {
+///
+/// # Errors
+/// An address that is not optional can't be listened on; it has been logged why.
+pub fn bind_name(name: &Text, config: &Config) -> io::Result<Vec<TcpListener>> {
     let shown = name.to_string();
     let (name, optional) = match shown.strip_prefix('-') {
         Some(name) => (name, true),

@@ -48,6 +48,17 @@ pub fn set_level(level: Level) {
     LEVEL.store(level as u8, Ordering::Relaxed);
 }
 
+/// The least level that is written.
+pub fn level() -> Level {
+    match LEVEL.load(Ordering::Relaxed) {
+        0 => Level::Debug,
+        1 => Level::Verbose,
+        2 => Level::Notice,
+        3 => Level::Warning,
+        _ => Level::Nothing,
+    }
+}
+
 /// Sets `logfile`; empty is standard output.
 ///
 /// # Errors

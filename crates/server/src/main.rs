@@ -20,6 +20,10 @@ fn main() -> ExitCode {
             abort_on_panic();
             start::run(&options)
         }
+        Invocation::Sentinel(options) => {
+            abort_on_panic();
+            quorate_server::sentinel::run(&options)
+        }
         Invocation::CheckRdb(path) => {
             let checked = persist::check::check(&path, unix_now(), &mut std::io::stdout().lock());
             if matches!(checked, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,7 +1,7 @@
 //! COMMAND: what commands there are, how they are called and where their keys stand; all of it read off the
 //! specifications.
 
-mod describe;
+pub(crate) mod describe;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Indices, Keys, Outcome, Run, Spec, categories};
 use quorate_values::{Case, glob_matches};

@@ -42,7 +42,7 @@ pub(super) fn words<S: AsRef<str>>(reply: &mut ReplyWriter<'_>, words: &[S]) {
 }
 
 /// What COMMAND and COMMAND INFO tell of a command.
-pub(super) fn info(reply: &mut ReplyWriter<'_>, command: &Command) {
+pub(crate) fn info(reply: &mut ReplyWriter<'_>, command: &Command) {
     let spec = command.spec;
     let (first, last, step) = legacy_range(spec);
     reply.array(10);

@@ -1,0 +1,138 @@
+//! Starting a Sentinel: its configuration, which must be a file that can be written, its listeners, and the loop.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use mio::net::TcpListener;
+use quorate_config::{Loaded, Mode, ParseError};
+use quorate_sentinel::saved::{self, Saved};
+use quorate_sentinel::settings::{Periods, Secret};
+use quorate_sentinel::{RunId, Sentinel, Setup};
+use quorate_stdx::Rng;
+
+use super::commands::is_executable;
+use super::shell::{Context, Shell, now};
+use crate::command_line::Options;
+use crate::listen::bind_name;
+use crate::log;
+use crate::process::{self, PidFile, Supervisor, plain};
+
+/// Runs a Sentinel until it is told to stop.
+pub fn run(options: &Options) -> ExitCode {
+    let read = configuration(options);
+    let (loaded, saved) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            eprintln!("\n*** FATAL CONFIG FILE ERROR (Redis {}) ***\n{error}", crate::REDIS_VERSION);
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(options, loaded, saved) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::warning(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configuration(options: &Options) -> Result<(Loaded, Saved), ParseError> {
+    let Some(path) = options.file.clone() else {
+        return Err(ParseError::of("Sentinel needs config file on disk, can't save state.  Exiting..."));
+    };
+    let sources = options.sources().map_err(|error| ParseError::of(format!("can't read standard input: {error}")))?;
+    let mut loaded = quorate_config::load(Mode::Sentinel, &sources)?;
+    // A cut-off file would be read as one that knows less, and be written back so.
+    let text = std::fs::read(&path).unwrap_or_default();
+    if text.last().is_some_and(|&last| last != b'\n') && text.windows(9).any(|window| window == b"# Generat") {
+        return Err(ParseError::of(format!(
+            "The file {} ends in the middle of a line: it was cut off after it was written, and what is missing may be the \
+             state that keeps elections safe. Restore it, or end the line if it is complete",
+            path.display()
+        )));
+    }
+    if let Some(user) = loaded.users.iter().find(|user| user.arguments.first().is_none_or(|name| name != b"default")) {
+        return Err(ParseError::at(user.place.clone(), "There are no users but the default one yet: use requirepass"));
+    }
+    let lines: Vec<&[Vec<u8>]> = loaded.sentinel.iter().map(|kept| kept.arguments.as_slice()).collect();
+    let saved = saved::parse(&lines, &Periods::default())
+        .map_err(|(index, why)| ParseError::at(loaded.sentinel[index].place.clone(), why))?;
+    for (name, primary) in &saved.primaries {
+        let scripts = [&primary.watch.notification_script, &primary.watch.reconfig_script];
+        if let Some(script) = scripts.into_iter().flatten().find(|script| !is_executable(script)) {
+            return Err(ParseError::of(format!("{name}: script {script} seems non existing or non executable.")));
+        }
+        if !saved.globals.resolve_hostnames && primary.addr.ip().is_none() {
+            return Err(ParseError::of(format!(
+                "{name}: Can't resolve instance hostname '{}' (resolve-hostnames is off).",
+                primary.addr.host
+            )));
+        }
+    }
+    if let Some(folder) = &loaded.config.general.directory {
+        std::env::set_current_dir(folder.as_path())
+            .map_err(|error| ParseError::of(format!("Can't chdir to '{folder}': {}", plain(&error))))?;
+    }
+    log::set_level(loaded.config.general.log_level.into());
+    log::set_file(&loaded.config.general.log_file.to_string())
+        .map_err(|error| ParseError::of(format!("Can't open the log file: {}", plain(&error))))?;
+    let here = std::env::current_dir().unwrap_or_default();
+    loaded.config.general.directory = Some(here.as_os_str().as_bytes().into());
+    Ok((loaded, saved))
+}
+
+fn serve(options: &Options, loaded: Loaded, saved: Saved) -> anyhow::Result<()> {
+    let mut config = loaded.config;
+    log::set_role(b'X');
+    log::warning("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    log::warning(&format!(
+        "Redis version={}, bits={}, commit=00000000, modified=0, pid={}, just started",
+        crate::REDIS_VERSION,
+        usize::BITS,
+        std::process::id()
+    ));
+    log::warning("Configuration loaded");
+    let supervisor = Supervisor::find(config.general.supervised);
+    if config.general.daemonize && supervisor == Supervisor::None {
+        process::daemonize().context("can't go to the background")?;
+    }
+    let pid_file = PidFile::write(&config);
+    process::fit_clients(&mut config);
+    let ended = serve_in_place(options, config, saved);
+    process::notify("STOPPING=1");
+    pid_file.remove();
+    if ended.is_ok() {
+        log::warning("Sentinel is now ready to exit, bye bye...");
+    }
+    ended
+}
+
+fn serve_in_place(options: &Options, config: quorate_config::Config, saved: Saved) -> anyhow::Result<()> {
+    let file = options.file.clone().context("a Sentinel has a configuration file")?;
+    let port = config.network.port;
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    if port > 0 {
+        for name in &config.network.bind {
+            listeners.extend(
+                bind_name(name, &config)
+                    .with_context(|| format!("Failed listening on port {port} (tcp), aborting."))?,
+            );
+        }
+    }
+    anyhow::ensure!(!listeners.is_empty(), "Configured to not listen anywhere, exiting.");
+    let own_password = config.security.password.as_ref();
+    let own_password = own_password.map(|secret| Secret(String::from_utf8_lossy(secret.reveal()).into_owned()));
+    let (started, seed) = (Instant::now(), rand::random());
+    let setup = Setup { port, own_password, periods: Periods::default() };
+    let machine = Sentinel::new(saved, setup, seed, now(started));
+    log::notice(&format!("Running mode=sentinel, port={port}."));
+    log::warning(&format!("Sentinel ID is {}", machine.id()));
+    let run_id = RunId::random(&mut Rng::new(!seed)).to_string();
+    let context = Context { config, file, started, run_id, commands: 0, is_ending: false };
+    let mut shell = Shell::new(machine, context, listeners).context("can't start the loop")?;
+    process::notify("STATUS=Ready to accept connections\nREADY=1");
+    process::stop_for_upstart();
+    shell.run().context("the loop fails")
+}
