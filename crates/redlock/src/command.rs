@@ -48,7 +48,7 @@ pub enum Command {
 pub struct Place {
     /// Who waits: the identity of the lock.
     pub waiter: Token,
-    /// Since when, by our wall clock, in milliseconds: what the order goes by. A clock that is wrong costs fairness, not safety.
+    /// Since when, in microseconds of its wall clock: what the order goes by.
     pub since: i64,
     /// For how long a node remembers it if we don't ask again.
     pub patience: Duration,

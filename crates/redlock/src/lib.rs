@@ -21,6 +21,7 @@
 //! 3. Each request is answered at most once, with what the node said or with why it could not be asked.
 
 pub mod command;
+mod driver;
 mod lock;
 mod round;
 #[cfg(test)]
@@ -29,9 +30,19 @@ mod terms;
 pub mod vote;
 
 pub use command::Command;
+#[doc(hidden)]
+pub use driver::stand;
+pub use driver::{
+    BuildError, Builder, CheckError, ExtendError, Guard, Held, LockError, Loss, NodeView, NodeVotes, RedLock, Release,
+    Request, ResourceView, WithError, fenced,
+};
 pub use lock::{Grant, Input, Lock, LossReason, Output, Refusal, RefusalReason, Released, Timer};
 pub use terms::{Drift, MAX_TTL, MIN_TTL, Retry, Terms, TermsError, Token};
 pub use vote::{Answer, Fault, Vote, Votes};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
 
 /// A server, by its place in the list that the lock was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,7 +13,7 @@ mod held;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use quorate_stdx::{Machine, Mono, Now, Rng, UnixMs};
+use quorate_stdx::{Machine, Mono, Now, Rng};
 
 use crate::command::{Command, Place};
 use crate::round::Round;
@@ -166,8 +166,6 @@ pub struct Lock {
     phase: Phase,
     attempts: u32,
     give_up_at: Mono,
-    /// When we came, for the order among those who wait.
-    since: UnixMs,
     /// Attempts in a row that took some nodes and not enough.
     splits: u32,
     is_listening: bool,
@@ -230,7 +228,6 @@ impl Lock {
             phase: Phase::Fresh,
             attempts: 0,
             give_up_at: Mono(0),
-            since: UnixMs(0),
             splits: 0,
             is_listening: false,
             listening: vec![false; nodes],
@@ -239,6 +236,11 @@ impl Lock {
             outputs: VecDeque::new(),
             terms,
         }
+    }
+
+    /// What it was asked for.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Until when the lock is valid, if it is held.
@@ -279,7 +281,7 @@ impl Lock {
     fn place(&self) -> Option<Place> {
         let pause = self.terms.retry.delay + self.terms.retry.jitter + self.terms.node_timeout;
         let waiter = || Token::of(self.terms.identity, 0);
-        self.terms.is_fair.then(|| Place { waiter: waiter(), since: self.since.0, patience: pause * 3 })
+        self.terms.is_fair.then(|| Place { waiter: waiter(), since: self.terms.arrival, patience: pause * 3 })
     }
 
     fn attempt(&mut self, now: Mono) -> Phase {
@@ -568,11 +570,10 @@ impl Machine for Lock {
     type Timer = Timer;
 
     fn handle(&mut self, now: Now, input: Input) {
-        let Now { mono, unix } = now;
+        let mono = now.mono;
         match input {
             Input::Begin => {
                 if matches!(self.phase, Phase::Fresh) {
-                    self.since = unix;
                     self.give_up_at = mono + self.terms.wait;
                     self.phase = self.attempt(mono);
                 }

@@ -39,7 +39,7 @@ impl Round {
         self.requests[node.0] = None;
         self.votes[node.0] = match answer {
             Answer::Done { .. } => Vote::Yes,
-            Answer::NotOurs { .. } => Vote::No,
+            Answer::NotOurs => Vote::No,
             Answer::Failed(fault) => Vote::Failed(fault.clone()),
         };
         true
@@ -116,7 +116,7 @@ mod tests {
             round.asked(node, request);
             match answer {
                 Some(true) => assert!(round.count(node, request, &Answer::Done { fence: None })),
-                Some(false) => assert!(round.count(node, request, &Answer::NotOurs { for_another: None })),
+                Some(false) => assert!(round.count(node, request, &Answer::NotOurs)),
                 None => {}
             }
         }
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(round.pending(), 2);
         round.expire(Mono(10));
         assert!(round.is_lost() && !round.is_refuted());
-        assert!(!round.count(NodeId(0), RequestId(0), &Answer::NotOurs { for_another: None }));
+        assert!(!round.count(NodeId(0), RequestId(0), &Answer::NotOurs));
         assert!(round.count(NodeId(1), RequestId(1), &Answer::Done { fence: None }));
         assert!(round.is_won());
     }

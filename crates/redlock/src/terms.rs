@@ -18,6 +18,12 @@ impl Token {
         Token(format!("{identity:032x}{attempt:08x}"))
     }
 
+    /// A token that a server has told; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Token> {
+        let is_token = text.len() == 40 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_token.then(|| Token(text.to_owned()))
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -96,6 +102,9 @@ pub struct Terms {
     pub is_fair: bool,
     /// Extend by itself, until the lock has been held for this long.
     pub extend_for: Option<Duration>,
+    /// When we came, in microseconds of the wall clock: those who wait in order go by it. A clock that is wrong costs fairness,
+    /// not safety.
+    pub arrival: i64,
     /// Whose lock it is: from a source of real randomness.
     pub identity: u128,
     /// For jitter.
@@ -118,6 +127,7 @@ impl Terms {
             is_fenced: false,
             is_fair: false,
             extend_for: None,
+            arrival: 0,
             identity,
             seed: identity as u64 ^ (identity >> 64) as u64,
             #[cfg(test)]
@@ -146,6 +156,16 @@ impl Terms {
             return Err(TermsError::CapBelowTtl { cap: self.extend_for.unwrap_or_default(), ttl: self.ttl });
         }
         Ok(())
+    }
+}
+
+impl Terms {
+    /// Whether a lock can be extended by this.
+    ///
+    /// # Errors
+    /// Says what to change.
+    pub fn check_extension(&self, ttl: Duration) -> Result<(), TermsError> {
+        check_ttl(ttl, self.drift)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a node can say, and why one could not be asked. An error of a lock shows these, one for each node.
 
 use std::fmt;
-use std::time::Duration;
 
 use crate::NodeId;
 
@@ -14,10 +13,7 @@ pub enum Answer {
         fence: Option<u64>,
     },
     /// Somebody else holds it (an acquisition), or we don't (everything else).
-    NotOurs {
-        /// How long the other's lock lasts at most, if the node said so.
-        for_another: Option<Duration>,
-    },
+    NotOurs,
     /// It may have been done or not.
     Failed(Fault),
 }

@@ -2,7 +2,7 @@
 //! from run to run. With any of these a run could not be replayed from its inputs. Tests may name them.
 
 use super::Findings;
-use super::rooms::ROOMS;
+use super::rooms::{ROOMS, Room};
 use super::source::{Named, Sources};
 
 /// Modules of the standard library, as adjacent segments of a path.
@@ -32,8 +32,7 @@ const MACROS: &[&str] = &["println", "print", "eprintln", "eprint"];
 
 pub(super) fn check(sources: &Sources<'_>, found: &mut Findings) {
     for source in &sources.0 {
-        let in_room = |name: &str| source.path.starts_with(&format!("crates/{}/", name.trim_start_matches("quorate-")));
-        if !ROOMS.iter().any(|room| room.is_machine && in_room(room.name)) {
+        if !ROOMS.iter().any(|room| room.is_machine && is_inside(room, source.path)) {
             continue;
         }
         for named in source.named.iter().filter(|named| !source.is_test_line(named.line)) {
@@ -43,6 +42,16 @@ pub(super) fn check(sources: &Sources<'_>, found: &mut Findings) {
             }
         }
     }
+}
+
+/// Whether a file belongs to a machine, which its driver does not.
+fn is_inside(room: &Room, path: &str) -> bool {
+    let directory = format!("crates/{}/src/", room.name.trim_start_matches("quorate-"));
+    let Some(rest) = path.strip_prefix(&directory) else { return false };
+    !room.driver.is_some_and(|driver| {
+        let module = rest.strip_prefix(driver.module);
+        module.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    })
 }
 
 fn is_banned(Named { segments, is_call, .. }: &Named) -> bool {
@@ -77,5 +86,17 @@ mod tests {
         let text = "//! x\nuse std::net::SocketAddr;\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n";
         assert!(places("crates/replication/src/a.rs", text).is_empty());
         assert!(places("crates/server/src/a.rs", "//! x\nuse std::fs;\n").is_empty());
+        assert!(places("crates/replication/tests/a.rs", "//! x\nuse std::fs;\n").is_empty());
+    }
+
+    #[test]
+    fn the_driver_of_a_machine_is_free_and_the_rest_of_it_is_not() {
+        let text = "//! x\nuse std::time::Instant;\n";
+        for free in ["crates/redlock/src/driver.rs", "crates/redlock/src/driver/node.rs"] {
+            assert!(places(free, text).is_empty());
+        }
+        for bound in ["crates/redlock/src/lock.rs", "crates/redlock/src/driverless.rs"] {
+            assert_eq!(places(bound, text), [format!("{bound}:2")]);
+        }
     }
 }

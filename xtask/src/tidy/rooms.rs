@@ -11,6 +11,15 @@ pub(super) struct Room {
     imports: Imports,
     /// Sans-IO state machines: time, dice and the world reach them as arguments only.
     pub(super) is_machine: bool,
+    /// The module of a machine crate that is its way to the world, where there is one for its users.
+    pub(super) driver: Option<Driver>,
+}
+
+/// A part of a machine crate that is none.
+#[derive(Clone, Copy)]
+pub(super) struct Driver {
+    pub(super) module: &'static str,
+    may_use: &'static [&'static str],
 }
 
 enum Imports {
@@ -33,9 +42,12 @@ pub(super) const ROOMS: &[Room] = &[
     room("quorate-formats", Only(&["quorate-values", "quorate-stdx"])),
     machine("quorate-replication", Only(&["quorate-stdx"])),
     machine("quorate-cluster", Only(&["quorate-stdx"])),
-    machine("quorate-redlock", Only(&["quorate-stdx"])),
     // Replies are read here, so that nothing malformed reaches the machine.
     machine("quorate-sentinel", Only(&["quorate-resp", "quorate-stdx"])),
+    Room {
+        driver: Some(Driver { module: "driver", may_use: &["futures-util", "rand", "redis", "rustix", "tokio"] }),
+        ..machine("quorate-redlock", Only(&["quorate-stdx"]))
+    },
     // What scripts call and return are requests and replies.
     room("quorate-scripting", Only(&["quorate-resp", "quorate-stdx"])),
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
@@ -55,11 +67,11 @@ const MACHINES_MAY_USE: &[&str] = &["thiserror", "smallvec", "memchr", "itoa"];
 const TESTS_OF_MACHINES_MAY_USE: &[&str] = &["proptest"];
 
 const fn room(name: &'static str, imports: Imports) -> Room {
-    Room { name, imports, is_machine: false }
+    Room { name, imports, is_machine: false, driver: None }
 }
 
 const fn machine(name: &'static str, imports: Imports) -> Room {
-    Room { name, imports, is_machine: true }
+    Room { name, imports, is_machine: true, driver: None }
 }
 
 /// Holds the edges that `cargo metadata` names against the table.
@@ -103,7 +115,9 @@ fn refused(room: &Room, target: &str, is_ours: bool, is_dev: bool) -> Option<Str
         };
         return (!allowed).then(|| format!("{name} must not import {target} (xtask/src/tidy/rooms.rs)"));
     }
-    let allowed = MACHINES_MAY_USE.contains(&target) || is_dev && TESTS_OF_MACHINES_MAY_USE.contains(&target);
+    let is_drivers = room.driver.is_some_and(|driver| driver.may_use.contains(&target));
+    let allowed =
+        MACHINES_MAY_USE.contains(&target) || is_drivers || is_dev && TESTS_OF_MACHINES_MAY_USE.contains(&target);
     (room.is_machine && !allowed).then(|| format!("{name} is a machine and must not depend on {target}"))
 }
 
@@ -149,6 +163,7 @@ mod tests {
         assert_eq!(findings("quorate-replication", other("proptest", Value::Null)).len(), 1);
         assert!(findings("quorate-replication", other("proptest", json!("dev"))).is_empty());
         assert!(findings("quorate-replication", other("thiserror", Value::Null)).is_empty());
+        assert!(findings("quorate-redlock", other("tokio", Value::Null)).is_empty());
         assert!(findings("quorate-server", other("mio", Value::Null)).is_empty());
     }
 

@@ -200,5 +200,5 @@ impl Node {
 }
 
 fn not_ours() -> Answer {
-    Answer::NotOurs { for_another: None }
+    Answer::NotOurs
 }

@@ -233,6 +233,7 @@ impl World {
         asker.next_lock += 1;
         let number = asker.next_lock;
         wish.terms.identity = (client as u128) << 64 | u128::from(number);
+        wish.terms.arrival = (EPOCH + self.now) as i64 + client as i64 * 900;
         wish.terms.seed = self.dice.next_u64();
         let lock = Lock::new(wish.terms.clone());
         let began = self.now;
@@ -244,7 +245,7 @@ impl World {
     /// A client's clocks: fast or slow, and a wall clock that is nearly right.
     fn clock(&self, client: usize) -> Now {
         let mono = scaled(self.now, self.clients[client].ppm);
-        Now { mono: Mono(mono), unix: UnixMs(((EPOCH + self.now) / 1000) as i64 + client as i64 % 3) }
+        Now { mono: Mono(mono), unix: UnixMs(((EPOCH + self.now) / 1000) as i64) }
     }
 
     fn handle(&mut self, client: usize, lock: u64, input: Input) {
