@@ -1,0 +1,141 @@
+//! Whose is a slot: of two claims the one with the greater epoch holds, and no two primaries keep the same epoch.
+
+use crate::cluster::{Cluster, Output};
+use crate::event::Event;
+use crate::node::Role;
+use crate::packet::{Body, Header};
+use crate::{Epoch, NodeId, Slots};
+
+/// What a node says, or somebody says of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    pub(crate) node: NodeId,
+    pub(crate) config_epoch: Epoch,
+    pub(crate) slots: &'a Slots,
+}
+
+impl Cluster {
+    /// What a heartbeat's header says of slots: the sender's, or those of its primary.
+    pub(crate) fn note_claims(&mut self, sender: NodeId, header: &Header) {
+        let claimant = header.primary.unwrap_or(sender);
+        let Some(known) = self.nodes.get(&claimant) else { return };
+        if known.slots != header.slots {
+            if header.primary.is_none() {
+                self.take_over(Claim { node: sender, config_epoch: header.config_epoch, slots: &header.slots });
+            }
+            self.correct(sender, header);
+        }
+        let is_same_epoch = header.primary.is_none() && header.config_epoch == self.myself().config_epoch;
+        if is_same_epoch && self.myself().is_primary() && self.nodes[&sender].is_primary() {
+            self.on_collision(sender);
+        }
+    }
+
+    /// Tells a node that claims a slot of one with a greater epoch, of that one.
+    fn correct(&mut self, sender: NodeId, header: &Header) {
+        let stale = header.slots.iter().find_map(|slot| {
+            let owner = self.owners[usize::from(slot)]?;
+            let is_other = owner != sender && Some(owner) != header.primary;
+            (is_other && self.nodes[&owner].config_epoch > header.config_epoch).then_some(owner)
+        });
+        if let Some(owner) = stale {
+            let owner = &self.nodes[&owner];
+            let (config_epoch, slots) = (owner.config_epoch, owner.slots.clone());
+            let body = Body::Update { config_epoch, node: owner.id, slots };
+            self.send(sender, body);
+        }
+    }
+
+    /// Both lead with the same epoch, which must not stay so: the one with the smaller name takes a new one.
+    fn on_collision(&mut self, node: NodeId) {
+        if node <= self.me {
+            return;
+        }
+        let epoch = self.myself().config_epoch;
+        let new = self.current_epoch.next();
+        self.current_epoch = new;
+        self.myself_mut().config_epoch = new;
+        self.announce(Event::EpochCollision { node, epoch, new });
+        self.is_conf_dirty = true;
+    }
+
+    /// Somebody tells us of a claim with a greater epoch than we have heard of.
+    pub(crate) fn on_update(&mut self, claim: Claim<'_>) {
+        let Some(node) = self.nodes.get(&claim.node).filter(|node| !node.is_in_handshake()) else { return };
+        if node.config_epoch >= claim.config_epoch || claim.node == self.me {
+            return;
+        }
+        let was_primary = node.is_primary();
+        let node = self.node_mut(claim.node);
+        node.config_epoch = claim.config_epoch;
+        if !was_primary {
+            node.role = Role::Primary;
+            self.is_map_dirty = true;
+        }
+        self.current_epoch = self.current_epoch.max(claim.config_epoch);
+        self.is_conf_dirty = true;
+        self.take_over(claim);
+    }
+
+    /// Gives the claimant the slots that it claims with a greater epoch than their owners have.
+    pub(crate) fn take_over(&mut self, claim: Claim<'_>) {
+        if claim.node == self.me {
+            return;
+        }
+        let lead = self.lead().id;
+        let (mut from_lead, mut lost) = (0, Slots::none());
+        for slot in claim.slots.iter() {
+            let owner = self.owners[usize::from(slot)];
+            // What is being moved here by hand is decided by hand.
+            if owner == Some(claim.node) || self.importing.contains_key(&slot) || !self.holds(owner, claim) {
+                continue;
+            }
+            from_lead += usize::from(owner == Some(lead));
+            if owner == Some(self.me) {
+                lost.insert(slot);
+            }
+            self.give_slot(slot, Some(claim.node));
+        }
+        if from_lead == 0 {
+            return;
+        }
+        self.state.is_stale = true;
+        let has_lost_all = self.nodes[&lead].slots.is_empty();
+        let took_only_ours = claim.slots.len() == from_lead;
+        if has_lost_all && (self.config.replica_migration || took_only_ours) {
+            self.announce(Event::Reconfigured { primary: claim.node });
+            self.follow(claim.node);
+        } else if !lost.is_empty() {
+            self.announce(Event::SlotsLost { count: lost.len() });
+            self.push(Output::DropKeys(lost));
+        }
+    }
+
+    /// Whether a claim is better than what `owner` has.
+    fn holds(&self, owner: Option<NodeId>, claim: Claim<'_>) -> bool {
+        #[cfg(test)]
+        if self.config.planted == Some(crate::config::Planted::BelievesOldClaims) {
+            return true;
+        }
+        owner.is_none_or(|owner| self.nodes[&owner].config_epoch < claim.config_epoch)
+    }
+
+    /// Takes an epoch that nobody has, without asking; whether it is new. Some operators' commands need that.
+    pub(crate) fn bump_epoch(&mut self) -> bool {
+        let greatest = self.nodes.values().map(|node| node.config_epoch).max().unwrap_or_default();
+        let ours = self.myself().config_epoch;
+        if ours != Epoch(0) && ours == greatest && self.is_only_one_with(ours) {
+            return false;
+        }
+        let new = self.current_epoch.max(greatest).next();
+        self.current_epoch = new;
+        self.myself_mut().config_epoch = new;
+        self.announce(Event::EpochSet(new));
+        self.is_conf_dirty = true;
+        true
+    }
+
+    fn is_only_one_with(&self, epoch: Epoch) -> bool {
+        self.nodes.values().all(|node| node.id == self.me || node.config_epoch != epoch)
+    }
+}

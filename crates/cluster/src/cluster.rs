@@ -1,0 +1,539 @@
+//! The machine that joins the rooms: what we know, what comes in, and what follows from it when all is said.
+//!
+//! Rooms change what we know and say so by `is_conf_dirty` (it belongs in nodes.conf) and `is_map_dirty` (it changes where
+//! clients go). What follows, is derived at the end of each `handle` by `settle`: whether the cluster works, whom we follow,
+//! what is published, and what is written. So no room can forget it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_stdx::{Machine, Mono, Now, Rng};
+
+use crate::config::Config;
+use crate::election::Election;
+use crate::event::Event;
+use crate::links::Inbound;
+use crate::manual::Manual;
+use crate::map::Map;
+use crate::node::{Address, Node, Role};
+use crate::nodes_conf::NodesConf;
+use crate::orders::{Answer, Order, OrderId};
+use crate::packet::{Packet, Published};
+use crate::state::State;
+use crate::{Epoch, NodeId, SLOTS, SavedNode, ShardId, Slots};
+
+/// How often the machine looks around.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// A link of the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkId {
+    /// One that we made; the machine numbers them.
+    To(u64),
+    /// One that another node made; the driver numbers them. No number comes twice.
+    From(u64),
+}
+
+/// What happens.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The instant that `poll_timeout` named has come.
+    Timeout,
+    /// The configuration has changed.
+    Configure(Box<Config>),
+    /// Another node has connected.
+    Accepted {
+        /// The link.
+        link: LinkId,
+        /// Where it comes from.
+        from: String,
+        /// Our own address, as it is at this end.
+        local: String,
+    },
+    /// A link that we wanted is up.
+    Connected {
+        /// The link.
+        link: LinkId,
+        /// Our own address, as it is at this end.
+        local: String,
+    },
+    /// A link is no more, or has never been.
+    Closed {
+        /// The link.
+        link: LinkId,
+        /// Why.
+        why: CloseReason,
+    },
+    /// A packet has come.
+    Received {
+        /// Through which link.
+        link: LinkId,
+        /// The packet.
+        packet: Packet,
+    },
+    /// How our own data stand.
+    Replication(ReplicaStatus),
+    /// No write runs any more, as [`Output::PauseWrites`] asked; our stream ends here.
+    WritesPaused {
+        /// Where, bytes.
+        offset: u64,
+    },
+    /// A command of an operator.
+    Ordered {
+        /// Who waits for the answer.
+        by: OrderId,
+        /// What is to be done.
+        order: Order,
+    },
+    /// A client publishes to the whole cluster, or to a shard.
+    Publish(Published),
+}
+
+/// Why a link is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It was closed or reset at the other end.
+    Broken,
+    /// There was an answer from the other machine: nobody listens at that port.
+    Refused,
+    /// It couldn't be made, or couldn't be written to, for another reason.
+    Unreachable,
+    /// What came through it is no packet.
+    Malformed,
+}
+
+/// How our own data stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReplicaStatus {
+    /// Where our stream ends, bytes.
+    pub offset: u64,
+    /// Whether the stream of our primary comes in.
+    pub is_linked: bool,
+    /// When the stream was last known to come in; nothing if it never has since we started.
+    pub linked_at: Option<Mono>,
+    /// Whether what we hold is a primary's data: it came from one, or was loaded, and is not the nothing of a fresh start.
+    pub has_data: bool,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Write this down; it is on disk before the next output is performed.
+    Persist(Box<NodesConf>),
+    /// Make a link.
+    Connect {
+        /// Which.
+        link: LinkId,
+        /// The address, or a name.
+        ip: String,
+        /// The port of the bus.
+        port: u16,
+    },
+    /// Close a link; nothing more is heard of it.
+    Disconnect {
+        /// Which.
+        link: LinkId,
+    },
+    /// Send a packet.
+    Send {
+        /// Through which link.
+        link: LinkId,
+        /// The packet.
+        packet: Arc<Packet>,
+    },
+    /// Where clients go from here on.
+    Publish(Arc<Map>),
+    /// Replicate from there, as a node of the cluster.
+    Follow {
+        /// The address.
+        ip: String,
+        /// The port for clients.
+        port: u16,
+    },
+    /// Follow nobody.
+    Lead,
+    /// No write may run until [`Output::ResumeWrites`]; say so by [`Input::WritesPaused`] when none runs any more.
+    PauseWrites,
+    /// Writes may run.
+    ResumeWrites,
+    /// Delete the keys of these slots: they belong to another node.
+    DropKeys(Slots),
+    /// Delete all keys, and stand alone: CLUSTER RESET of a replica.
+    DropEverything,
+    /// A message for those of our clients who have subscribed.
+    Deliver(Published),
+    /// Answer an operator's command.
+    Answer {
+        /// Who waits for it.
+        by: OrderId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A line for the log.
+    Announce(Event),
+}
+
+/// Why the machine wants to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// To look around.
+    Tick,
+    /// An election begins.
+    Election,
+}
+
+/// A node of the cluster.
+pub struct Cluster {
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+    pub(crate) now: Now,
+    pub(crate) me: NodeId,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) owners: Box<[Option<NodeId>]>,
+    pub(crate) migrating: BTreeMap<u16, NodeId>,
+    pub(crate) importing: BTreeMap<u16, NodeId>,
+    pub(crate) current_epoch: Epoch,
+    pub(crate) last_vote_epoch: Epoch,
+    pub(crate) inbound: BTreeMap<LinkId, Inbound>,
+    pub(crate) next_link: u64,
+    pub(crate) state: State,
+    pub(crate) election: Election,
+    pub(crate) manual: Manual,
+    /// Forgotten nodes, and until when they may not come back.
+    pub(crate) banned: BTreeMap<NodeId, Mono>,
+    pub(crate) status: ReplicaStatus,
+    pub(crate) next_tick: Mono,
+    pub(crate) ticks: u64,
+    pub(crate) counts: crate::view::Counts,
+    pub(crate) is_conf_dirty: bool,
+    pub(crate) is_map_dirty: bool,
+    /// Whom replication was last told to follow.
+    following: Option<(String, u16)>,
+    published: Option<Arc<Map>>,
+    out: VecDeque<Output>,
+}
+
+impl Cluster {
+    /// A node that remembers `saved`, or a new one, which leads nobody yet. Its first outputs are there to be performed.
+    pub fn new(config: Config, saved: Option<NodesConf>, seed: u64, now: Now) -> Cluster {
+        let mut rng = Rng::new(seed);
+        let is_new = saved.is_none();
+        let saved = saved.unwrap_or_else(|| fresh(&mut rng));
+        let me = saved.nodes.iter().find(|node| node.flags.any(crate::NodeFlags::MYSELF));
+        let me = me.expect("a file without one is refused").clone();
+        let mut machine = Cluster {
+            state: State::starting(now.mono),
+            config,
+            rng,
+            now,
+            me: me.id,
+            nodes: saved.nodes.iter().map(|node| (node.id, Node::of_saved(node, now))).collect(),
+            owners: vec![None; usize::from(SLOTS)].into(),
+            migrating: me.migrating.into_iter().collect(),
+            importing: me.importing.into_iter().collect(),
+            current_epoch: saved.current_epoch,
+            last_vote_epoch: saved.last_vote_epoch,
+            inbound: BTreeMap::new(),
+            next_link: 0,
+            election: Election::default(),
+            manual: Manual::None,
+            banned: BTreeMap::new(),
+            status: ReplicaStatus::default(),
+            next_tick: now.mono + TICK,
+            ticks: 0,
+            counts: crate::view::Counts::default(),
+            is_conf_dirty: true,
+            is_map_dirty: true,
+            following: None,
+            published: None,
+            out: VecDeque::new(),
+        };
+        machine.adopt_saved_slots();
+        machine.adopt_announcement();
+        if is_new {
+            machine.announce(Event::NewIdentity(machine.me));
+        }
+        machine.settle();
+        machine
+    }
+
+    /// Takes over who owns which slot from the nodes' own lists; of two that claim one, the greater epoch holds.
+    fn adopt_saved_slots(&mut self) {
+        let claims: Vec<(NodeId, Epoch, Slots)> =
+            self.nodes.values().map(|node| (node.id, node.config_epoch, node.slots.clone())).collect();
+        for (id, ..) in &claims {
+            self.node_mut(*id).slots = Slots::none();
+        }
+        for (id, epoch, slots) in claims {
+            for slot in slots.iter() {
+                let holds = self.owners[usize::from(slot)].is_none_or(|owner| self.nodes[&owner].config_epoch < epoch);
+                if holds {
+                    self.give_slot(slot, Some(id));
+                }
+            }
+        }
+        let greatest = self.nodes.values().map(|node| node.config_epoch).max().unwrap_or_default();
+        self.current_epoch = self.current_epoch.max(greatest);
+    }
+
+    /// Takes over from the configuration what others are told of us.
+    fn adopt_announcement(&mut self) {
+        let announce = self.config.announce.clone();
+        let no_failover = self.config.no_failover;
+        let me = self.myself_mut();
+        me.address = Address {
+            ip: announce.ip.or(me.address.ip.take()),
+            port: announce.port,
+            second_port: announce.second_port,
+            bus_port: announce.bus_port,
+        };
+        me.hostname = announce.hostname;
+        me.human_name = announce.human_name;
+        let lasting = crate::NodeFlags::EXTENSIONS.and(crate::NodeFlags::LIGHT_PUBLISH);
+        me.told = lasting.and_if(no_failover, crate::NodeFlags::NO_FAILOVER);
+        self.is_conf_dirty = true;
+        self.is_map_dirty = true;
+    }
+
+    // ---- what we know -----------------------------------------------------------------------------------
+
+    /// Our name.
+    pub fn id(&self) -> NodeId {
+        self.me
+    }
+
+    /// Whether the cluster works, as we see it.
+    pub fn is_ok(&self) -> bool {
+        self.state.is_ok
+    }
+
+    pub(crate) fn myself(&self) -> &Node {
+        &self.nodes[&self.me]
+    }
+
+    pub(crate) fn myself_mut(&mut self) -> &mut Node {
+        let me = self.me;
+        self.node_mut(me)
+    }
+
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("the caller has looked it up, and nodes go in one place only")
+    }
+
+    /// The primary whose slots we serve or copy: ourselves, or the one that we follow.
+    pub(crate) fn lead(&self) -> &Node {
+        let me = self.myself();
+        me.primary().and_then(|primary| self.nodes.get(&primary)).unwrap_or(me)
+    }
+
+    /// How many primaries have a say.
+    pub(crate) fn voters(&self) -> usize {
+        self.nodes.values().filter(|node| node.is_voter()).count()
+    }
+
+    /// How many of them are a majority.
+    pub(crate) fn majority(&self) -> usize {
+        self.voters() / 2 + 1
+    }
+
+    /// The replicas of `primary`.
+    pub(crate) fn replicas(&self, primary: NodeId) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(move |node| node.primary() == Some(primary))
+    }
+
+    /// Gives `slot` to `owner`, or to nobody.
+    pub(crate) fn give_slot(&mut self, slot: u16, owner: Option<NodeId>) {
+        let before = std::mem::replace(&mut self.owners[usize::from(slot)], owner);
+        if before == owner {
+            return;
+        }
+        if let Some(node) = before.and_then(|before| self.nodes.get_mut(&before)) {
+            node.slots.remove(slot);
+        }
+        if let Some(owner) = owner {
+            if self.nodes[&owner].slots.is_empty() {
+                let others_have_some = self.nodes.values().any(Node::is_replica);
+                self.node_mut(owner).had_replicas |= others_have_some;
+            }
+            self.node_mut(owner).slots.insert(slot);
+        }
+        if before == Some(self.me) {
+            self.migrating.remove(&slot);
+        }
+        if owner == Some(self.me) {
+            self.importing.remove(&slot);
+        }
+        self.is_conf_dirty = true;
+        self.is_map_dirty = true;
+    }
+
+    /// Makes us a replica of `primary`.
+    pub(crate) fn follow(&mut self, primary: NodeId) {
+        let shard = self.nodes[&primary].shard();
+        let me = self.myself_mut();
+        me.role = Role::Replica { of: Some(primary) };
+        me.shard = Some(shard);
+        self.migrating.clear();
+        self.importing.clear();
+        self.end_manual();
+        self.election = Election::default();
+        self.is_conf_dirty = true;
+        self.is_map_dirty = true;
+    }
+
+    /// Forgets a node.
+    pub(crate) fn remove_node(&mut self, id: NodeId) {
+        assert!(id != self.me, "nobody forgets himself");
+        for slot in self.nodes[&id].slots.clone().iter() {
+            self.give_slot(slot, None);
+        }
+        let node = self.nodes.remove(&id).expect("its slots were looked up");
+        if let Some(link) = node.link {
+            self.push(Output::Disconnect { link: link.id });
+        }
+        for other in self.nodes.values_mut() {
+            other.reports.remove(&id);
+            if other.role == (Role::Replica { of: Some(id) }) {
+                other.role = Role::Replica { of: None };
+            }
+        }
+        self.migrating.retain(|_, to| *to != id);
+        self.importing.retain(|_, from| *from != id);
+        self.is_conf_dirty = true;
+        self.is_map_dirty = true;
+    }
+
+    pub(crate) fn push(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    pub(crate) fn announce(&mut self, event: Event) {
+        self.push(Output::Announce(event));
+    }
+
+    // ---- what follows -----------------------------------------------------------------------------------
+
+    /// Writes down what must not be forgotten, before anything that is pushed after it.
+    pub(crate) fn persist(&mut self) {
+        self.is_conf_dirty = false;
+        let conf = self.to_conf();
+        self.push(Output::Persist(Box::new(conf)));
+    }
+
+    /// What we remember.
+    pub fn to_conf(&self) -> NodesConf {
+        let known = self.nodes.values().filter(|node| !node.is_in_handshake());
+        let mut nodes: Vec<SavedNode> = known.map(|node| node.to_saved(self.me)).collect();
+        for node in &mut nodes {
+            if node.id == self.me {
+                node.migrating = self.migrating.iter().map(|(&slot, &to)| (slot, to)).collect();
+                node.importing = self.importing.iter().map(|(&slot, &from)| (slot, from)).collect();
+            }
+        }
+        NodesConf { nodes, current_epoch: self.current_epoch, last_vote_epoch: self.last_vote_epoch }
+    }
+
+    /// What follows from all that has changed.
+    fn settle(&mut self) {
+        self.update_state();
+        if self.is_conf_dirty {
+            self.persist();
+        }
+        let leads = self.nodes.get(&self.me).and_then(Node::primary);
+        let wanted = leads.and_then(|primary| self.nodes.get(&primary)).and_then(|primary| {
+            let ip = primary.address.ip.clone()?;
+            Some((ip, primary.address.port))
+        });
+        if self.is_map_dirty {
+            self.is_map_dirty = false;
+            let map = Map::of(self);
+            if self.published.as_deref() != Some(&map) {
+                let map = Arc::new(map);
+                self.published = Some(Arc::clone(&map));
+                self.push(Output::Publish(map));
+            }
+        }
+        // A replica whose primary's address is unknown goes on with what it has.
+        if wanted != self.following && (wanted.is_some() || self.myself().is_primary()) {
+            self.following.clone_from(&wanted);
+            match wanted {
+                Some((ip, port)) => self.push(Output::Follow { ip, port }),
+                None => self.push(Output::Lead),
+            }
+        }
+    }
+}
+
+impl Machine for Cluster {
+    type Input = Input;
+    type Output = Output;
+    type Timer = Timer;
+
+    fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Timeout => self.on_timeout(),
+            Input::Configure(config) => {
+                self.config = *config;
+                self.adopt_announcement();
+            }
+            Input::Accepted { link, from, local } => self.on_accepted(link, from, local),
+            Input::Connected { link, local } => self.on_connected(link, local),
+            Input::Closed { link, why } => self.on_closed(link, why),
+            Input::Received { link, packet } => self.on_received(link, packet),
+            Input::Replication(status) => self.on_replication(status),
+            Input::WritesPaused { offset } => self.on_writes_paused(offset),
+            Input::Ordered { by, order } => {
+                let answer = self.on_ordered(order);
+                self.push(Output::Answer { by, answer });
+            }
+            Input::Publish(published) => self.on_publish(published),
+        }
+        self.settle();
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<(Mono, Timer)> {
+        let election = self.election.wakes_at().map(|at| (at, Timer::Election));
+        let tick = (self.next_tick, Timer::Tick);
+        Some(election.filter(|(at, _)| *at < tick.0).unwrap_or(tick))
+    }
+}
+
+impl Cluster {
+    fn on_timeout(&mut self) {
+        if self.now.mono >= self.next_tick {
+            self.next_tick = self.now.mono + TICK;
+            self.ticks += 1;
+            let now = self.now.mono;
+            self.banned.retain(|_, until| *until > now);
+            self.tend_links();
+            self.look_for_failures();
+            self.tend_manual();
+            self.look_for_orphans();
+            self.state.is_stale = true;
+        }
+        self.tend_election();
+    }
+
+    fn on_replication(&mut self, status: ReplicaStatus) {
+        self.status = status;
+        let offset = status.offset;
+        self.myself_mut().offset = offset;
+        self.tend_manual();
+    }
+}
+
+/// A node that has just been made.
+fn fresh(rng: &mut Rng) -> NodesConf {
+    let node = SavedNode {
+        flags: crate::NodeFlags::MYSELF.and(crate::NodeFlags::PRIMARY),
+        shard: Some(ShardId::random(rng)),
+        ..SavedNode::new(NodeId::random(rng))
+    };
+    NodesConf { nodes: vec![node], current_epoch: Epoch(0), last_vote_epoch: Epoch(0) }
+}

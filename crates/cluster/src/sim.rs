@@ -1,0 +1,105 @@
+//! A whole cluster in one thread: machines, a network that misbehaves, crashes that lose what was not written, and
+//! checkers.
+//!
+//! - `world.rs` is the heap of events, the network and the drivers of all nodes;
+//! - `checks.rs` holds what must be true;
+//! - `swarm.rs` draws a cluster and its faults from a seed, heals it in the end and demands convergence.
+
+mod checks;
+mod swarm;
+mod world;
+
+#[cfg(test)]
+mod tests {
+    use super::swarm::{run, run_traced, time_to_recover};
+    use crate::config::Planted;
+
+    /// How many seeds a test run tries; `SIM_SEEDS=10000 cargo test -p quorate-cluster` tries more.
+    fn seeds() -> u64 {
+        std::env::var("SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10)
+    }
+
+    fn first_seed() -> u64 {
+        std::env::var("SIM_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+    }
+
+    #[test]
+    fn nothing_breaks_under_faults_and_all_agree_when_they_end() {
+        for seed in first_seed()..first_seed() + seeds() {
+            if let Err(violation) = run(seed, None) {
+                panic!("seed {seed}: {violation}\nreplay: SIM_SEED={seed} SIM_SEEDS=1, trace: SIM_TRACE={seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_trace() {
+        for seed in [1, 500] {
+            let (first, second) = (run_traced(seed, None).1, run_traced(seed, None).1);
+            assert!(first.lines().count() > 100, "seed {seed} does too little to be a test");
+            assert!(first == second, "seed {seed} gives two traces");
+        }
+    }
+
+    /// What the seeds never reach they can't test.
+    #[test]
+    fn the_seeds_reach_every_corner_that_has_a_name() {
+        let traces: String = (0..12).map(|seed| run_traced(seed, None).1).collect();
+        let corners = [
+            "ElectionWon",
+            "VoteGranted",
+            "VoteDenied",
+            "ProcessGone",
+            "Suspected",
+            "FailedSays",
+            "ClearedReplica",
+            "Reconfigured",
+            "StateChanged { is_ok: false",
+            "ElectionExpired",
+            "ManualCanStart",
+            "Update",
+        ];
+        let missed: Vec<_> = corners.iter().filter(|corner| !traces.contains(**corner)).collect();
+        assert!(missed.is_empty(), "never seen: {missed:?}");
+    }
+
+    /// Prints one seed's trace: `SIM_TRACE=7 cargo test -p quorate-cluster prints -- --nocapture`.
+    #[test]
+    fn a_named_seed_prints_its_trace() {
+        if let Some(seed) = std::env::var("SIM_TRACE").ok().and_then(|seed| seed.parse().ok()) {
+            let (outcome, trace) = run_traced(seed, None);
+            println!("{trace}{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_dies_is_replaced_long_before_the_node_timeout() {
+        for seed in 0..10 {
+            let took = time_to_recover(seed);
+            assert!(took < std::time::Duration::from_millis(300), "seed {seed}: {took:?}");
+        }
+    }
+
+    /// Each checker is shown to see: with the bug in place some seed must fail, and say so in these words.
+    fn is_caught(bug: Planted, property: &str) {
+        let tried = seeds().max(400);
+        let caught = (0..tried).find_map(|seed| run(seed, Some(bug)).err().map(|violation| (seed, violation)));
+        let Some((seed, violation)) = caught else { panic!("{bug:?} was not caught by {tried} seeds") };
+        assert!(violation.contains(property), "{bug:?}, seed {seed}, was caught as something else: {violation}");
+    }
+
+    #[test]
+    fn a_second_vote_in_an_epoch_is_caught() {
+        is_caught(Planted::VotesTwice, "voted");
+    }
+
+    #[test]
+    fn a_candidate_without_a_majority_is_caught() {
+        is_caught(Planted::WinsWithOneVote, "votes");
+    }
+
+    #[test]
+    fn a_claim_with_an_old_epoch_is_caught() {
+        is_caught(Planted::BelievesOldClaims, "older epoch");
+    }
+}

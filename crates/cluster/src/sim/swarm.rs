@@ -1,0 +1,203 @@
+//! A cluster and its faults, drawn from a seed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use quorate_stdx::{Mono, Rng};
+
+use super::world::{Fault, World};
+use crate::config::Planted;
+use crate::{Config, NodeId, Order, SLOTS};
+
+/// How long a cluster may take to agree after the last fault.
+const CALM: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(seed: u64, planted: Option<Planted>) -> Result<(), String> {
+    Swarm::new(seed, planted).play()
+}
+
+pub(crate) fn run_traced(seed: u64, planted: Option<Planted>) -> (Result<(), String>, String) {
+    let mut swarm = Swarm::new(seed, planted);
+    swarm.world.trace = Some(String::new());
+    let outcome = swarm.play();
+    (outcome, swarm.world.trace.take().unwrap_or_default())
+}
+
+/// How long after a primary's process has died, at default settings, a replica leads in its place.
+pub(crate) fn time_to_recover(seed: u64) -> Duration {
+    let mut rng = Rng::new(seed);
+    let mut swarm = Swarm {
+        world: World::new(6, Config::default(), rng.next_u64()),
+        primaries: 3,
+        replicas: 1,
+        rng,
+        has_faults: false,
+    };
+    swarm.form().expect("nothing disturbs it");
+    let dead = swarm.world.id(0);
+    let at = swarm.world.now + Duration::from_millis(1);
+    swarm.world.fault_at(at, Fault::Crash(0));
+    while swarm.world.now.since(at) < Duration::from_secs(30) {
+        let next = swarm.world.now + Duration::from_millis(1);
+        swarm.world.run_until(next).expect("nothing is wrong");
+        let witness = swarm.world.machine(1).expect("it lives");
+        if witness.owners[0] != Some(dead) {
+            break;
+        }
+    }
+    swarm.world.now.since(at)
+}
+
+struct Swarm {
+    world: World,
+    primaries: usize,
+    replicas: usize,
+    rng: Rng,
+    has_faults: bool,
+}
+
+impl Swarm {
+    fn new(seed: u64, planted: Option<Planted>) -> Swarm {
+        let mut rng = Rng::new(seed);
+        let node_timeout = Duration::from_millis([500, 1000, 2000][rng.below(3) as usize]);
+        let config = Config { node_timeout, planted, ..Config::default() };
+        let (primaries, replicas) = (3 + rng.below(3) as usize, 1 + rng.below(2) as usize);
+        let world = World::new(primaries * (1 + replicas), config, rng.next_u64());
+        Swarm { world, primaries, replicas, rng, has_faults: true }
+    }
+
+    fn hosts(&self) -> usize {
+        self.primaries * (1 + self.replicas)
+    }
+
+    fn pass(&mut self, time: Duration) -> Result<(), String> {
+        let end = self.world.now + time;
+        self.world.run_until(end)
+    }
+
+    /// As redis-cli forms one: slots and epochs, then everybody meets the first, then the replicas choose.
+    fn form(&mut self) -> Result<(), String> {
+        for host in 0..self.hosts() {
+            self.world.start(host, false);
+        }
+        self.pass(Duration::from_millis(10))?;
+        for host in 0..self.primaries {
+            let share = usize::from(SLOTS) / self.primaries;
+            let last = if host + 1 == self.primaries { usize::from(SLOTS) } else { (host + 1) * share };
+            let slots = (host * share..last).map(|slot| slot as u16).collect();
+            self.world.order(host, Order::AddSlots(slots));
+        }
+        for host in 0..self.hosts() {
+            self.world.order(host, Order::SetConfigEpoch(host as i64 + 1));
+        }
+        for host in 1..self.hosts() {
+            self.world.order(host, Order::Meet { address: World::address_for_meet(0) });
+        }
+        self.await_all("everybody to know everybody", |swarm| {
+            (0..swarm.hosts()).all(|host| {
+                let machine = swarm.world.machine(host).expect("nothing has crashed");
+                (0..swarm.hosts()).all(|other| machine.knows(swarm.world.id(other)))
+            })
+        })?;
+        for host in self.primaries..self.hosts() {
+            let primary = self.world.id(host % self.primaries);
+            self.world.order(host, Order::Replicate { primary, is_empty: true });
+        }
+        self.await_all("a cluster that works", |swarm| {
+            (0..swarm.hosts()).all(|host| swarm.world.machine(host).is_some_and(crate::Cluster::is_ok))
+        })?;
+        self.pass(Duration::from_secs(3))
+    }
+
+    fn await_all(&mut self, what: &str, is_so: impl Fn(&Swarm) -> bool) -> Result<(), String> {
+        let deadline = self.world.now + CALM;
+        while !is_so(self) {
+            if self.world.now > deadline {
+                return Err(format!("still waiting for {what}\n{}", self.picture()));
+            }
+            self.pass(Duration::from_millis(100))?;
+        }
+        Ok(())
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        self.form()?;
+        self.world.dooms = self.has_faults;
+        let end = self.world.now + Duration::from_secs(30);
+        self.draw_faults(end);
+        self.world.run_until(end)?;
+        self.world.dooms = false;
+        self.world.fault_at(end, Fault::Heal);
+        for host in 0..self.hosts() {
+            self.world.fault_at(end, Fault::Start { host, keeps_data: true });
+        }
+        self.await_all("all to agree", Swarm::agrees)?;
+        // And it stays so.
+        self.pass(Duration::from_secs(5))?;
+        match self.agrees() {
+            true => Ok(()),
+            false => Err(format!("they agreed, and no longer do\n{}", self.picture())),
+        }
+    }
+
+    fn draw_faults(&mut self, end: Mono) {
+        let mut at = self.world.now;
+        loop {
+            at = at + Duration::from_millis(200 + self.rng.below(6000));
+            let host = self.rng.below(self.hosts() as u64) as usize;
+            let back = at + Duration::from_millis(20 + self.rng.below(8000));
+            if at >= end {
+                return;
+            }
+            match self.rng.below(10) {
+                0..4 => {
+                    self.world.fault_at(at, Fault::Crash(host));
+                    let keeps_data = self.rng.below(3) > 0;
+                    self.world.fault_at(back, Fault::Start { host, keeps_data });
+                }
+                4..6 => {
+                    self.world.fault_at(at, Fault::PowerOff(host));
+                    let keeps_data = self.rng.below(3) > 0;
+                    self.world.fault_at(back, Fault::Start { host, keeps_data });
+                }
+                6..8 => {
+                    let hosts: BTreeSet<usize> = (0..self.hosts()).filter(|_| self.rng.below(3) == 0).collect();
+                    self.world.fault_at(at, Fault::Partition(hosts));
+                    self.world.fault_at(back, Fault::Heal);
+                }
+                _ => self.world.fault_at(at, Fault::Failover(host)),
+            }
+        }
+    }
+
+    /// Every slot has one owner, the same in everybody's eyes; it leads, works, and has an epoch of its own.
+    fn agrees(&self) -> bool {
+        let machines: Vec<_> = (0..self.hosts()).map(|host| self.world.machine(host)).collect();
+        if machines.iter().any(Option::is_none) {
+            return false;
+        }
+        let machines: Vec<_> = machines.into_iter().flatten().collect();
+        let owners = &machines[0].owners;
+        let same = machines.iter().all(|machine| machine.is_ok() && machine.owners == *owners);
+        let all_served = owners.iter().all(Option::is_some);
+        let leaders: BTreeSet<NodeId> = owners.iter().flatten().copied().collect();
+        let epochs: BTreeSet<_> = leaders.iter().map(|leader| machines[0].nodes[leader].config_epoch).collect();
+        let lead = |id: &NodeId| machines.iter().any(|machine| machine.id() == *id && machine.myself().is_primary());
+        same && all_served && epochs.len() == leaders.len() && leaders.iter().all(lead)
+    }
+
+    fn picture(&self) -> String {
+        let mut picture = String::new();
+        for host in 0..self.hosts() {
+            let Some(machine) = self.world.machine(host) else {
+                picture += &format!("{host} is down\n");
+                continue;
+            };
+            picture += &format!("{host}, ok {}, {:?}:\n", machine.is_ok(), machine.election);
+            for node in machine.lines() {
+                picture += &format!("    {}\n", node.to_line());
+            }
+        }
+        picture
+    }
+}
