@@ -232,6 +232,8 @@ struct Upstream {
     failures: u32,
     /// When we last heard it while streaming.
     heard: Option<Mono>,
+    /// The process whose stream we last had (`run_id`), if it told.
+    run: Option<ReplId>,
     /// Since when the stream is interrupted.
     down_since: Option<Mono>,
     /// What it offered last was refused.
@@ -337,8 +339,8 @@ impl Replica {
         }
         cx.announce(LinkEvent::Following { to: to.clone() });
         let consent = if consent { Consent::First { until: cx.now + cx.config.timeout } } else { Consent::None };
-        let (failures, heard, down_since, refused) = (0, None, None, false);
-        self.upstream = Some(Upstream { addr: to, consent, takeover, failures, heard, down_since, refused });
+        let (failures, heard, run, down_since, refused) = (0, None, None, None, false);
+        self.upstream = Some(Upstream { addr: to, consent, takeover, failures, heard, run, down_since, refused });
         self.connect(cx);
     }
 
@@ -623,7 +625,7 @@ impl Replica {
     }
 
     fn replacement(&self, cx: &Cx<'_>, offer: &Offer, theirs: Option<u64>, ours: u64) -> Replacement {
-        let heard = self.upstream.as_ref().and_then(|upstream| upstream.heard);
+        let (heard, followed) = self.upstream.as_ref().map_or((None, None), |upstream| (upstream.heard, upstream.run));
         let at = offer.history.map_or(Offset(0), |(_, at)| at);
         Replacement {
             guarded: cx.config.refuse_empty_primary,
@@ -634,6 +636,7 @@ impl Replica {
             behind: at < cx.backlog.end(),
             origin: offer.origin,
             unheard: heard.map(|heard| cx.now.since(heard)),
+            followed,
         }
     }
 
@@ -670,12 +673,18 @@ impl Replica {
         let link = *link;
         let broken = matches!(stage, Stage::Loading { broken: true, .. });
         let acks = self.resumable;
+        let origin = match stage {
+            Stage::Handshaking(shake) => shake.origin(),
+            Stage::Loading { offer, .. } => offer.origin,
+            _ => Origin::default(),
+        };
         *heard = cx.now;
         *stage = Stage::Streaming { ack_due: acks.then(|| cx.now + ACK_PERIOD) };
         self.stream = Some(link);
         if let Some(upstream) = &mut self.upstream {
             (upstream.heard, upstream.down_since, upstream.consent) = (Some(cx.now), None, Consent::None);
             (upstream.failures, upstream.refused) = (0, false);
+            upstream.run = origin.run;
         }
         if broken {
             cx.announce(LinkEvent::Lost { phase: Phase::Loading, why: "closed by the master".into() });

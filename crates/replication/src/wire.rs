@@ -234,6 +234,8 @@ pub struct Origin {
     pub uptime: Option<Duration>,
     /// What it had when it started.
     pub started: Started,
+    /// `run_id`: names the process, anew at each start.
+    pub run: Option<ReplId>,
 }
 
 /// What a process had when it started.
@@ -253,16 +255,15 @@ impl Origin {
     /// loaded keys, so that a zero means something only without one.
     pub fn parse(info: &[u8]) -> Origin {
         let info = String::from_utf8_lossy(info);
-        let field = |name: &str| {
-            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            value.trim().parse::<u64>().ok()
-        };
+        let text = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        let field = |name: &str| text(name)?.parse::<u64>().ok();
         let started = match (field("rdb_last_load_keys_loaded"), field("aof_enabled")) {
             (Some(0), Some(0)) => Started::Empty,
             (Some(keys), _) if keys > 0 => Started::WithData,
             _ => Started::Unknown,
         };
-        Origin { uptime: field("uptime_in_seconds").map(Duration::from_secs), started }
+        let run = text("run_id").and_then(|id| ReplId::parse(id.as_bytes()));
+        Origin { uptime: field("uptime_in_seconds").map(Duration::from_secs), started, run }
     }
 }
 
@@ -366,7 +367,9 @@ mod tests {
             ("uptime_in_seconds:x\r\nrdb_last_load_keys_loaded_too:6\r\n", None, Started::Unknown),
         ];
         for (text, uptime, started) in table {
-            assert_eq!(origin(text), Origin { uptime, started }, "{text}");
+            assert_eq!(origin(text), Origin { uptime, started, run: None }, "{text}");
         }
+        assert_eq!(origin(&format!("run_id:{}\r\n", id(b'7'))).run, Some(id(b'7')));
+        assert_eq!(origin("run_id:7\r\n").run, None);
     }
 }

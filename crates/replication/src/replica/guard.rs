@@ -18,6 +18,8 @@
 
 use std::time::Duration;
 
+use quorate_stdx::ReplId;
+
 use crate::wire::{Origin, Started};
 
 /// INFO's clocks are cut to seconds, so that a process may look a second older than it is.
@@ -42,6 +44,8 @@ pub struct Replacement {
     pub origin: Origin,
     /// How long ago we last heard the primary at this address while following it; `None` if we never did.
     pub unheard: Option<Duration>,
+    /// The process at this address whose stream we last had, if it told its `run_id`.
+    pub followed: Option<ReplId>,
 }
 
 /// Why an offer is refused.
@@ -75,7 +79,8 @@ pub fn may_replace(case: &Replacement) -> Result<(), RefusedOffer> {
     if !case.guarded || case.ours == 0 || case.consent || case.related {
         return Ok(());
     }
-    let restarted = was_restarted(case.origin.uptime, case.unheard);
+    let is_the_same = case.origin.run.is_some() && case.origin.run == case.followed;
+    let restarted = if is_the_same { Some(false) } else { was_restarted(case.origin.uptime, case.unheard) };
     if restarted == Some(false) {
         return Ok(());
     }
@@ -90,7 +95,8 @@ pub fn may_replace(case: &Replacement) -> Result<(), RefusedOffer> {
     }
 }
 
-/// Whether the process at the other end was started after we last heard it; `None` if that can't be known.
+/// Whether the process at the other end was started after we last heard it, by the clocks; `None` if that can't be known.
+/// A process that is hardly older than the time for which we have not heard it is taken for a new one.
 fn was_restarted(uptime: Option<Duration>, unheard: Option<Duration>) -> Option<bool> {
     Some(uptime? < unheard? + UPTIME_SLACK)
 }
@@ -109,12 +115,13 @@ mod tests {
         theirs: Some(0),
         related: false,
         behind: true,
-        origin: Origin { uptime: None, started: Started::Unknown },
+        origin: Origin { uptime: None, started: Started::Unknown, run: None },
         unheard: None,
+        followed: None,
     };
 
     fn origin(uptime: u64, started: Started) -> Origin {
-        Origin { uptime: Some(Duration::from_secs(uptime)), started }
+        Origin { uptime: Some(Duration::from_secs(uptime)), started, run: None }
     }
 
     fn check(story: &str, case: Replacement, expected: Result<(), RefusedOffer>) {
@@ -156,6 +163,20 @@ mod tests {
         check("its clock has ticked since", started(1, Started::Empty), Err(RefusedOffer::StartedEmpty));
         check("it has run for longer than that", started(2, Started::Empty), Ok(()));
         check("it loaded something", started(0, Started::WithData), Ok(()));
+    }
+
+    #[test]
+    fn a_process_that_tells_its_name_is_known_whatever_the_clocks_say() {
+        let [old, new] = [b'1', b'2'].map(|digit| ReplId::parse(&[digit; 40]));
+        let case = |run, uptime| {
+            let origin = Origin { run, ..origin(uptime, Started::Empty) };
+            Replacement { theirs: Some(150), origin, unheard: Some(SECOND * 3), followed: old, ..CASE }
+        };
+        check("it is young, and the one that we followed", case(old, 3), Ok(()));
+        check("it is another one", case(new, 3), Err(RefusedOffer::StartedEmpty));
+        check("another one that has run for long at this address", case(new, 300), Ok(()));
+        check("it doesn't tell", case(None, 3), Err(RefusedOffer::StartedEmpty));
+        check("the same one, flushed", Replacement { theirs: Some(0), ..case(old, 0) }, Ok(()));
     }
 
     #[test]

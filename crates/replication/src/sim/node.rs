@@ -225,6 +225,15 @@ impl Node {
     pub(crate) fn info(&self, now: u64) -> String {
         let uptime = now / 1_000_000 - self.started / 1_000_000;
         let (aof, keys) = (u8::from(self.keeps_aof), self.loaded_keys);
-        format!("uptime_in_seconds:{uptime}\r\naof_enabled:{aof}\r\nrdb_last_load_keys_loaded:{keys}\r\n")
+        let run = run_id(&self.name, self.boot);
+        format!(
+            "run_id:{run}\r\nuptime_in_seconds:{uptime}\r\naof_enabled:{aof}\r\nrdb_last_load_keys_loaded:{keys}\r\n"
+        )
     }
+}
+
+/// Names the process that `name` is since its start number `boot`.
+fn run_id(name: &str, boot: u64) -> String {
+    let name = name.bytes().take(12).fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
+    format!("{name:0>24}{boot:016x}")
 }
