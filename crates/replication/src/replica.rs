@@ -55,8 +55,6 @@ pub enum Input {
     LinkUp {
         /// The link.
         link: LinkId,
-        /// How many keys we hold.
-        keys: u64,
     },
     /// The connection can't be made, or is closed. A link that we closed needs no such news.
     LinkDown {
@@ -318,7 +316,7 @@ impl Replica {
 
     pub(crate) fn handle(&mut self, cx: &mut Cx<'_>, input: Input) -> Turn {
         match input {
-            Input::LinkUp { link, keys } => self.on_link_up(cx, link, keys),
+            Input::LinkUp { link } => self.on_link_up(cx, link),
             Input::LinkDown { link, why } => self.on_link_down(cx, link, why),
             Input::Replied { link, reply } => return self.on_replied(cx, link, reply),
             Input::Heard { link, read } => self.on_heard(cx, link, read),
@@ -441,9 +439,9 @@ impl Replica {
         }
     }
 
-    fn on_link_up(&mut self, cx: &mut Cx<'_>, link: LinkId, keys: u64) {
+    fn on_link_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         if let Some(stage @ Stage::Connecting) = self.stage(cx.now, link) {
-            *stage = Stage::Handshaking(Handshake::new(keys));
+            *stage = Stage::Handshaking(Handshake::new());
             cx.push(Output::Send { link, request: Request::Ping });
         }
     }
@@ -470,9 +468,8 @@ impl Replica {
     }
 
     fn on_replied(&mut self, cx: &mut Cx<'_>, link: LinkId, reply: Reply) -> Turn {
-        let guarded = self.is_guarded(cx);
         match self.stage(cx.now, link) {
-            Some(Stage::Handshaking(shake)) => match shake.advance(cx, link, reply, guarded) {
+            Some(Stage::Handshaking(shake)) => match shake.advance(cx, link, reply) {
                 Advance::Stay => Turn::Stay,
                 Advance::Ask => self.ask(cx, link),
                 Advance::Answered(reply) => self.on_psync_answered(cx, link, reply),
@@ -488,12 +485,6 @@ impl Replica {
             }
             _ => Turn::Stay,
         }
-    }
-
-    /// Whether a full resync from this primary may be judged, so that it is worth asking how it came by its data.
-    fn is_guarded(&self, cx: &Cx<'_>) -> bool {
-        let consent = self.upstream.as_ref().map_or(Consent::None, |upstream| upstream.consent);
-        cx.config.refuse_empty_primary && !matches!(consent, Consent::First { until } if cx.now < until)
     }
 
     /// Whether an operator's word covers a history that is offered. The first one that is, is the only one.

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! PING must be answered, if only by the demand to authenticate first. AUTH must succeed. REPLCONFs may
-//! fail: an older primary doesn't know them all. INFO is asked only if we hold keys that a full resync
-//! would cost us and nobody has said that this is wanted (see `guard.rs`); a primary that won't
+//! fail: an older primary doesn't know them all. INFO tells how the primary came by its data, for the judgement
+//! of what it offers, and which process it is, for that of later offers (see `guard.rs`); a primary that won't
 //! tell answers with an error, and is judged by what it offers.
 
 use std::collections::VecDeque;
@@ -48,8 +48,6 @@ pub(super) enum Advance {
 #[derive(Debug)]
 pub(super) struct Handshake {
     awaited: VecDeque<Step>,
-    /// How many keys we held when the connection was made.
-    keys: u64,
     origin: Origin,
     /// What PSYNC asked to go on from.
     from: Option<(ReplId, Offset)>,
@@ -57,8 +55,8 @@ pub(super) struct Handshake {
 
 impl Handshake {
     /// The caller has sent PING.
-    pub(super) fn new(keys: u64) -> Handshake {
-        Handshake { awaited: [Step::Ping].into(), keys, origin: Origin::default(), from: None }
+    pub(super) fn new() -> Handshake {
+        Handshake { awaited: [Step::Ping].into(), origin: Origin::default(), from: None }
     }
 
     pub(super) fn origin(&self) -> Origin {
@@ -80,8 +78,8 @@ impl Handshake {
         self.awaited.push_back(Step::Psync);
     }
 
-    /// Takes an answer. `guarded`: a full resync from this primary would be judged.
-    pub(super) fn advance(&mut self, cx: &mut Cx<'_>, link: LinkId, reply: Reply, guarded: bool) -> Advance {
+    /// Takes an answer.
+    pub(super) fn advance(&mut self, cx: &mut Cx<'_>, link: LinkId, reply: Reply) -> Advance {
         if reply == Reply::KeepAlive {
             return Advance::Stay;
         }
@@ -102,7 +100,7 @@ impl Handshake {
             }
             (Step::Replconf(option), Reply::Error(error)) => {
                 cx.announce(LinkEvent::ReplconfIgnored { option, error });
-                self.next(cx, link, guarded)
+                self.next(cx, link)
             }
             (Step::Info, Reply::Info(origin)) => {
                 self.origin = origin;
@@ -110,7 +108,7 @@ impl Handshake {
             }
             (Step::Info, _) => Advance::Ask,
             (Step::Psync, reply) => Advance::Answered(reply),
-            (Step::Auth | Step::Replconf(_), _) => self.next(cx, link, guarded),
+            (Step::Auth | Step::Replconf(_), _) => self.next(cx, link),
         }
     }
 
@@ -132,11 +130,11 @@ impl Handshake {
     }
 
     /// What comes when all that was sent together is answered.
-    fn next(&mut self, cx: &mut Cx<'_>, link: LinkId, guarded: bool) -> Advance {
+    fn next(&mut self, cx: &mut Cx<'_>, link: LinkId) -> Advance {
         if !self.awaited.is_empty() {
             return Advance::Stay;
         }
-        if !guarded || self.keys == 0 {
+        if !cx.config.refuse_empty_primary {
             return Advance::Ask;
         }
         self.awaited.push_back(Step::Info);

@@ -650,8 +650,7 @@ impl World {
                 let conn = self.net.open(node, server, link);
                 let upstream = self.upstream(node, link).expect("it was there a moment ago");
                 upstream.conn = Some(conn);
-                let keys = self.nodes[node].data.len() as u64;
-                self.handle(node, Input::Replica(replica::Input::LinkUp { link, keys }));
+                self.handle(node, Input::Replica(replica::Input::LinkUp { link }));
             }
             Some(_) | None => {
                 let why = "connection refused".into();

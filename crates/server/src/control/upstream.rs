@@ -179,7 +179,7 @@ fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to
     if upstream.has_ended() {
         return Ok(());
     }
-    tell(server, replica::Input::LinkUp { link, keys: server.keys() });
+    tell(server, replica::Input::LinkUp { link });
     let mut input = BufReader::with_capacity(PIECE, socket);
     let job = Job { server, upstream };
     let mut related = false;
