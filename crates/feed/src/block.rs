@@ -42,10 +42,6 @@ impl Block {
         self.base + self.len.load(Ordering::Acquire) as u64
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.len()
-    }
-
     pub(crate) fn published(&self) -> &[u8] {
         let len = self.len.load(Ordering::Acquire);
         #[cfg(loom)]

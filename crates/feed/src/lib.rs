@@ -231,7 +231,7 @@ impl Feed {
 
     /// Bytes held in memory.
     pub fn heap_bytes(&self) -> usize {
-        self.state.lock().blocks.iter().map(|block| block.capacity()).sum()
+        self.state.lock().heap_bytes()
     }
 
     /// Bytes held in memory for readers beyond what the backlog needs: they don't count for `maxmemory`.
@@ -240,8 +240,7 @@ impl Feed {
             return 0;
         }
         let state = self.state.lock();
-        let held: usize = state.blocks.iter().map(|block| block.capacity()).sum();
-        (held as u64).saturating_sub(state.backlog.unwrap_or(0))
+        (state.heap_bytes() as u64).saturating_sub(state.backlog.unwrap_or(0))
     }
 
     /// Starts over at `offset`, with nothing to read before it: another history begins.
@@ -292,6 +291,13 @@ impl Feed {
 }
 
 impl State {
+    /// Bytes held in memory, those of the blocks' own records included.
+    fn heap_bytes(&self) -> usize {
+        // An `Arc` counts its owners in two words.
+        let block = BLOCK + size_of::<Block>() + 2 * size_of::<usize>();
+        self.blocks.len() * block + self.blocks.capacity() * size_of::<Arc<Block>>()
+    }
+
     fn select(&mut self, db: Db) {
         if self.db == Some(db) {
             return;

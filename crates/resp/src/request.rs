@@ -149,6 +149,11 @@ impl RequestParser {
         self.missing.is_some()
     }
 
+    /// Bytes of a request under way that need not be looked at again: the lengths and arguments found so far.
+    pub fn parsed(&self) -> usize {
+        self.at
+    }
+
     /// Makes ready for the next request.
     #[inline]
     pub fn clear(&mut self) {

@@ -3,6 +3,7 @@
 pub mod blocked;
 pub mod call;
 pub mod client;
+pub mod client_memory;
 pub mod dispatch;
 pub mod evict;
 pub mod functions;

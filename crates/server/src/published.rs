@@ -60,6 +60,8 @@ pub struct Published {
     pub timeout: u64,
     /// Hard, soft (bytes) and soft seconds for normal, replica and Pub/Sub clients.
     pub output_limits: [OutputLimit; 3],
+    /// What all clients together may hold, bytes (`maxmemory-clients`).
+    pub client_memory: Option<u64>,
     /// Nothing of the above can refuse a command of an authenticated client.
     pub all_clear: bool,
 }
@@ -148,6 +150,7 @@ impl Published {
             query_limit: 0,
             timeout: 0,
             output_limits: [OutputLimit::default(); 3],
+            client_memory: None,
             all_clear: true,
         };
         published.follow(config);
@@ -202,6 +205,7 @@ impl Published {
             soft: limit.soft as usize,
             seconds: limit.soft_time.as_secs(),
         });
+        self.client_memory = crate::data::client_memory::limit(config);
         if let Role::Replica(following) = &mut self.role {
             following.read_only = config.replication.read_only;
             following.serves_stale = config.replication.serve_stale_data;

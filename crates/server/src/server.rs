@@ -114,12 +114,16 @@ pub struct Server {
     pub connections: AtomicU64,
     /// Connections refused.
     pub rejected_connections: AtomicU64,
+    /// Connections closed to make room (`evicted_clients`).
+    pub evicted_clients: AtomicU64,
     /// Changes up to the last save.
     pub saved_dirty: AtomicI64,
     /// The figures of active expiry.
     pub expiry: ActiveExpiry,
     /// The database in which our primary's stream goes on.
     stream_db: AtomicU16,
+    /// Bytes of that stream that have been read and not applied.
+    pub stream_unapplied: AtomicU64,
     /// Keys that clients have written to a replica, with an expiry.
     pub own_expiries: OwnExpiries,
     /// Connections that were made by MIGRATE.
@@ -177,6 +181,8 @@ impl Server {
             persistence: Persistence::default(),
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
+            evicted_clients: AtomicU64::new(0),
+            stream_unapplied: AtomicU64::new(0),
             saved_dirty: AtomicI64::new(0),
             expiry: ActiveExpiry::default(),
         }
@@ -244,7 +250,8 @@ impl Server {
             worker.stats.reset();
         }
         let counts = &self.control.counts;
-        let events = [&self.connections, &self.rejected_connections, &counts.full, &counts.partial, &counts.refused];
+        let (of_clients, of_replicas) = (&self.connections, [&counts.full, &counts.partial, &counts.refused]);
+        let events = [of_clients, &self.rejected_connections, &self.evicted_clients].into_iter().chain(of_replicas);
         for count in events {
             count.store(0, Ordering::Relaxed);
         }

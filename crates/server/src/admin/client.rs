@@ -146,7 +146,7 @@ fn wire_len(args: Args<'_>) -> usize {
 }
 
 fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    let line = describe(cx.client, cx.session, cx.now, wire_len(args)) + "\n";
+    let line = cx.with_output_in_place(|cx| describe(cx.client, cx.session, cx.now, wire_len(args))) + "\n";
     cx.reply().verbatim(b"txt", line.as_bytes());
     Ok(())
 }
@@ -293,7 +293,7 @@ pub fn describe(client: &Client, session: &Session, now: Now, under_way: usize) 
     let _ = write!(
         line,
         "id={} addr={address} laddr={local} fd={} name={name} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
-         multi={multi} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll=0 omem={} tot-mem={} \
+         multi={multi} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll=0 omem={} tot-mem={} \
          events=r cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={}",
         client.id.0,
         std::os::fd::AsRawFd::as_raw_fd(&session.socket),
@@ -304,14 +304,15 @@ pub fn describe(client: &Client, session: &Session, now: Now, under_way: usize) 
         session.channels.len(),
         session.patterns.len(),
         session.shard_channels.len(),
-        session.input.len() + under_way,
+        (session.input.len() - session.parser.parsed().min(session.input.len())) + under_way,
         session.input.capacity() - session.input.len(),
+        session.parser.parsed().min(session.input.len()),
         session.transaction.as_ref().map_or(0, |transaction| transaction.bytes),
         session.out.capacity(),
         session.out.capacity(),
         session.pending(),
         0,
-        session.input.capacity() + session.out.capacity() + size_of::<Session>(),
+        session.heap_bytes(),
         session.user,
         match session.protocol {
             quorate_resp::Protocol::Resp2 => 2,

@@ -5,6 +5,7 @@ use quorate_config::{Change, Conditions, Scope};
 
 use crate::apply;
 use crate::data::call::Cx;
+use crate::data::client_memory;
 use crate::data::table::ServerRun;
 use crate::log;
 use crate::process::plain;
@@ -76,6 +77,12 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     change
         .and_then(|change| apply::apply(cx.server, &change))
         .map_err(|error| CommandError::Bytes(error.to_string().into_bytes()))?;
+    let published = cx.server.published();
+    // Whoever asks after this sees that the limit holds.
+    cx.with_output_in_place(|cx| {
+        let own = Some((cx.client, &mut *cx.session));
+        client_memory::make_room(cx.server, &published, cx.access.alone(), own, cx.now)
+    });
     cx.reply().ok();
     Ok(())
 }

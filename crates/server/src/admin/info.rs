@@ -115,6 +115,9 @@ fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let mut lines = Lines::default();
     for &(name, by_default, write) in &SECTIONS {
         if is_asked_for(name, by_default, args.from(1)) {
+            if name == "memory" {
+                cx.local.meter.tell(&cx.server.memory);
+            }
             write(&mut lines, cx.server);
         }
     }

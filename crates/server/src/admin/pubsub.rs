@@ -150,6 +150,7 @@ fn subscribe(cx: &mut Cx<'_, '_>, args: Args<'_>, kind: Kind) -> Outcome {
     for name in args.from(1) {
         if names(cx.session, kind).insert((*name).into()) {
             let listener = Listener { client: cx.client.id, worker: cx.client.worker };
+            cx.session.subscribed_bytes += name.len();
             cx.server.pubsub.subscribe(kind, name, listener);
         }
         let count = count(cx.session, kind);
@@ -177,6 +178,7 @@ fn unsubscribe(cx: &mut Cx<'_, '_>, args: Args<'_>, kind: Kind) -> Outcome {
     }
     for name in leaving {
         if names(cx.session, kind).remove(&name) {
+            cx.session.subscribed_bytes -= name.len();
             cx.server.pubsub.unsubscribe(kind, &name, cx.client.id);
         }
         let count = count(cx.session, kind);
@@ -196,6 +198,7 @@ pub fn forget(server: &Server, client: ClientId, session: &mut Session) {
             server.pubsub.unsubscribe(kind, &name, client);
         }
     }
+    session.subscribed_bytes = 0;
 }
 
 fn publish(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {

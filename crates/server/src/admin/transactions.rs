@@ -128,6 +128,7 @@ fn watch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         let expired = view.peek_raw(db, key).is_some() && view.peek(db, key).is_none();
         view.watch(db, key, &watch.flag);
         watch.keys.push((db, (*key).into(), expired));
+        watch.bytes += key.len();
     }
     if view.has_notices() {
         log_notices(cx.server, &mut view, cx.local);

@@ -206,6 +206,14 @@ impl Cx<'_, '_> {
         ReplyWriter::new(self.out, self.session.protocol)
     }
 
+    /// Does `work` while the client's output is where it is at other times, for those who look at what it holds.
+    pub fn with_output_in_place<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        std::mem::swap(self.out, &mut self.session.out);
+        let result = work(self);
+        std::mem::swap(self.out, &mut self.session.out);
+        result
+    }
+
     /// A view of the slots of `keys`, or of everything while alone, with the other parts of this
     /// context still usable.
     pub fn view<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> KeyView<'_> {

@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +21,22 @@ use quorate_stdx::{Mono, Offset};
 
 use crate::data::table::Command;
 use crate::listen::Seat;
+
+/// What a name costs besides its bytes where it is listed, with the server and with the client, bytes.
+const NAME_OVERHEAD: usize = 32;
+
+/// What a parser may keep at hand and not be counted, bytes: it is elsewhere while a command of its client runs, and what
+/// the client holds is not to change by that.
+const UNCOUNTED: usize = 1 << 10;
+
+/// What the allocator takes for a buffer of that many bytes: its sizes are four to each doubling.
+fn allocated(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=128 => bytes.next_multiple_of(16),
+        _ => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)),
+    }
+}
 
 /// Names a client for as long as the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +119,15 @@ impl Write for &Socket {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 
@@ -205,7 +230,7 @@ pub struct Transaction {
     pub queue: Vec<Queued>,
     /// Whether a command could not be queued: EXEC refuses.
     pub broken: bool,
-    /// Bytes of the arguments.
+    /// Bytes of the arguments and of the queue.
     pub bytes: usize,
 }
 
@@ -216,6 +241,8 @@ pub struct Watch {
     pub flag: WatchFlag,
     /// The keys, each with its database and whether it was expired already when the watch began.
     pub keys: Vec<(Db, Box<[u8]>, bool)>,
+    /// Bytes of their names.
+    pub bytes: usize,
 }
 
 /// A client that waits for something.
@@ -311,6 +338,8 @@ pub struct Session {
     pub patterns: HashSet<Box<[u8]>>,
     /// SSUBSCRIBE.
     pub shard_channels: HashSet<Box<[u8]>>,
+    /// Bytes of the names in these three.
+    pub subscribed_bytes: usize,
     /// What REPLCONF told.
     pub introduction: Option<Box<Introduction>>,
     /// What belongs to a connection of kind [`Kind::Primary`].
@@ -327,6 +356,8 @@ pub struct Session {
     pub readonly: bool,
     /// CLIENT CAPA redirect.
     pub redirect: bool,
+    /// What it holds, bytes, as far as it is part of its thread's sum.
+    pub weight: usize,
     /// Bytes read in all.
     pub bytes_in: u64,
     /// Bytes written in all.
@@ -368,6 +399,7 @@ impl Session {
             channels: HashSet::new(),
             patterns: HashSet::new(),
             shard_channels: HashSet::new(),
+            subscribed_bytes: 0,
             introduction: None,
             upstream: None,
             written: Offset(0),
@@ -376,6 +408,7 @@ impl Session {
             no_touch: false,
             readonly: false,
             redirect: false,
+            weight: 0,
             bytes_in: 0,
             bytes_out: 0,
             commands: 0,
@@ -387,6 +420,21 @@ impl Session {
         !(self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty())
     }
 
+    /// What it holds, bytes (`tot-mem`).
+    pub fn heap_bytes(&self) -> usize {
+        let entry = size_of::<Box<[u8]>>() + NAME_OVERHEAD;
+        let names = self.channels.len() + self.patterns.len() + self.shard_channels.len();
+        let watched = self.watch.as_ref().map_or(0, |watch| watch.bytes + watch.keys.len() * (entry + size_of::<Db>()));
+        size_of::<Session>()
+            + allocated(self.input.capacity())
+            + allocated(self.parser.heap_bytes().saturating_sub(UNCOUNTED))
+            + allocated(self.out.capacity())
+            + self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
+            + watched
+            + self.subscribed_bytes
+            + names * entry
+    }
+
     /// Bytes waiting to be sent.
     pub fn pending(&self) -> usize {
         self.out.len() - self.sent
@@ -395,5 +443,17 @@ impl Session {
     /// The specification of the last command, for CLIENT LIST.
     pub fn last_spec(&self) -> Option<&'static Spec> {
         self.last_command.map(|command| command.spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_take_what_the_allocator_gives() {
+        let sizes = [0, 1, 16, 17, 128, 129, 160, 161, 3189, 4096, 4097, 1 << 20, (1 << 20) + 1];
+        let taken = [0, 16, 16, 32, 128, 160, 160, 192, 3584, 4096, 5120, 1 << 20, 5 << 18];
+        assert_eq!(sizes.map(allocated), taken);
     }
 }

@@ -346,7 +346,7 @@ fn queue(local: &mut Local, session: &mut Session, command: &'static Command, ar
     }
     let transaction = session.transaction.as_mut().expect("the caller has looked");
     let words: Vec<Vec<u8>> = args.words().iter().map(|word| word.to_vec()).collect();
-    transaction.bytes += words.iter().map(Vec::len).sum::<usize>();
+    transaction.bytes += size_of::<Queued>() + words.iter().map(|word| word.len() + size_of_val(word)).sum::<usize>();
     transaction.queue.push(Queued { command, words });
     if wants_reply(session) {
         ReplyWriter::new(&mut session.out, session.protocol).simple("QUEUED");

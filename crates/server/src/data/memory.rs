@@ -13,7 +13,7 @@ use tikv_jemalloc_ctl::thread::ThreadLocal;
 use crate::admin::memory::Allocator;
 
 /// A thread tells when it has taken or given back so many bytes.
-const STEP: i64 = 4096;
+const STEP: i64 = 1024;
 
 /// What the threads together know of the memory in use.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub struct Memory {
     told: AtomicI64,
     /// What is in use besides, as last sampled.
     besides: AtomicI64,
+    /// What the last regular sample was.
+    sampled: AtomicI64,
     /// `used_memory_peak`: the most that was ever sampled, bytes.
     peak: AtomicU64,
 }
@@ -39,13 +41,28 @@ impl Memory {
         self.peak.load(Ordering::Relaxed).max(self.used())
     }
 
-    /// Asks the allocator how much is in use; takes some microseconds.
+    /// Asks the allocator how much is in use, for somebody who wants to know it now; takes some microseconds.
     pub fn sample(&self) {
+        self.besides.store(self.besides_now(), Ordering::Relaxed);
+    }
+
+    /// The same, regularly. A sample has what a thread has taken and is about to tell in it a second time; so of two
+    /// that follow each other the smaller counts.
+    pub fn sample_regularly(&self) {
+        self.settle(self.besides_now());
+    }
+
+    fn settle(&self, besides: i64) {
+        let before = self.sampled.swap(besides, Ordering::Relaxed);
+        self.besides.store(besides.min(before), Ordering::Relaxed);
+    }
+
+    fn besides_now(&self) -> i64 {
         // Without jemalloc (tests of the library) there is nothing to ask, and nothing is in use.
         let Allocator { allocated, cached, .. } = Allocator::sample();
         let allocated = allocated.saturating_sub(cached);
-        self.besides.store(allocated as i64 - self.told.load(Ordering::Relaxed), Ordering::Relaxed);
         self.peak.fetch_max(allocated, Ordering::Relaxed);
+        allocated as i64 - self.told.load(Ordering::Relaxed)
     }
 
     /// Starts the peak anew (CONFIG RESETSTAT).
@@ -86,6 +103,13 @@ impl Meter {
         self.told = self.net();
     }
 
+    /// Tells what has changed, however little: a sample that is taken now would count it a second time.
+    pub fn tell(&mut self, memory: &Memory) {
+        let untold = self.net() - self.told;
+        self.told += untold;
+        memory.told.fetch_add(untold, Ordering::Relaxed);
+    }
+
     /// Tells what has changed, if it is worth it; returns how much memory is in use.
     #[inline]
     pub fn used(&mut self, memory: &Memory) -> u64 {
@@ -117,5 +141,15 @@ mod tests {
         assert_eq!((memory.used(), memory.peak()), (1500, 1500));
         memory.forgive(2000);
         assert_eq!(memory.used(), 0, "never below nothing");
+    }
+
+    #[test]
+    fn a_sample_that_stands_out_counts_for_nothing() {
+        let memory = Memory::default();
+        let used = [100, 100, 16_484, 100, 300, 300].map(|besides| {
+            memory.settle(besides);
+            memory.used()
+        });
+        assert_eq!(used, [0, 100, 100, 100, 100, 300]);
     }
 }

@@ -70,7 +70,7 @@ pub struct Gauges {
     pub longest_input: Tally,
     /// The longest output that is not sent, bytes.
     pub longest_output: Tally,
-    /// What all of its clients take, bytes.
+    /// What all of its clients hold, replicas and our primary aside, bytes.
     pub client_bytes: Tally,
     /// Commands a second.
     pub commands_a_second: Tally,

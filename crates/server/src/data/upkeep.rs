@@ -115,7 +115,8 @@ impl Upkeep {
         while !self.server.stopping.load(Ordering::Acquire) {
             let period = Duration::from_secs(1) / self.local.published.hz.max(1);
             let began = Instant::now();
-            self.server.memory.sample();
+            self.local.meter.tell(&self.server.memory);
+            self.server.memory.sample_regularly();
             self.server.migrations.close_idle();
             self.make_room();
             self.end_pause();
@@ -154,6 +155,7 @@ impl Upkeep {
             if room == Room::Soon && self.server.space.reclaim().pending() > 0 {
                 // The freeing thread is to have its turn.
                 std::thread::sleep(BITE);
+                self.local.meter.tell(&self.server.memory);
                 self.server.memory.sample();
             }
         }

@@ -11,6 +11,8 @@
 mod ahead;
 mod deadline;
 mod stock;
+mod sweep;
+mod weigh;
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -18,10 +20,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
-use mio::event::Source;
 use mio::{Events as MioEvents, Poll, Token, Waker};
 use quorate_keyspace::{Member, Scope, SlotSet, Ticket};
-use quorate_replication::{Input, primary, replica};
+use quorate_replication::{Input, primary};
 use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
 use quorate_stdx::{Mono, Now, Rng};
 use smallvec::SmallVec;
@@ -42,6 +43,8 @@ use deadline::Deadline;
 const MAIL: Token = Token(usize::MAX);
 /// How much is read from a socket at once.
 const READ: usize = 64 << 10;
+/// Room is made for so many bytes of a request before any of them has come.
+const AHEAD: usize = 1 << 20;
 /// The most that is written to one client before the others have their turn.
 const WRITE: usize = 1 << 20;
 
@@ -148,6 +151,12 @@ pub struct Worker {
     stock_taken_at: Mono,
     /// How fast commands, bytes read and bytes written grow.
     rates: [Rate; 3],
+    /// How long an input is to be that lacks the rest of a long argument, bytes, as far as room is made for it; else 0.
+    wanted: usize,
+    /// By how much its clients have grown since the sum of all was looked at, bytes.
+    grown: usize,
+    /// The sweep after which clients were closed to make room, and that was not enough.
+    evicted_in_vain_at: Option<Mono>,
 }
 
 impl Worker {
@@ -175,6 +184,9 @@ impl Worker {
             swept_at: now.mono,
             stock_taken_at: now.mono,
             rates: Default::default(),
+            wanted: 0,
+            grown: 0,
+            evicted_in_vain_at: None,
             server,
             net: Net::new(index, poll),
         }
@@ -226,6 +238,9 @@ impl Worker {
         self.sweep();
         self.server.replicas.flush(&self.server.feed);
         self.write_all();
+        if self.grown > 0 {
+            self.evict_clients();
+        }
         self.member.leave();
     }
 
@@ -319,6 +334,7 @@ impl Worker {
         let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
         // SAFETY: this thread owns the client and is active.
         change(unsafe { client.session() });
+        self.weigh(&client);
         self.queue_write(&client);
     }
 
@@ -412,15 +428,12 @@ impl Worker {
                 return;
             }
             let fresh = session.input.is_empty();
-            let room = if fresh {
-                READ
-            } else {
-                session.input.capacity().saturating_sub(session.input.len()).clamp(READ, 16 << 20)
-            };
+            let room = if fresh { READ } else { room_behind(&mut session.input) };
             let result = if fresh {
                 (&session.socket).read(&mut self.scratch)
             } else {
-                read_behind(&session.socket, &mut session.input, room)
+                let room = rustix::buffer::spare_capacity(&mut session.input);
+                rustix::io::read(&session.socket, room).map_err(Into::into)
             };
             let count = match result {
                 Ok(0) if session.pending() > 0 && session.blocked.is_none() && session.kind == Kind::Normal => {
@@ -445,12 +458,17 @@ impl Worker {
                 // Requests are run from the scratch buffer; only an incomplete rest is copied.
                 let scratch = std::mem::take(&mut self.scratch);
                 let used = self.run_requests(client, &scratch[..count]);
-                // SAFETY: `run_requests` has given up its reference.
-                unsafe { client.session() }.input.extend_from_slice(&scratch[used..count]);
+                if used < count {
+                    // SAFETY: `run_requests` has given up its reference.
+                    let input = &mut unsafe { client.session() }.input;
+                    input.reserve_exact(self.wanted.max(count - used));
+                    input.extend_from_slice(&scratch[used..count]);
+                }
                 self.scratch = scratch;
             } else {
                 self.run_buffered(client);
             }
+            self.weigh(client);
             self.queue_write(client);
             // A short read means that the socket is empty, and the next bytes raise a new event. The end of the
             // connection does not, if it came with these.
@@ -466,6 +484,9 @@ impl Worker {
         let mut input = std::mem::take(&mut unsafe { client.session() }.input);
         let used = self.run_requests(client, &input);
         input.drain(..used);
+        if !input.is_empty() {
+            input.reserve_exact(self.wanted.saturating_sub(input.len()));
+        }
         if input.is_empty() && input.capacity() > READ {
             input = Vec::new();
         }
@@ -480,6 +501,7 @@ impl Worker {
         let mut parser = std::mem::take(&mut unsafe { client.session() }.parser);
         self.local.ended = None;
         self.net.current = Some(client.id);
+        self.wanted = 0;
         let used = self.run_parsed(client, &mut parser, input);
         self.net.current = None;
         // SAFETY: as above, and no other reference is alive.
@@ -511,13 +533,15 @@ impl Worker {
                     }
                     parser.shrink();
                     at += len;
+                    self.weigh(client);
                 }
                 Parsed::Incomplete(missing) => {
                     if rest.len() + missing > self.local.published.query_limit && session.kind != Kind::Primary {
                         crate::log::warning("Closing client that reached max query buffer length");
                         session.closing = Some(Closing::Now);
-                    } else if session.input.is_empty() {
-                        session.input.reserve(missing.min(1 << 20));
+                    } else if missing >= READ {
+                        // Not all at once: to announce much costs nothing.
+                        self.wanted = rest.len() + missing.min(rest.len().max(AHEAD));
                     }
                     return at;
                 }
@@ -613,11 +637,17 @@ impl Worker {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
             session.queued_for_write = false;
+            if session.pending() > READ && self.is_over_hard_limit(session) {
+                // Also if the socket would take some of it.
+                self.check_output(&client);
+                continue;
+            }
             if !session.write_blocked && session.held_until.is_none() && !self.write(session) {
                 self.close(&client);
                 continue;
             }
             let finished = session.pending() == 0;
+            self.weigh(&client);
             if session.closing == Some(Closing::Now) || (session.closing == Some(Closing::AfterReplies) && finished) {
                 self.close(&client);
             } else if !finished {
@@ -705,96 +735,13 @@ impl Worker {
             self.go_on(&client);
         }
     }
-
-    /// Ten times a second: closes who has been idle for too long, has been condemned or reads too slowly.
-    fn sweep(&mut self) {
-        if self.now.mono.since(self.swept_at) < Duration::from_millis(100) {
-            return;
-        }
-        self.swept_at = self.now.mono;
-        let timeout = self.local.published.timeout;
-        let paused = self.local.published.is_paused(true);
-        let clients: Vec<_> = self.net.clients.values().cloned().collect();
-        self.take_stock(&clients);
-        for client in clients {
-            // SAFETY: this thread owns the client and is active.
-            let session = unsafe { client.session() };
-            let idle = self.now.mono.since(session.active_at).as_secs();
-            let may_time_out = session.kind == Kind::Normal && session.blocked.is_none() && !session.is_subscriber();
-            if client.condemned.load(Ordering::Acquire) || (timeout > 0 && may_time_out && idle > timeout) {
-                self.close(&client);
-                continue;
-            }
-            if !paused && matches!(session.blocked, Some(Blocked::OnPause)) {
-                session.blocked = None;
-                self.local.stats.gauges.blocked.add(-1);
-                self.go_on(&client);
-                continue;
-            }
-            if session.pending() > 0 && session.write_blocked {
-                self.check_output(&client);
-            }
-        }
-    }
-
-    pub(crate) fn close(&mut self, client: &Arc<Client>) {
-        if self.net.clients.remove(&client.id).is_none() {
-            return;
-        }
-        self.server.clients.lock().remove(&client.id);
-        // SAFETY: this thread owns the client and is active.
-        let session = unsafe { client.session() };
-        if let Some(blocked) = session.blocked.take() {
-            self.local.stats.gauges.blocked.add(-1);
-            match blocked {
-                Blocked::OnKeys { ticket, until, slots, keys } => {
-                    if let Some(waiter) = self.server.waiters.get(ticket) {
-                        waiter.claim();
-                    }
-                    self.leave_queues(client, ticket, until, slots, &keys);
-                }
-                Blocked::OnAnswer { until } => {
-                    if let Some(at) = until {
-                        self.deadlines.remove(&(at, client.id));
-                    }
-                    self.server.control.abandon_wait(&self.server, client.id);
-                }
-                Blocked::OnPause => {}
-            }
-        }
-        // SAFETY: the reference from above is not used any more.
-        let session = unsafe { client.session() };
-        if let Some(watch) = session.watch.take() {
-            dispatch::unwatch(&watch, &mut Access::Active(&mut self.member), &self.scope);
-        }
-        crate::admin::pubsub::forget(&self.server, client.id, session);
-        if session.kind == Kind::Monitor {
-            self.server.monitors.remove(client.id);
-        }
-        if session.kind == Kind::Replica {
-            self.server.replicas.remove(&self.server.feed, client.id);
-            let left = primary::Input::Left { replica: quorate_replication::PeerId(client.id.0) };
-            self.server.control.submit(&self.server, Input::Primary(left));
-        }
-        if let Some(upstream) = session.upstream.take() {
-            let down = replica::Input::LinkDown { link: upstream.link, why: "closed".to_owned() };
-            self.server.control.submit(&self.server, Input::Replica(down));
-        }
-        let registry = self.net.poll.registry();
-        // The descriptor leaves the poll when it is closed anyway.
-        let _ = match &mut session.socket {
-            Socket::Tcp(stream) => stream.deregister(registry),
-            Socket::Unix(stream) => stream.deregister(registry),
-        };
-        session.seat = None;
-        session.socket.shut();
-    }
 }
 
-fn read_behind(mut socket: &Socket, input: &mut Vec<u8>, room: usize) -> std::io::Result<usize> {
-    let len = input.len();
-    input.resize(len + room, 0);
-    let result = socket.read(&mut input[len..]);
-    input.truncate(len + *result.as_ref().unwrap_or(&0));
-    result
+/// How much may be read behind what is there. Where there was no room, some more is made than what is there calls for,
+/// but not much: it counts as the client's.
+fn room_behind(input: &mut Vec<u8>) -> usize {
+    if input.capacity() == input.len() {
+        input.reserve_exact(READ.max(input.len() / 4));
+    }
+    input.capacity() - input.len()
 }

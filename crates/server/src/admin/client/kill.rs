@@ -96,11 +96,12 @@ pub(super) fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     }
     let (now, own) = (cx.now, cx.client.id);
     let mut text = String::new();
-    each(cx, &filter, |client, session| {
+    let mut describe = |client: &Arc<Client>, session: &mut Session| {
         let under_way = if client.id == own { super::wire_len(args) } else { 0 };
         text += &super::describe(client, session, now, under_way);
         text.push('\n');
-    });
+    };
+    cx.with_output_in_place(|cx| each(cx, &filter, &mut describe));
     cx.reply().verbatim(b"txt", text.as_bytes());
     Ok(())
 }

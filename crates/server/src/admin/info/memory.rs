@@ -42,7 +42,7 @@ pub(super) fn memory(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("mem_replication_backlog", server.feed.backlog().map_or(0, |_| feed));
     lines.field("mem_total_replication_buffers", feed);
     // What is kept of the log only because a replica has not read it yet.
-    lines.field("mem_clients_slaves", excess);
+    lines.field("mem_clients_slaves", if server.replicas.all().is_empty() { 0 } else { excess });
     lines.field("mem_clients_normal", clients);
     lines.field("mem_cluster_links", 0);
     lines.field("mem_aof_buffer", 0);

@@ -68,7 +68,7 @@ fn keys(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("expired_time_cap_reached_count", server.expiry.cut_short.load(Ordering::Relaxed));
     lines.field("expire_cycle_cpu_milliseconds", server.expiry.nanos.load(Ordering::Relaxed) / 1_000_000);
     lines.field("evicted_keys", space.sum(|counters| counters.evicted.get()));
-    lines.field("evicted_clients", 0);
+    lines.field("evicted_clients", server.evicted_clients.load(Ordering::Relaxed));
     lines.field("total_eviction_exceeded_time", exceeded.as_millis());
     lines.field("current_eviction_exceeded_time", exceeded_now.as_millis());
     lines.field("keyspace_hits", space.sum(|counters| counters.hits.get()));

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::data::client::{Client, Session};
+use crate::data::client_memory;
 use crate::data::worker::Worker;
+use crate::published::OutputLimit;
 
 /// The most that may wait to be sent to a client that has yet to say who it is, bytes.
 const STRANGERS_OUTPUT: usize = 1024;
@@ -13,7 +15,7 @@ impl Worker {
     pub(super) fn check_output(&mut self, client: &Arc<Client>) {
         // SAFETY: this thread owns the client and is active.
         let session = unsafe { client.session() };
-        let limit = self.local.published.output_limits[if session.is_subscriber() { 2 } else { 0 }];
+        let limit = self.output_limit(session);
         let pending = session.pending();
         if limit.soft > 0 && pending > limit.soft {
             session.over_soft_limit.get_or_insert(self.now.mono);
@@ -33,6 +35,16 @@ impl Worker {
         }
     }
 
+    fn output_limit(&self, session: &Session) -> OutputLimit {
+        self.local.published.output_limits[if session.is_subscriber() { 2 } else { 0 }]
+    }
+
+    /// Whether more waits to be sent to a client than is ever allowed.
+    pub(super) fn is_over_hard_limit(&self, session: &Session) -> bool {
+        let hard = self.output_limit(session).hard;
+        hard > 0 && session.pending() > hard
+    }
+
     /// Counts a client that has begun to wait.
     #[inline]
     pub(super) fn note_blocked(&self, client: &Client) {
@@ -46,21 +58,20 @@ impl Worker {
     pub(super) fn take_stock(&mut self, clients: &[Arc<Client>]) {
         let elapsed = self.now.mono.since(self.stock_taken_at);
         self.stock_taken_at = self.now.mono;
-        let (mut blocked, mut input, mut output, mut bytes) = (0, 0, 0, 0);
+        let (mut blocked, mut input, mut output) = (0, 0, 0);
         for client in clients {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
             blocked += i64::from(session.blocked.is_some());
             input = input.max(session.input.len());
             output = output.max(session.pending());
-            bytes += size_of::<Session>() + session.input.capacity() + session.out.capacity();
+            client_memory::weigh(&self.server, client, session);
         }
         let stats = &self.local.stats;
         stats.gauges.blocked.set(blocked);
         stats.gauges.with_deadline.set(self.deadlines.len() as i64);
         stats.gauges.longest_input.set(input as i64);
         stats.gauges.longest_output.set(output as i64);
-        stats.gauges.client_bytes.set(bytes as i64);
         let [commands, bytes_in, bytes_out] = &mut self.rates;
         stats.gauges.commands_a_second.set(commands.sample(stats.processed.get(), elapsed));
         stats.gauges.bytes_in_a_second.set(bytes_in.sample(stats.bytes_in.get(), elapsed));
