@@ -152,8 +152,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome> {
         report::write_json(path, &server.name(), &runs)?;
     }
     if options.write_docs {
-        let reasons: Vec<_> = exemptions.iter().map(|group| (group.file.clone(), group.reason.clone())).collect();
-        report::write_docs(&runs, &reasons)?;
+        report::write_docs(&runs, &exemptions)?;
     }
     if options.raise_floor {
         record::write_floor(&raised(floor.clone(), &runs))?;

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use quorate_resp::ReplyWriter;
 use quorate_stdx::Rng;
 
-use crate::{Args, CommandError};
+use crate::{Args, CommandError, Outcome};
 
 /// What the count of SRANDMEMBER and its kin asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,30 @@ impl Count {
         }
     }
 }
+
+/// Lets `answer` write one drawn element after the other, until there are `amount` or the reply is longer than any value
+/// may be: who asks for more has mistyped, or wants to see how much memory there is.
+pub(crate) fn repeat(
+    reply: &mut ReplyWriter<'_>,
+    longest: usize,
+    amount: usize,
+    mut answer: impl FnMut(&mut ReplyWriter<'_>),
+) -> Outcome {
+    if amount.saturating_mul(SHORTEST) > longest {
+        return Err(CommandError::OutOfRange);
+    }
+    let start = reply.buffered();
+    for _ in 0..amount {
+        answer(reply);
+        if reply.buffered() - start > longest {
+            return Err(CommandError::OutOfRange);
+        }
+    }
+    Ok(())
+}
+
+/// An element of a reply has at least so many bytes: `$0`, and two line ends.
+const SHORTEST: usize = 6;
 
 /// The indices below `len` of `amount` different elements, ascending; each choice has the same
 /// probability (Floyd's algorithm). `amount` is at most `len`.

@@ -49,8 +49,10 @@ pub struct PrimaryView {
     pub last_io: Option<Duration>,
     /// `master_sync_*`, while a snapshot comes in.
     pub sync: Option<SyncView>,
-    /// `slave_read_repl_offset` and `slave_repl_offset`.
+    /// `slave_repl_offset`: up to where the stream is applied.
     pub offset: Offset,
+    /// `slave_read_repl_offset`: up to where it has been read.
+    pub read: Offset,
     /// `master_link_down_since_seconds`; `None` while it is up, or if it never was.
     pub down_for: Option<Duration>,
     /// Whether what the primary offered was refused; see `replica-refuse-empty-primary`.

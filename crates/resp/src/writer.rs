@@ -32,6 +32,11 @@ impl<'a> ReplyWriter<'a> {
         self.protocol
     }
 
+    /// Bytes in the buffer, earlier replies included.
+    pub fn buffered(&self) -> usize {
+        self.out.len()
+    }
+
     /// Speaks another version from here on (HELLO, `redis.setresp`).
     pub fn set_protocol(&mut self, protocol: Protocol) {
         self.protocol = protocol;

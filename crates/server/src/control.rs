@@ -286,6 +286,7 @@ impl Control {
             view.backlog_size = server.feed.backlog_size();
             if let RoleView::Replica(primary) = &mut view.role {
                 primary.offset = held.end;
+                primary.read = Offset(held.end.0 + server.stream_unapplied.load(Ordering::Relaxed));
             }
         }
         view

@@ -7,8 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::record::Exemption;
 use super::score::{Failed, Score};
-use super::stand::Run;
+use super::stand::{CHANGES, Change, DIRECTIVES, Directive, Run};
 use crate::{markdown, workspace};
 
 /// One file's result.
@@ -125,14 +126,14 @@ pub(super) fn write_json(path: &Path, server: &str, rows: &[Row]) -> Result<()> 
 }
 
 /// Writes `docs/compat.md`.
-pub(super) fn write_docs(rows: &[Row], exempt: &[(String, String)]) -> Result<()> {
+pub(super) fn write_docs(rows: &[Row], exempt: &[Exemption]) -> Result<()> {
     let docs = workspace::root().join("docs");
     let differences = fs::read_to_string(docs.join("differences.md")).unwrap_or_default();
     fs::write(docs.join("compat.md"), page(rows, exempt, &differences)).context("write docs/compat.md")
 }
 
 /// `exempt` are the reasons why tests are not applicable, with the file of each.
-fn page(rows: &[Row], exempt: &[(String, String)], differences: &str) -> String {
+fn page(rows: &[Row], exempt: &[Exemption], differences: &str) -> String {
     let mut out = String::from(
         "# The test suite of Redis 7.0.15, run against this server\n\n\
          `cargo xtask compat --write-docs` writes this page. Of each file of Redis' own suite it counts the tests that a\n\
@@ -164,10 +165,29 @@ fn page(rows: &[Row], exempt: &[(String, String)], differences: &str) -> String 
         }
     }
     out.push_str("\n## Why tests are not applicable\n\n");
-    for (file, reason) in exempt {
-        let _ = writeln!(out, "- {file}: {reason}");
+    for Exemption { file, tests, reason } in exempt {
+        let names: Vec<String> = tests.iter().map(|test| format!("`{test}`")).collect();
+        let _ = writeln!(out, "- {file}: {reason} ({})", names.join(", "));
+    }
+    out.push_str(&conditions());
+    out
+}
+
+/// What is not as the suite has it.
+fn conditions() -> String {
+    let mut out = String::from("\n## How our server is run, and what is changed in the suite for it\n\n");
+    for Directive { name, value, why } in DIRECTIVES {
+        let _ = writeln!(out, "- Every server has `{name} {value}`. {why}");
+    }
+    for Change { file, text, instead, why } in CHANGES {
+        let (text, instead) = (one_line(text), one_line(instead));
+        let _ = writeln!(out, "- `{file}`: `{text}` is `{instead}`. {why}");
     }
     out
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The anchor of the heading below which the text speaks of this test, in backquotes.
@@ -212,14 +232,16 @@ mod tests {
     fn the_page_counts_and_links_each_failure_to_its_explanation() {
         let rows = [row("unit/a", 3, &["SET `x`", "SCAN order"]), row("unit/b", 2, &[])];
         let differences = "# Differences\n\n## How SCAN walks\n\nThe test `SCAN order` fails because of it.\n";
-        let page = page(&rows, &[("unit/a".to_owned(), "no fork".to_owned())], differences);
+        let exemption =
+            Exemption { file: "unit/a".to_owned(), tests: vec!["FORK *".to_owned()], reason: "no fork".to_owned() };
+        let page = page(&rows, &[exemption], differences);
         assert!(
             page.contains("**5 of 7 applicable tests passed (71.4 %), 2 not applicable, 0 of 2 files aborted.**"),
             "{page}"
         );
         assert!(page.contains("| unit/a | 3 | 2 | 1 | 6 |"), "{page}");
         assert!(page.contains("- `SCAN order`: [explained](differences.md#how-scan-walks)\n"), "{page}");
-        assert!(page.contains("- `SET `x``\n") && page.contains("- unit/a: no fork\n"), "{page}");
+        assert!(page.contains("- `SET `x``\n") && page.contains("- unit/a: no fork (`FORK *`)\n"), "{page}");
     }
 
     #[test]

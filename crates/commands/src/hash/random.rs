@@ -1,12 +1,10 @@
 //! HRANDFIELD: fields of a hash by chance.
 
-use quorate_resp::Protocol;
-use quorate_stdx::Rng;
-use quorate_values::Hash;
+use quorate_resp::{Protocol, ReplyWriter};
 use quorate_values::listpack::Item;
 
 use crate::exec::as_hash;
-use crate::sample::{Count, distinct, pick};
+use crate::sample::{Count, distinct, pick, repeat};
 use crate::{Access, Args, Arity, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 
 /// HRANDFIELD key [count [WITHVALUES]]
@@ -46,26 +44,23 @@ fn hrandfield(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     };
     let nested = values && cx.reply.protocol() == Protocol::Resp3;
     cx.reply.array(if values && !nested { amount * 2 } else { amount });
-    let mut answer = |(field, value): (Item<'_>, Item<'_>)| {
+    let answer = |reply: &mut ReplyWriter<'_>, (field, value): (Item<'_>, Item<'_>)| {
         if nested {
-            cx.reply.array(2);
+            reply.array(2);
         }
-        cx.reply.bulk(field.text(&mut itoa::Buffer::new()));
+        reply.bulk(field.text(&mut itoa::Buffer::new()));
         if values {
-            cx.reply.bulk(value.text(&mut itoa::Buffer::new()));
+            reply.bulk(value.text(&mut itoa::Buffer::new()));
         }
     };
     match count {
-        Count::Repeating(_) => repeat(hash, amount, &mut rng, answer),
-        Count::Distinct(_) => pick(hash.iter(), &distinct(hash.len(), amount, &mut rng)).for_each(&mut answer),
+        Count::Repeating(_) => repeat(&mut cx.reply, cx.settings.max_string, amount, |reply| {
+            answer(reply, hash.random(&mut rng).expect("a hash has at least one field"));
+        })?,
+        Count::Distinct(_) => pick(hash.iter(), &distinct(hash.len(), amount, &mut rng))
+            .for_each(|element| answer(&mut cx.reply, element)),
     }
     Ok(())
-}
-
-fn repeat(hash: &Hash, amount: usize, rng: &mut Rng, mut answer: impl FnMut((Item<'_>, Item<'_>))) {
-    for _ in 0..amount {
-        answer(hash.random(rng).expect("a hash has at least one field"));
-    }
 }
 
 /// Whether values are wanted too.

@@ -5,7 +5,7 @@
 use quorate_values::Set;
 
 use crate::exec::as_set;
-use crate::sample::{Count, distinct, pick};
+use crate::sample::{Count, distinct, pick, repeat};
 use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 
 /// SPOP key [count]
@@ -57,10 +57,10 @@ fn srandmember(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         }
         (Some(Count::Repeating(amount)), Some(set)) => {
             cx.reply.array(amount);
-            for _ in 0..amount {
+            repeat(&mut cx.reply, cx.settings.max_string, amount, |reply| {
                 let member = set.random(&mut rng).expect("a set has at least one member");
-                cx.reply.bulk(member.text(&mut itoa::Buffer::new()));
-            }
+                reply.bulk(member.text(&mut itoa::Buffer::new()));
+            })?;
         }
         (Some(Count::Distinct(amount)), Some(set)) => {
             let amount = amount.min(set.len());

@@ -4,7 +4,7 @@ use quorate_values::listpack::Item;
 
 use super::reply::Scores;
 use crate::exec::as_zset;
-use crate::sample::{Count, distinct, pick};
+use crate::sample::{Count, distinct, pick, repeat};
 use crate::{Access, Args, Arity, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 
 /// ZRANDMEMBER key [count [WITHSCORES]]
@@ -48,10 +48,10 @@ fn zrandmember(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         }
         Count::Repeating(amount) => {
             scores.head(&mut cx.reply, amount);
-            for _ in 0..amount {
+            repeat(&mut cx.reply, cx.settings.max_string, amount, |reply| {
                 let (member, score) = zset.random(&mut rng).expect("a sorted set has at least one member");
-                scores.member(&mut cx.reply, member, score);
-            }
+                scores.member(reply, member, score);
+            })?;
         }
     }
     Ok(())
@@ -91,6 +91,7 @@ mod tests {
              ZRANDMEMBER z 1 FOO => ERR syntax error
              ZRANDMEMBER z x => ERR value is not an integer or out of range
              ZRANDMEMBER z -9223372036854775807 WITHSCORES => ERR value is out of range
+             ZRANDMEMBER z -9223372036854775807 => ERR value is out of range
              SET s v => OK
              ZRANDMEMBER s => WRONGTYPE Operation against a key holding the wrong kind of value",
         );

@@ -60,6 +60,7 @@ impl Replica {
             last_io,
             sync,
             offset,
+            read: offset,
             down_for: upstream.down_since.map(|since| now.since(since)),
             refused: upstream.refused,
             priority: config.priority,

@@ -25,7 +25,9 @@ static DOCTOR: Spec = sub("doctor", Arity::Exactly(2), ASKING, "2.8.13", "Says w
 static GRAPH: Spec = sub("graph", Arity::Exactly(3), ASKING, "2.8.13", "Draws an event's samples.");
 static HISTOGRAM: Spec = sub("histogram", Arity::AtLeast(2), ASKING, "7.0.0", "Tells how long commands take.");
 static HISTORY: Spec = sub("history", Arity::Exactly(3), ASKING, "2.8.13", "Lists an event's samples.");
-static LATEST: Spec = sub("latest", Arity::Exactly(2), ASKING, "2.8.13", "Lists each event's latest sample.");
+/// Alone, so that what other threads are at is over and among the samples.
+static LATEST: Spec =
+    sub("latest", Arity::Exactly(2), ASKING.and(Flags::ALONE), "2.8.13", "Lists each event's latest sample.");
 static RESET: Spec = sub("reset", Arity::AtLeast(2), ASKING, "2.8.13", "Forgets samples.");
 static HELP: Spec =
     sub("help", Arity::Exactly(2), Flags::LOADING.and(Flags::STALE), "2.8.13", "Explains the subcommands.");

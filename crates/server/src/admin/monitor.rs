@@ -136,7 +136,7 @@ pub fn is_secret(command: &Command, args: Args<'_>, index: usize) -> bool {
             let secret = ["requirepass", "masterauth", "masteruser", "tls-key-file-pass", "tls-client-key-file-pass"];
             index >= 3 && index % 2 == 1 && secret.iter().any(|name| args.is(index - 1, name))
         }
-        "acl|setuser" => index > 2,
+        "acl|setuser" => index > 1,
         "migrate" => super::migrate::is_secret(args, index),
         _ => false,
     }
@@ -162,6 +162,7 @@ mod tests {
         assert_eq!(shown("AUTH user secret"), "AUTH * *");
         assert_eq!(shown("HELLO 3 SETNAME a AUTH user secret"), "HELLO 3 SETNAME a AUTH * *");
         assert_eq!(shown("HELLO 3 AUTH user secret SETNAME a"), "HELLO 3 AUTH * * SETNAME a");
+        assert_eq!(shown("ACL SETUSER user on >secret"), "ACL SETUSER * * *");
         assert_eq!(shown("SET auth secret"), "SET auth secret");
     }
 

@@ -1,4 +1,4 @@
-//! SAVE, BGSAVE, LASTSAVE: the dataset's file.
+//! SAVE, BGSAVE, LASTSAVE: the dataset's file; and BGREWRITEAOF, which has none.
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Origin, Outcome, Run, Spec};
 
@@ -43,8 +43,22 @@ pub static LASTSAVE: Spec = Spec {
     ..Spec::BLANK
 };
 
-pub(super) static RUNS: [super::Entry; 3] =
-    [(&SAVE, &[("", save)]), (&BGSAVE, &[("", bgsave)]), (&LASTSAVE, &[("", last_save)])];
+/// BGREWRITEAOF
+pub static BGREWRITEAOF: Spec = Spec {
+    name: "bgrewriteaof",
+    arity: Arity::Exactly(1),
+    flags: SAVING.flags,
+    complexity: "O(1)",
+    summary: "Rewrites the append-only file, which there is none of yet.",
+    ..SAVING
+};
+
+pub(super) static RUNS: [super::Entry; 4] = [
+    (&SAVE, &[("", save)]),
+    (&BGSAVE, &[("", bgsave)]),
+    (&LASTSAVE, &[("", last_save)]),
+    (&BGREWRITEAOF, &[("", rewrite_append_only_file)]),
+];
 
 const IN_PROGRESS: CommandError = CommandError::text("ERR Background save already in progress");
 
@@ -75,6 +89,10 @@ fn bgsave(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         return Err(IN_PROGRESS);
     }
     Ok(())
+}
+
+fn rewrite_append_only_file(_: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    Err(CommandError::text("ERR There is no append-only file yet"))
 }
 
 fn last_save(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {

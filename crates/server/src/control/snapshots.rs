@@ -10,8 +10,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use quorate_keyspace::{Alone, Walk};
 use quorate_replication::primary::{self, Target};
 use quorate_replication::wire::Framing;
@@ -138,8 +140,13 @@ impl Inner {
                 taking.live.push(link);
             }
             (Framing::Length(bytes), Some(file)) => {
-                let (server, file, cancelled) = (Arc::clone(server), Arc::clone(file), Arc::clone(&taking.cancelled));
-                spawn("send-rdb", move || send_file(&server, id, &link, &file, bytes, &cancelled));
+                let (file, cancelled) = (Arc::clone(file), Arc::clone(&taking.cancelled));
+                let (sender, client) = (Arc::clone(server), link.client);
+                let send = move |()| send_file(&sender, id, &link, &file, bytes, &cancelled);
+                if let Err(((), error)) = start(named("send-rdb"), (), send) {
+                    report_refusal(&error);
+                    server.condemn(client);
+                }
             }
             (Framing::Length(_), None) => unreachable!("only what was written to disk has a length"),
         }
@@ -172,16 +179,24 @@ impl Inner {
             let Some(taking) = self.snapshots.get_mut(&id) else { continue };
             let Some(snapshot) = taking.begun.take() else { continue };
             let cancelled = Arc::clone(&taking.cancelled);
-            let server = Arc::clone(server);
-            match (&taking.file, taking.target) {
+            let taker = Arc::clone(server);
+            let started = match (&taking.file, taking.target) {
                 (Some(file), Target::Disk) => {
                     let file = Arc::clone(file);
-                    spawn("save-for-replicas", move || write_file(&server, id, snapshot, &file, &cancelled));
+                    let work = move |snapshot| write_file(&taker, id, snapshot, &file, &cancelled);
+                    start(named("save-for-replicas"), snapshot, work)
                 }
                 _ => {
                     let (links, mark) = (std::mem::take(&mut taking.live), taking.mark);
-                    spawn("send-rdb", move || send_live(&server, id, snapshot, links, &mark, &cancelled));
+                    let work = move |snapshot| send_live(&taker, id, snapshot, links, &mark, &cancelled);
+                    start(named("send-rdb"), snapshot, work)
                 }
+            };
+            if let Err((snapshot, error)) = started {
+                // A walk is ended by a thread of its own also when it is given up; that is tried at each turn.
+                taking.begun = Some(snapshot);
+                self.give_up_snapshot(id, &error);
+                return;
             }
             if taking_is_over(self.snapshots.get(&id)) {
                 self.snapshots.remove(&id);
@@ -190,14 +205,49 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// No thread can take this snapshot now: the machine lets its replicas go, and they will ask again.
+    fn give_up_snapshot(&mut self, id: SnapshotId, error: &io::Error) {
+        let Some(taking) = self.snapshots.get(&id) else { return };
+        // Told once; afterwards it is only to be ended.
+        if !taking.cancelled.swap(true, Ordering::AcqRel) {
+            report_refusal(error);
+            if let Some(walk) = &taking.walk {
+                walk.cancel();
+            }
+            self.inputs.push_back(Input::Primary(primary::Input::SnapshotFailed { id }));
+        }
+    }
+}
+
 fn taking_is_over(taking: Option<&Taking>) -> bool {
     taking.is_some_and(|taking| taking.cancelled.load(Ordering::Acquire))
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
-    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    // Without threads nothing that this server does can go on.
-    started.expect("the operating system refuses a thread");
+fn named(name: &str) -> Builder {
+    Builder::new().name(name.to_owned())
+}
+
+fn report_refusal(error: &io::Error) {
+    log::warning(&format!("Can't start a thread for a replica's snapshot: {error}"));
+}
+
+/// Starts a thread that works on `subject`, or gives that back if the operating system refuses.
+fn start<T: Send + 'static>(
+    thread: Builder,
+    subject: T,
+    work: impl FnOnce(T) + Send + 'static,
+) -> Result<(), (T, io::Error)> {
+    let subject = Arc::new(Mutex::new(Some(subject)));
+    let taken = Arc::clone(&subject);
+    let run = move || {
+        let subject = taken.lock().take().expect("it was put there for this thread alone");
+        work(subject);
+    };
+    match thread.spawn(run) {
+        Ok(_) => Ok(()),
+        Err(error) => Err((subject.lock().take().expect("no thread has taken it"), error)),
+    }
 }
 
 /// A file in the server's folder that goes when it is closed, whatever happens to the process.
@@ -314,4 +364,19 @@ fn send_file(server: &Arc<Server>, id: SnapshotId, link: &Link, file: &File, byt
 
 fn news(server: &Arc<Server>, input: primary::Input) {
     server.control.submit(server, Input::Primary(input));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_thread_can_be_started_for_is_given_back() {
+        let (told, news) = crossbeam_channel::bounded(1);
+        assert!(start(named("good"), 7, move |subject| told.send(subject).expect("somebody listens")).is_ok());
+        assert_eq!(news.recv(), Ok(7));
+        // No machine has room for such a stack.
+        let refused = start(named("refused").stack_size(1 << 46), 7, |_| unreachable!("there is no such thread"));
+        assert_eq!(refused.map_err(|(subject, _)| subject), Err(7));
+    }
 }

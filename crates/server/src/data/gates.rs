@@ -9,7 +9,7 @@ use quorate_commands::{Args, CommandError, Flags};
 
 use crate::data::client::{Kind, Queued, Session};
 use crate::data::table::Command;
-use crate::server::{Loading, Published, Role, Server};
+use crate::server::{Loading, Published, Role, Server, unix_now};
 
 /// What a gate says.
 pub enum Gate {
@@ -94,6 +94,22 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
         return Gate::Wait;
     }
     Gate::Open
+}
+
+/// Whether a pause holds our primary's stream back at this command. A failover does not: whoever hands over follows nobody.
+#[inline]
+pub fn holds_stream(
+    server: &Server,
+    published: &Published,
+    session: &Session,
+    command: &Command,
+    args: Args<'_>,
+) -> bool {
+    let Some(pause) = published.pause else { return false };
+    let declared = crate::admin::script::flags_of(server, command, args);
+    let flags = declared.unwrap_or(command.spec.flags);
+    let has = |flag| flags.has(flag) || sets_off(server, session, command, flag);
+    unix_now() < pause.until && (pause.all || has(Flags::WRITE) || has(Flags::MAY_REPLICATE))
 }
 
 /// Whether a command of the transaction that this one sets off has a flag. Scripts may declare that they don't write.

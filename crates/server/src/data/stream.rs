@@ -6,14 +6,17 @@
 //! transaction counts when it is complete.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quorate_commands::Args;
 use quorate_keyspace::Expiry;
 use quorate_replication::{Input, replica};
 
-use crate::data::client::{Client, Session, Upstream};
-use crate::data::dispatch;
+use crate::data::client::{Blocked, Client, Session, Upstream};
+use crate::data::dispatch::{self, Step};
+use crate::data::gates;
+use crate::data::table::Command;
 use crate::data::worker::Worker;
 use crate::log;
 use crate::server::Server;
@@ -21,13 +24,20 @@ use crate::server::Server;
 /// How often the machine hears that the stream flows.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// Applies one request of the stream; `raw` is how it came, blank lines included.
-pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: &[u8]) {
+/// Applies one request of the stream; `raw` is how it came, blank lines included. While clients are paused (CLIENT PAUSE)
+/// so is the stream: what of it has come is read, and applied afterwards.
+pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: &[u8]) -> Step {
     let args = Args::new(words);
     if words.is_empty() {
-        return passed(worker, client, raw);
+        passed(worker, client, raw);
+        return Step::Done;
     }
     match dispatch::resolve(args) {
+        Ok(command) if is_paused(worker, client, command, args) => {
+            // SAFETY: the worker owns the client and is active.
+            unsafe { client.session() }.blocked = Some(Blocked::OnPause);
+            return Step::Postponed;
+        }
         Ok(command) => dispatch::replicated(worker, client, command, args, raw),
         Err(error) => {
             diverged(&error.wire(), "(unknown)");
@@ -41,6 +51,18 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
             server.control.submit(server, Input::Replica(replica::Input::AckWanted { link: upstream.link }));
         }
     }
+    Step::Done
+}
+
+fn is_paused(worker: &mut Worker, client: &Client, command: &Command, args: Args<'_>) -> bool {
+    let (server, _, local, ..) = worker.parts();
+    // SAFETY: the worker owns the client and is active.
+    gates::holds_stream(server, &local.published, unsafe { client.session() }, command, args)
+}
+
+/// What of the stream has been read and waits, for INFO.
+pub fn note_unapplied(server: &Server, session: &Session) {
+    server.stream_unapplied.store(session.input.len() as u64, Ordering::Relaxed);
 }
 
 /// What our primary has done can't be done here: from now on the two may hold different data.

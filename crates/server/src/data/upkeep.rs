@@ -203,7 +203,11 @@ impl Upkeep {
         let mut more = volatile > 0;
         while more && spent < limit && !self.server.stopping.load(Ordering::Acquire) {
             let began = Instant::now();
-            self.active(|this| more = this.bite(&mut round));
+            self.active(|this| {
+                more = this.bite(&mut round);
+                // A bite is short but for large values, whose freeing may keep others waiting.
+                this.server.latency.note(&this.server, "expire-cycle", began.elapsed());
+            });
             let took = began.elapsed();
             spent += took;
             if more {

@@ -45,6 +45,8 @@ const MAIL: Token = Token(usize::MAX);
 const READ: usize = 64 << 10;
 /// Room is made for so many bytes of a request before any of them has come.
 const AHEAD: usize = 1 << 20;
+/// How much of our primary's stream is read while a pause holds it back.
+const HELD_BACK: usize = 64 << 20;
 /// The most that is written to one client before the others have their turn.
 const WRITE: usize = 1 << 20;
 
@@ -416,6 +418,13 @@ impl Worker {
     fn go_on(&mut self, client: &Arc<Client>) {
         self.run_buffered(client);
         self.queue_write(client);
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        if session.kind == Kind::Primary {
+            stream::note_unapplied(&self.server, session);
+            // What was left on the other side raises no event any more.
+            self.read(client, false);
+        }
     }
 
     /// Reads what has come for a client and runs it; `ended` if the other end has closed its side.
@@ -467,6 +476,15 @@ impl Worker {
                 self.scratch = scratch;
             } else {
                 self.run_buffered(client);
+            }
+            // SAFETY: `run_requests` has given up its reference.
+            let session = unsafe { client.session() };
+            if session.kind == Kind::Primary {
+                stream::note_unapplied(&self.server, session);
+                if matches!(session.blocked, Some(Blocked::OnPause)) && session.input.len() > HELD_BACK {
+                    // The rest may wait on the other side; it is read when the pause is over.
+                    return;
+                }
             }
             self.weigh(client);
             self.queue_write(client);
@@ -564,8 +582,9 @@ impl Worker {
         // SAFETY: this thread owns the client and is active; nothing else holds its session here.
         match unsafe { client.session() }.kind {
             Kind::Primary => {
-                stream::request(self, client, &words, &input[..len]);
-                return false;
+                let step = stream::request(self, client, &words, &input[..len]);
+                self.note_blocked(client);
+                return step == dispatch::Step::Postponed;
             }
             Kind::Replica if words.is_empty() => {
                 let replica = quorate_replication::PeerId(client.id.0);

@@ -59,7 +59,7 @@ fn replica(lines: &mut Lines, primary: &PrimaryView, read_only: bool) {
     lines.field("master_link_status", if primary.link == LinkView::Connected { "up" } else { "down" });
     lines.field("master_last_io_seconds_ago", age(primary.last_io));
     lines.flag("master_sync_in_progress", primary.link == LinkView::Sync);
-    lines.field("slave_read_repl_offset", primary.offset.0);
+    lines.field("slave_read_repl_offset", primary.read.0);
     lines.field("slave_repl_offset", primary.offset.0);
     if let Some(sync) = &primary.sync {
         let total = sync.total.unwrap_or(0);
@@ -130,6 +130,7 @@ mod tests {
             last_io: None,
             sync: None,
             offset: Offset(7),
+            read: Offset(7),
             down_for: Some(Duration::from_secs(3)),
             refused: false,
             priority: 100,

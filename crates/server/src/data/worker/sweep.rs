@@ -87,6 +87,7 @@ impl Worker {
             self.server.control.submit(&self.server, Input::Primary(left));
         }
         if let Some(upstream) = session.upstream.take() {
+            self.server.stream_unapplied.store(0, Ordering::Relaxed);
             let down = replica::Input::LinkDown { link: upstream.link, why: "closed".to_owned() };
             self.server.control.submit(&self.server, Input::Replica(down));
         }
