@@ -426,6 +426,10 @@ impl Cluster {
         let known = self.nodes.values().filter(|node| !node.is_in_handshake());
         let mut nodes: Vec<SavedNode> = known.map(|node| node.to_saved(self.me)).collect();
         for node in &mut nodes {
+            // A replica is shown with the epoch of the slots that it copies.
+            if let Some(primary) = node.primary.and_then(|primary| self.nodes.get(&primary)) {
+                node.config_epoch = primary.config_epoch;
+            }
             if node.id == self.me {
                 node.migrating = self.migrating.iter().map(|(&slot, &to)| (slot, to)).collect();
                 node.importing = self.importing.iter().map(|(&slot, &from)| (slot, from)).collect();

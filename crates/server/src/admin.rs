@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -36,6 +37,7 @@ pub fn table() -> Vec<Entry> {
     table.extend(acl::RUNS);
     table.extend(connection::RUNS);
     table.extend(client::RUNS);
+    table.extend(cluster::RUNS);
     table.extend(command::RUNS);
     table.extend(config::RUNS);
     table.extend(debug::RUNS);

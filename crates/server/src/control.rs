@@ -19,6 +19,7 @@
 //! **Where the log ends** is told to the machine before each input, by a look at the log itself. So
 //! whatever it decides while the data plane stands still, it decides on exact positions.
 
+pub mod cluster;
 mod perform;
 pub mod settings;
 mod snapshots;
@@ -187,6 +188,11 @@ impl Control {
         if left == Left::NeedsAlone {
             self.stand_still(server, member);
         }
+        if let Some(node) = server.node()
+            && node.has_tasks()
+        {
+            member.alone(|alone| node.perform(server, alone));
+        }
         self.drop_slow_replicas(server);
     }
 
@@ -306,7 +312,7 @@ impl Control {
         self.submit(server, Input::Configure(Box::new(settings::of(config))));
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // A full channel means that the thread is about to wake up anyway.
         let _ = self.nudge.try_send(());
     }

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod net;
 pub mod own_expiries;
 pub mod pubsub;
+pub mod redirect;
 pub mod replicas;
 pub mod script_host;
 pub mod scripts;

@@ -78,7 +78,7 @@ impl Listeners {
         let mut opened = Vec::new();
         if config.network.port > 0 {
             for name in &config.network.bind {
-                opened.extend(bind_name(name, config)?.into_iter().map(Listener::Tcp));
+                opened.extend(bind_name(name, config.network.port, config)?.into_iter().map(Listener::Tcp));
             }
         }
         if let Some(path) = &config.network.unix_socket
@@ -204,13 +204,12 @@ fn tune(stream: &TcpStream, keepalive: Option<Duration>) {
 ///
 /// # Errors
 /// An address that is not optional can't be listened on; it has been logged why.
-pub fn bind_name(name: &Text, config: &Config) -> io::Result<Vec<TcpListener>> {
+pub fn bind_name(name: &Text, port: u16, config: &Config) -> io::Result<Vec<TcpListener>> {
     let shown = name.to_string();
     let (name, optional) = match shown.strip_prefix('-') {
         Some(name) => (name, true),
         None => (shown.as_str(), false),
     };
-    let port = config.network.port;
     let failed = |what: &str, error: &io::Error| {
         log::warning(&format!(
             "Warning: Could not create server TCP listening socket {name}:{port}: {what}{}",

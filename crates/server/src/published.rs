@@ -1,6 +1,7 @@
 //! What a network thread has to know of everything else, taken together so that one look at a counter tells whether
 //! any of it has changed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_commands::{Class, Settings};
@@ -9,6 +10,7 @@ use quorate_keyspace::{AccessPolicy, Expiry, Lazy, Scope};
 use quorate_stdx::{Rng, UnixMs};
 use quorate_values::Limits;
 
+use crate::data::redirect::Routing;
 use crate::server::unix_now;
 
 /// What a network thread has to know of everything else: swapped as a whole while all are quiet.
@@ -63,6 +65,10 @@ pub struct Published {
     /// What all clients together may hold, bytes (`maxmemory-clients`).
     pub client_memory: Option<u64>,
     /// Nothing of the above can refuse a command of an authenticated client.
+    pub calm: bool,
+    /// Where the slots of a cluster are, on a node of one.
+    pub cluster: Option<Arc<Routing>>,
+    /// Nothing at all can refuse a command of an authenticated client: it is calm, and this is no node of a cluster.
     pub all_clear: bool,
 }
 
@@ -151,6 +157,8 @@ impl Published {
             timeout: 0,
             output_limits: [OutputLimit::default(); 3],
             client_memory: None,
+            calm: true,
+            cluster: None,
             all_clear: true,
         };
         published.follow(config);
@@ -219,13 +227,14 @@ impl Published {
 
     /// Recomputes what follows from the rest; called before it is published.
     pub fn settle(&mut self) {
-        self.all_clear = self.role == Role::Primary
+        self.calm = self.role == Role::Primary
             && self.loading == Loading::No
             && self.memory.max == 0
             && self.min_replicas == 0
             && self.pause.is_none()
             && !self.handover
             && !self.refuses_writes_after_failed_save();
+        self.all_clear = self.calm && self.cluster.is_none();
     }
 
     /// Whether writes are refused because the last save failed.

@@ -72,6 +72,8 @@ pub struct Server {
     pub waiters: Waiters,
     /// The control plane.
     pub control: Control,
+    /// The node of a cluster that this server is, if it is one.
+    pub cluster: OnceLock<crate::control::cluster::Node>,
     /// Our replicas.
     pub replicas: Replicas,
     /// The configuration; see [`Server::configure`] for how it changes.
@@ -145,7 +147,8 @@ impl Server {
         let settings = crate::control::settings::of(&config);
         let start = Start { saved: None, follow: crate::control::settings::primary(&config) };
         Server {
-            space: Arc::new(Keyspace::new(config.general.databases as usize)),
+            // A slot belongs to a node whole, and there is one name for each of its keys.
+            space: Arc::new(Keyspace::new(if config.cluster.enabled { 1 } else { config.general.databases as usize })),
             feed: Feed::default(),
             pubsub: PubSub::default(),
             scripts: Scripts::default(),
@@ -156,6 +159,7 @@ impl Server {
             startup_memory: Allocator::sample().allocated,
             waiters: Waiters::default(),
             control: Control::new(settings, start, seed, now),
+            cluster: OnceLock::new(),
             stream_db: AtomicU16::new(0),
             own_expiries: OwnExpiries::default(),
             migrations: Links::default(),

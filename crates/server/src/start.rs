@@ -123,6 +123,7 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     server.config_file.clone_from(&options.file);
     let server = Arc::new(server);
     let source = persist::boot::prepare(&server).map_err(anyhow::Error::msg)?;
+    let bus = crate::control::cluster::open(&server, seed)?;
     let Ok(mut desk) = FrontDesk::open(&server) else { anyhow::bail!("can't listen") };
     let mut threads = start_workers(&server, threads, seed)?;
     threads.push(crate::data::upkeep::start(&server, !seed).context("can't start the upkeep thread")?);
@@ -132,6 +133,9 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     server.memory_at_start.store(server.memory.used(), Ordering::Relaxed);
     say_hello(&server);
     log::warning("Server initialized");
+    if let Some(bus) = bus {
+        threads.push(crate::control::cluster::start(bus).context("can't start the bus thread")?);
+    }
     threads.push(lead_on(&server, source, seed).context("can't start the control thread")?);
     desk.run();
     process::notify("STOPPING=1");
@@ -172,6 +176,9 @@ fn lead_on(server: &Arc<Server>, source: Option<persist::boot::Source>, seed: u6
             }
         }
         server.control.begin(&server, &left_out);
+        if let Some(node) = server.node() {
+            server.space.join().alone(|alone| node.perform(&server, alone));
+        }
         persist::boot::open_doors(&server);
         say_ready(&server);
         server.control.run(&server);
@@ -192,7 +199,8 @@ fn say_hello(server: &Server) {
             std::process::id()
         ));
     }
-    log::notice(&format!("Running mode=standalone, port={port}."));
+    let mode = if config.cluster.enabled { "cluster" } else { "standalone" };
+    log::notice(&format!("Running mode={mode}, port={port}."));
 }
 
 fn say_ready(server: &Server) {

@@ -97,22 +97,16 @@ const NOT_YET: &str = "there is no cluster mode yet";
 const PORT: crate::quantity::Bounds = decimal(0, 65535);
 
 pub(super) static TABLE: &[Spec] = &[
-    switch("cluster-enabled", |c| c.cluster.enabled, |c, on| c.cluster.enabled = on)
-        .is(Flags::IMMUTABLE)
-        .not_yet(NOT_YET),
+    switch("cluster-enabled", |c| c.cluster.enabled, |c, on| c.cluster.enabled = on).is(Flags::IMMUTABLE),
     text("cluster-config-file", |c| c.cluster.file.as_bytes(), |c, text| c.cluster.file = text.into())
-        .is(Flags::IMMUTABLE)
-        .not_yet(NOT_YET),
-    number("cluster-port", PORT, |c| c.cluster.port.into(), |c, n| c.cluster.port = n as u16)
-        .is(Flags::IMMUTABLE)
-        .not_yet(NOT_YET),
+        .is(Flags::IMMUTABLE),
+    number("cluster-port", PORT, |c| c.cluster.port.into(), |c, n| c.cluster.port = n as u16).is(Flags::IMMUTABLE),
     number(
         "cluster-node-timeout",
         decimal(0, LONG),
         |c| millis(c.cluster.node_timeout),
         |c, n| c.cluster.node_timeout = from_millis(n),
-    )
-    .not_yet(NOT_YET),
+    ),
     number(
         "cluster-replica-validity-factor",
         decimal(0, INT),
@@ -121,8 +115,7 @@ pub(super) static TABLE: &[Spec] = &[
             c.cluster.replica_validity_factor = n as u32;
         },
     )
-    .also(&["cluster-slave-validity-factor"])
-    .not_yet(NOT_YET),
+    .also(&["cluster-slave-validity-factor"]),
     number(
         "cluster-migration-barrier",
         decimal(0, INT),
@@ -130,28 +123,22 @@ pub(super) static TABLE: &[Spec] = &[
         |c, n| {
             c.cluster.migration_barrier = n as u32;
         },
-    )
-    .not_yet(NOT_YET),
+    ),
     switch(
         "cluster-allow-replica-migration",
         |c| c.cluster.replica_migration,
         |c, on| c.cluster.replica_migration = on,
-    )
-    .not_yet(NOT_YET),
-    switch("cluster-require-full-coverage", |c| c.cluster.full_coverage, |c, on| c.cluster.full_coverage = on)
-        .not_yet(NOT_YET),
+    ),
+    switch("cluster-require-full-coverage", |c| c.cluster.full_coverage, |c, on| c.cluster.full_coverage = on),
     switch("cluster-replica-no-failover", |c| c.cluster.no_failover, |c, on| c.cluster.no_failover = on)
         .also(&["cluster-slave-no-failover"])
-        .applies(Apply::ClusterFailover)
-        .not_yet(NOT_YET),
-    switch("cluster-allow-reads-when-down", |c| c.cluster.reads_when_down, |c, on| c.cluster.reads_when_down = on)
-        .not_yet(NOT_YET),
+        .applies(Apply::ClusterFailover),
+    switch("cluster-allow-reads-when-down", |c| c.cluster.reads_when_down, |c, on| c.cluster.reads_when_down = on),
     switch(
         "cluster-allow-pubsubshard-when-down",
         |c| c.cluster.pubsub_when_down,
         |c, on| c.cluster.pubsub_when_down = on,
-    )
-    .not_yet(NOT_YET),
+    ),
     number(
         "cluster-link-sendbuf-limit",
         memory(0, LONG),
@@ -159,15 +146,13 @@ pub(super) static TABLE: &[Spec] = &[
         |c, n| {
             c.cluster.link_limit = n as u64;
         },
-    )
-    .not_yet(NOT_YET),
+    ),
     text(
         "cluster-announce-ip",
         |c| shown(&c.cluster.announce_ip),
         |c, text| c.cluster.announce_ip = Text::unless_empty(text),
     )
-    .applies(Apply::ClusterAnnounce)
-    .not_yet(NOT_YET),
+    .applies(Apply::ClusterAnnounce),
     number(
         "cluster-announce-port",
         PORT,
@@ -176,8 +161,7 @@ pub(super) static TABLE: &[Spec] = &[
             c.cluster.announce_port = n as u16;
         },
     )
-    .applies(Apply::ClusterAnnounce)
-    .not_yet(NOT_YET),
+    .applies(Apply::ClusterAnnounce),
     number(
         "cluster-announce-tls-port",
         PORT,
@@ -186,8 +170,7 @@ pub(super) static TABLE: &[Spec] = &[
             c.cluster.announce_tls_port = n as u16;
         },
     )
-    .applies(Apply::ClusterAnnounce)
-    .not_yet(NOT_YET),
+    .applies(Apply::ClusterAnnounce),
     number(
         "cluster-announce-bus-port",
         PORT,
@@ -196,31 +179,27 @@ pub(super) static TABLE: &[Spec] = &[
             c.cluster.announce_bus_port = n as u16;
         },
     )
-    .applies(Apply::ClusterAnnounce)
-    .not_yet(NOT_YET),
+    .applies(Apply::ClusterAnnounce),
     checked_text(
         "cluster-announce-hostname",
         check_host_name,
         |c| shown(&c.cluster.announce_hostname),
         |c, text| c.cluster.announce_hostname = Text::unless_empty(text),
     )
-    .applies(Apply::ClusterAnnounce)
-    .not_yet(NOT_YET),
+    .applies(Apply::ClusterAnnounce),
     checked_text(
         "cluster-announce-human-nodename",
         check_node_name,
         |c| shown(&c.cluster.announce_name),
         |c, text| c.cluster.announce_name = Text::unless_empty(text),
     )
-    .applies(Apply::ClusterAnnounce)
-    .not_yet(NOT_YET),
+    .applies(Apply::ClusterAnnounce),
     choice(
         "cluster-preferred-endpoint-type",
         EndpointKind::words,
         |c| c.cluster.endpoint.as_word(),
         |c, word| c.cluster.endpoint = Choice::named(word),
-    )
-    .not_yet(NOT_YET),
+    ),
     kept("cluster-databases", Form::Number(decimal(1, INT)), "1", NOT_YET).is(Flags::IMMUTABLE).later(),
     kept("cluster-ping-interval", Form::Number(decimal(0, INT)), "1000", NOT_YET).is(Flags::HIDDEN).later(),
     kept("cluster-slot-stats-enabled", Form::Switch, "no", NOT_YET).later(),

@@ -67,6 +67,9 @@ fn echo(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 
 fn select(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let number = args.int32(1)?;
+    if number != 0 && cx.server.node().is_some() {
+        return Err(CommandError::text("ERR SELECT is not allowed in cluster mode"));
+    }
     match usize::try_from(number) {
         Ok(index) if index < cx.server.space.databases() => cx.session.db = Db(index as u16),
         _ => return Err(CommandError::text("ERR DB index is out of range")),
@@ -168,6 +171,7 @@ fn hello(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 fn greet(cx: &mut Cx<'_, '_>) {
     let is_replica = matches!(cx.local.published.role, crate::server::Role::Replica(_));
     let (id, protocol) = (cx.client.id.0, cx.session.protocol);
+    let mode: &[u8] = if cx.server.node().is_some() { b"cluster" } else { b"standalone" };
     let mut reply = cx.reply();
     reply.map(7);
     reply.bulk(b"server");
@@ -179,7 +183,7 @@ fn greet(cx: &mut Cx<'_, '_>) {
     reply.bulk(b"id");
     reply.int(id as i64);
     reply.bulk(b"mode");
-    reply.bulk(b"standalone");
+    reply.bulk(mode);
     reply.bulk(b"role");
     reply.bulk(if is_replica { b"replica" } else { b"master" });
     reply.bulk(b"modules");
@@ -198,6 +202,7 @@ fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     session.no_evict = false;
     session.no_touch = false;
     session.readonly = false;
+    session.asking = false;
     if session.kind == Kind::Monitor {
         session.kind = Kind::Normal;
         cx.server.monitors.remove(cx.client.id);

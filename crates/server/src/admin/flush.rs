@@ -105,6 +105,9 @@ fn settle_watched(cx: &mut Cx<'_, '_>, swapped: [Db; 2]) {
 }
 
 fn swapdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    if cx.server.node().is_some() {
+        return Err(CommandError::text("ERR SWAPDB is not allowed in cluster mode"));
+    }
     let first = args.int32(1).map_err(|_| CommandError::text("ERR invalid first DB index"))?;
     let second = args.int32(2).map_err(|_| CommandError::text("ERR invalid second DB index"))?;
     let databases = cx.server.space.databases();

@@ -95,6 +95,8 @@ struct Request<'a> {
     timeout: Duration,
     keeps: bool,
     replaces: bool,
+    /// The command that makes the keys: in a cluster their slot is on its way and not there yet.
+    restore: &'static [u8],
     /// What AUTH is to say.
     credentials: &'a [&'a [u8]],
     keys: &'a [&'a [u8]],
@@ -137,6 +139,7 @@ impl<'a> Request<'a> {
             timeout,
             keeps,
             replaces,
+            restore: b"RESTORE",
             credentials,
             keys,
         })
@@ -144,7 +147,10 @@ impl<'a> Request<'a> {
 }
 
 fn migrate(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    let request = Request::parse(args)?;
+    let mut request = Request::parse(args)?;
+    if cx.server.node().is_some() {
+        request.restore = b"RESTORE-ASKING";
+    }
     let db = cx.session.db;
     let (server, local) = (cx.server, &mut *cx.local);
     let slots = || SlotSet::of_keys(request.keys.iter().copied());

@@ -203,16 +203,24 @@ pub fn forget(server: &Server, client: ClientId, session: &mut Session) {
 
 fn publish(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let count = cx.server.pubsub.publish(cx.server, args.at(1), args.at(2));
-    cx.local.effects.force();
+    pass_on(cx, args, false);
     cx.reply().count(count);
     Ok(())
 }
 
 fn spublish(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let count = cx.server.pubsub.publish_to_shard(cx.server, args.at(1), args.at(2));
-    cx.local.effects.force();
+    pass_on(cx, args, true);
     cx.reply().count(count);
     Ok(())
+}
+
+/// Lets others hear of a message: our replicas, or the nodes of the cluster.
+fn pass_on(cx: &mut Cx<'_, '_>, args: Args<'_>, sharded: bool) {
+    match cx.server.node() {
+        Some(node) => node.publish(cx.server, sharded, args.at(1), args.at(2)),
+        None => cx.local.effects.force(),
+    }
 }
 
 fn channels(cx: &mut Cx<'_, '_>, args: Args<'_>, kind: Kind) -> Outcome {

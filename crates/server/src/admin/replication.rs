@@ -74,6 +74,9 @@ pub(super) static RUNS: [super::Entry; 9] = [
 // ---- orders -----------------------------------------------------------------------------------------------
 
 fn replicaof(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    if cx.server.node().is_some() {
+        return Err(CommandError::text("ERR REPLICAOF not allowed in cluster mode."));
+    }
     let order = if args.is(1, "no") && args.is(2, "one") {
         Order::Lead
     } else {
@@ -101,6 +104,9 @@ fn give(cx: &mut Cx<'_, '_>, order: Order) -> Outcome {
 }
 
 fn failover(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    if cx.server.node().is_some() {
+        return Err(CommandError::text("ERR FAILOVER not allowed in cluster mode."));
+    }
     let (mut target, mut force, mut timeout, mut abort) = (None, false, None, false);
     let mut at = 1;
     while at < args.len() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use quorate_commands::{Args, Block, Group, Origin, TimeoutReply};
+use quorate_commands::{Args, Block, CommandError, Group, Origin, TimeoutReply};
 use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet, Ticket};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_values::ValueRef;
@@ -249,6 +249,20 @@ pub fn release_all(server: &Server) {
         if waiter.claim() {
             let (client, ticket) = (waiter.client, waiter.ticket);
             server.mail(waiter.worker, Mail::Served { client, ticket, reply: UNBLOCKED.to_vec() });
+        }
+    }
+}
+
+/// Slots have changed hands: who waits for keys that are elsewhere now is told so, as `elsewhere` words it.
+pub fn redirect(server: &Server, elsewhere: impl Fn(&SlotSet) -> Option<CommandError>) {
+    let waiters: Vec<_> = server.waiters.all.lock().values().cloned().collect();
+    for waiter in waiters {
+        let Some(error) = elsewhere(&waiter.slots) else { continue };
+        if waiter.claim() {
+            let mut reply = Vec::new();
+            ReplyWriter::new(&mut reply, waiter.protocol).error(&error.wire());
+            let (client, ticket) = (waiter.client, waiter.ticket);
+            server.mail(waiter.worker, Mail::Served { client, ticket, reply });
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::data::client::{Client, Session};
 use crate::data::memory::Meter;
 use crate::data::net::Net;
 use crate::data::own_expiries;
+use crate::data::redirect;
 use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, Runner};
@@ -411,6 +412,12 @@ impl Cx<'_, '_> {
         else {
             return self.answer_busy();
         };
+        if !self.local.published.all_clear
+            && let Some(error) = redirect::absent_here(self.local, &view, self.origin, self.command, db, args)
+        {
+            write_error(self.out, self.out.len(), &error, &self.local.stats);
+            return End::Failed;
+        }
         let end = run_data(&mut view, self.local, &job, self.out);
         log_effects(self.server, &mut view, self.local, db, args, raw);
         if !self.local.published.all_clear && self.local.effects.dirty() > 0 {

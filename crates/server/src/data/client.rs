@@ -354,6 +354,8 @@ pub struct Session {
     pub no_touch: bool,
     /// READONLY of a cluster.
     pub readonly: bool,
+    /// ASKING of a cluster, for the next request.
+    pub asking: bool,
     /// CLIENT CAPA redirect.
     pub redirect: bool,
     /// What it holds, bytes, as far as it is part of its thread's sum.
@@ -407,6 +409,7 @@ impl Session {
             no_evict: false,
             no_touch: false,
             readonly: false,
+            asking: false,
             redirect: false,
             weight: 0,
             bytes_in: 0,

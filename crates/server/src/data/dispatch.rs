@@ -13,6 +13,7 @@ use crate::data::client::{Blocked, Client, Closing, Kind, Queued, ReplyMode, Ses
 use crate::data::evict::{self, Room};
 use crate::data::gates::{self, Asked, Gate};
 use crate::data::net::Net;
+use crate::data::redirect;
 use crate::data::stream;
 use crate::data::table::{Command, Runner, table};
 use crate::data::worker::Worker;
@@ -54,8 +55,15 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
         return Step::Done;
     }
     let no_room = evict::make_room(server, member, local, scope) == Room::None;
+    let mut if_present = false;
     match gates::pass(server, &local.published, session, command, Asked { args, no_room }) {
         Gate::Open => {}
+        Gate::OpenIfPresent => if_present = !redirect::looks_itself(command),
+        Gate::Elsewhere(error) => {
+            local.stats.rejected(command);
+            send_elsewhere(local, session, command, &error);
+            return Step::Done;
+        }
         Gate::Refused(error) => {
             local.stats.rejected(command);
             refuse(local, session, Some(command), &error);
@@ -71,7 +79,7 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
         return Step::Done;
     }
     let mut done = true;
-    if needs_alone(session, command, args) {
+    if needs_alone(session, command, args) || if_present {
         done = run_alone(worker, client, command, args, raw);
     } else {
         let (server, member, local, scope, now, net) = worker.parts_with_net();
@@ -137,6 +145,12 @@ fn run(
 ) {
     // SAFETY: the caller owns the client and is active, or is alone.
     let session = unsafe { client.session() };
+    let mut access = access;
+    if !local.published.all_clear
+        && let Some(error) = redirect::absent_while_alone(&local.published, &mut access, scope, session, command, args)
+    {
+        return send_elsewhere(local, session, command, &error);
+    }
     let mut out = std::mem::take(&mut session.out);
     let start = out.len();
     let mode = session.replies;
@@ -322,6 +336,15 @@ pub(crate) fn refuse(local: &mut Local, session: &mut Session, command: Option<&
     if command.is_some_and(|command| command.spec.name == "quit") {
         session.closing = Some(Closing::AfterReplies);
     }
+}
+
+/// The request belongs to another node: the client is told which, and a transaction can't succeed after that.
+#[cold]
+fn send_elsewhere(local: &mut Local, session: &mut Session, command: &Command, error: &CommandError) {
+    if command.spec.name == "exec" {
+        session.transaction = None;
+    }
+    refuse(local, session, Some(command), error);
 }
 
 /// Whether the client wants this reply.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use quorate_commands::{Args, CommandError, Flags};
 
 use crate::data::client::{Kind, Queued, Session};
+use crate::data::redirect::{self, Routing, Verdict};
 use crate::data::table::Command;
 use crate::server::{Loading, Published, Role, Server, unix_now};
 
@@ -19,6 +20,10 @@ pub enum Gate {
     Refused(CommandError),
     /// It has to wait until CLIENT PAUSE or a failover is over.
     Wait,
+    /// It may run if its keys are here, although their slot moves.
+    OpenIfPresent,
+    /// It belongs to another node of the cluster, or to none.
+    Elsewhere(CommandError),
 }
 
 /// What is known of a request besides its command.
@@ -32,7 +37,13 @@ pub struct Asked<'a> {
 
 /// Asks every gate.
 #[inline]
-pub fn pass(server: &Server, published: &Published, session: &Session, command: &Command, asked: Asked<'_>) -> Gate {
+pub fn pass(
+    server: &Server,
+    published: &Published,
+    session: &mut Session,
+    command: &Command,
+    asked: Asked<'_>,
+) -> Gate {
     let flags = command.spec.flags;
     if !session.authenticated && published.needs_auth && !flags.has(Flags::NO_AUTH) {
         return Gate::Refused(CommandError::text("NOAUTH Authentication required."));
@@ -41,7 +52,35 @@ pub fn pass(server: &Server, published: &Published, session: &Session, command: 
     if published.all_clear && !session.is_subscriber() && session.kind == Kind::Normal {
         return Gate::Open;
     }
+    if let Some(routing) = &published.cluster
+        && session.kind != Kind::Primary
+    {
+        return pass_in_cluster(server, published, routing, session, command, asked);
+    }
     pass_slowly(server, published, session, command, asked)
+}
+
+/// As a node of a cluster: where the request belongs comes first.
+fn pass_in_cluster(
+    server: &Server,
+    published: &Published,
+    routing: &Routing,
+    session: &mut Session,
+    command: &Command,
+    asked: Asked<'_>,
+) -> Gate {
+    let open = match redirect::judge(routing, session, command, asked.args) {
+        Verdict::Here => Gate::Open,
+        Verdict::IfPresent => Gate::OpenIfPresent,
+        Verdict::Refused(error) => return Gate::Elsewhere(error),
+    };
+    if published.calm && !session.is_subscriber() && session.kind == Kind::Normal {
+        return open;
+    }
+    match pass_slowly(server, published, session, command, asked) {
+        Gate::Open => open,
+        other => other,
+    }
 }
 
 #[cold]

@@ -116,7 +116,7 @@ fn serve_in_place(options: &Options, config: quorate_config::Config, saved: Save
     if port > 0 {
         for name in &config.network.bind {
             listeners.extend(
-                bind_name(name, &config)
+                bind_name(name, config.network.port, &config)
                     .with_context(|| format!("Failed listening on port {port} (tcp), aborting."))?,
             );
         }

@@ -18,7 +18,7 @@ pub(super) fn server(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("redis_build_id", "0000000000000000");
     lines.field("server_name", "quorate");
     lines.field("quorate_version", crate::VERSION);
-    lines.field("redis_mode", "standalone");
+    lines.field("redis_mode", if server.node().is_some() { "cluster" } else { "standalone" });
     let words = [system.sysname(), system.release(), system.machine()];
     lines.field("os", words.map(|word| word.to_string_lossy().into_owned()).join(" "));
     lines.field("arch_bits", usize::BITS);

@@ -136,7 +136,7 @@ impl Link {
         }
         for parcel in parcels {
             let ttl = parcel.ttl.to_string();
-            let mut words: Vec<&[u8]> = vec![b"RESTORE", parcel.key, ttl.as_bytes(), &parcel.payload];
+            let mut words: Vec<&[u8]> = vec![request.restore, parcel.key, ttl.as_bytes(), &parcel.payload];
             if request.replaces {
                 words.push(b"REPLACE");
             }

@@ -1,0 +1,146 @@
+//! CLUSTER, and what clients of a cluster say to its nodes: ASKING, READONLY, READWRITE.
+//!
+//! Orders run alone, because what they mean for clients is in force when they are answered. What only looks asks the
+//! machine under its lock.
+
+mod look;
+mod order;
+
+use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
+
+use crate::control::cluster::Node;
+use crate::data::call::Cx;
+use crate::server::Server;
+
+const LOOK: Flags = Flags::LOADING.and(Flags::STALE);
+const ORDER: Flags = Flags::ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING).and(Flags::ALONE);
+const CLIENTS: Flags = Flags::FAST.and(Flags::LOADING).and(Flags::STALE);
+
+const fn of(name: &'static str, arity: Arity, flags: Flags, since: &'static str, summary: &'static str) -> Spec {
+    Spec { name, group: Group::Cluster, arity, flags, since, summary, run: Run::Server, ..Spec::BLANK }
+}
+
+use Arity::{AtLeast, Exactly};
+
+static SUBCOMMANDS: &[&Spec] = &[
+    &of("addslots", AtLeast(3), ORDER, "3.0.0", "Assigns slots to this node."),
+    &of("addslotsrange", AtLeast(4), ORDER, "7.0.0", "Assigns ranges of slots to this node."),
+    &of("bumpepoch", Exactly(2), ORDER, "3.0.0", "Gives this node the greatest epoch."),
+    &of("count-failure-reports", Exactly(3), LOOK, "3.0.0", "Counts those who can't reach a node."),
+    &of("countkeysinslot", Exactly(3), Flags::STALE, "3.0.0", "Counts the keys of a slot."),
+    &of("delslots", AtLeast(3), ORDER, "3.0.0", "Takes slots from their owners, as this node sees it."),
+    &of("delslotsrange", AtLeast(4), ORDER, "7.0.0", "Takes ranges of slots from their owners, as this node sees it."),
+    &of("failover", AtLeast(2), ORDER, "3.0.0", "Lets this replica take over from its primary."),
+    &of("flushslots", Exactly(2), ORDER, "3.0.0", "Takes all slots from this node."),
+    &of("forget", Exactly(3), ORDER, "3.0.0", "Removes a node."),
+    &of("getkeysinslot", Exactly(4), Flags::STALE, "3.0.0", "Names keys of a slot."),
+    &of("help", Exactly(2), LOOK, "5.0.0", "Tells what CLUSTER can do."),
+    &of("info", Exactly(2), LOOK, "3.0.0", "Tells how the cluster is."),
+    &of("keyslot", Exactly(3), LOOK, "3.0.0", "Tells the slot of a key."),
+    &of("links", Exactly(2), LOOK, "7.0.0", "Lists the links to and from other nodes."),
+    &of("meet", AtLeast(4), ORDER, "3.0.0", "Joins another node's cluster."),
+    &of("myid", Exactly(2), LOOK, "3.0.0", "Tells the name of this node."),
+    &of("myshardid", Exactly(2), LOOK, "7.2.0", "Tells the name of this node's shard."),
+    &of("nodes", Exactly(2), LOOK, "3.0.0", "Lists the nodes, as nodes.conf does."),
+    &of("replicas", Exactly(3), LOOK.and(Flags::ADMIN), "5.0.0", "Lists the replicas of a primary."),
+    &of("replicate", Exactly(3), ORDER, "3.0.0", "Makes this node a replica."),
+    &of("reset", AtLeast(2), ORDER.and(Flags::NO_SCRIPT), "3.0.0", "Makes this node one that knows nobody."),
+    &of("saveconfig", Exactly(2), ORDER, "3.0.0", "Writes nodes.conf."),
+    &of("set-config-epoch", Exactly(3), ORDER, "3.0.0", "Sets the epoch of a new node."),
+    &of("setslot", AtLeast(4), ORDER, "3.0.0", "Tells where a slot is, or moves."),
+    &of("shards", Exactly(2), LOOK, "7.0.0", "Tells slots and nodes, shard by shard."),
+    &of("slaves", Exactly(3), LOOK.and(Flags::ADMIN), "3.0.0", "Lists the replicas of a primary."),
+    &of("slots", Exactly(2), LOOK, "3.0.0", "Tells slots and nodes, range by range."),
+];
+
+static CLUSTER: Spec = Spec {
+    subcommands: SUBCOMMANDS,
+    summary: "Commands about the cluster.",
+    run: Run::Container,
+    ..of("cluster", AtLeast(2), Flags::NONE, "3.0.0", "")
+};
+
+static ASKING: Spec = of("asking", Exactly(1), Flags::FAST, "3.0.0", "Lets the next request go ahead after an ASK.");
+static READONLY: Spec = of("readonly", Exactly(1), CLIENTS, "3.0.0", "Lets this connection read from a replica.");
+static READWRITE: Spec = of("readwrite", Exactly(1), CLIENTS, "3.0.0", "Takes READONLY back.");
+
+pub(super) static RUNS: [super::Entry; 4] = [
+    (
+        &CLUSTER,
+        &[
+            ("addslots", order::add_slots),
+            ("addslotsrange", order::add_slots),
+            ("bumpepoch", order::bump_epoch),
+            ("count-failure-reports", look::count_failure_reports),
+            ("countkeysinslot", look::count_keys),
+            ("delslots", order::add_slots),
+            ("delslotsrange", order::add_slots),
+            ("failover", order::failover),
+            ("flushslots", order::flush_slots),
+            ("forget", order::forget),
+            ("getkeysinslot", look::get_keys),
+            ("help", help),
+            ("info", look::info),
+            ("keyslot", look::key_slot),
+            ("links", look::links),
+            ("meet", order::meet),
+            ("myid", look::my_id),
+            ("myshardid", look::my_shard_id),
+            ("nodes", look::nodes),
+            ("replicas", look::replicas),
+            ("replicate", order::replicate),
+            ("reset", order::reset),
+            ("saveconfig", order::save_config),
+            ("set-config-epoch", order::set_config_epoch),
+            ("setslot", order::set_slot),
+            ("shards", look::shards),
+            ("slaves", look::replicas),
+            ("slots", look::slots),
+        ],
+    ),
+    (&ASKING, &[("", asking)]),
+    (&READONLY, &[("", |cx, _| set_readonly(cx, true))]),
+    (&READWRITE, &[("", |cx, _| set_readonly(cx, false))]),
+];
+
+const DISABLED: CommandError = CommandError::text("ERR This instance has cluster support disabled");
+
+/// The node that this server is.
+fn node(server: &Server) -> Result<&Node, CommandError> {
+    server.node().ok_or(DISABLED)
+}
+
+fn error(text: impl std::fmt::Display) -> CommandError {
+    CommandError::Bytes(format!("ERR {text}").into_bytes())
+}
+
+/// A slot's number.
+fn slot(args: Args<'_>, index: usize) -> Result<u16, CommandError> {
+    let number = args.int(index).ok().and_then(|number| u16::try_from(number).ok());
+    number.filter(|&number| number < quorate_cluster::SLOTS).ok_or_else(|| error("Invalid or out of range slot"))
+}
+
+fn asking(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    node(cx.server)?;
+    cx.session.asking = true;
+    cx.reply().ok();
+    Ok(())
+}
+
+fn set_readonly(cx: &mut Cx<'_, '_>, on: bool) -> Outcome {
+    node(cx.server)?;
+    cx.session.readonly = on;
+    cx.reply().ok();
+    Ok(())
+}
+
+fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    let mut lines = Vec::new();
+    for spec in SUBCOMMANDS.iter().filter(|spec| spec.name != "help") {
+        lines.push(spec.name.to_uppercase());
+        lines.push(format!("    {}", spec.summary));
+    }
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    super::help(cx, "CLUSTER", &lines);
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! The node of the cluster: it owns the machine, and performs what that decides.
+//!
+//! ```text
+//!   CLUSTER ... (alone) ───────────┐
+//!   PUBLISH, SPUBLISH ─────────────┤  inputs   ┌─────────┐  outputs   ┌─► links, nodes.conf, the log: the bus thread
+//!   the bus thread: packets, links ┼──────────►│ machine │───────────►│
+//!   timers, how replication stands ┘           └─────────┘            └─► the data plane: whoever is alone
+//! ```
+//!
+//! **Two queues.** What concerns the bus is performed by the bus thread, in order, and never waits for the data plane:
+//! a slow command can't make this node look dead. What concerns the data plane (another slot map, another primary, a pause of
+//! writes) must be performed while that stands still; whoever is alone performs all of it that there is, in order, and
+//! the control thread sees to it that somebody soon is.
+//!
+//! **The barrier.** What comes behind a `Persist` in the data plane's queue waits until the bus thread has written it.
+//! An operator's command doesn't: it answers when it is in force, as in Redis, and its line in nodes.conf follows.
+
+mod bus;
+mod file;
+mod settings;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use quorate_cluster::packet::Published;
+use quorate_cluster::{Answer, Cluster, Input, NodesConf, Order, OrderId, Output, ReplicaStatus, Slots};
+use quorate_keyspace::{Alone, Db, Slot};
+use quorate_replication as replication;
+use quorate_stdx::{Machine as _, Mono};
+
+use crate::data::redirect::Routing;
+use crate::data::worker::Mail;
+use crate::log;
+use crate::server::{Role, Server};
+
+pub use bus::start;
+pub use file::Saved;
+
+/// The node; see the module's text.
+pub struct Node {
+    inner: Mutex<Inner>,
+    waker: OnceLock<mio::Waker>,
+    /// How many `Persist` have been written.
+    persisted: AtomicU64,
+    /// The file, for as long as the node runs: it is locked.
+    saved: Mutex<Saved>,
+}
+
+struct Inner {
+    machine: Cluster,
+    /// For the bus thread.
+    bus: VecDeque<Output>,
+    /// For whoever is alone, each with the number of the last `Persist` before it.
+    tasks: VecDeque<(u64, Output)>,
+    /// How many `Persist` there were.
+    barriers: u64,
+    answers: BTreeMap<OrderId, Answer>,
+    orders: u64,
+    /// When our primary's stream was last seen to flow.
+    linked_at: Option<Mono>,
+    /// Whether what we hold came from a primary, or is anything at all.
+    has_data: bool,
+}
+
+impl Node {
+    /// A node that remembers what the file holds.
+    pub fn new(server: &Server, saved: Saved, conf: Option<NodesConf>, seed: u64) -> Node {
+        let machine = Cluster::new(settings::of(&server.config.load()), conf, seed, server.now());
+        let inner = Inner {
+            machine,
+            bus: VecDeque::new(),
+            tasks: VecDeque::new(),
+            barriers: 0,
+            answers: BTreeMap::new(),
+            orders: 0,
+            linked_at: None,
+            has_data: false,
+        };
+        Node {
+            inner: Mutex::new(inner),
+            waker: OnceLock::new(),
+            persisted: AtomicU64::new(0),
+            saved: Mutex::new(saved),
+        }
+    }
+
+    /// Looks at the machine.
+    pub fn look<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
+        look(&mut self.inner.lock().machine)
+    }
+
+    /// Gives an operator's order while alone; what it means for clients is in force when this returns.
+    pub fn order(&self, server: &Arc<Server>, alone: &mut Alone<'_>, order: Order) -> Answer {
+        let mut inner = self.inner.lock();
+        inner.orders += 1;
+        let by = OrderId(inner.orders);
+        inner.tell_status(server);
+        inner.machine.handle(server.now(), Input::Ordered { by, order });
+        inner.sort();
+        let answer = inner.answers.remove(&by).expect("the machine answers each order before it takes the next input");
+        drop(inner);
+        self.perform_tasks(server, alone, u64::MAX);
+        self.wake();
+        answer
+    }
+
+    /// A client's message for the nodes of the cluster, or of our shard.
+    pub fn publish(&self, server: &Server, sharded: bool, channel: &[u8], message: &[u8]) {
+        let published = Published { sharded, channel: channel.to_vec(), message: message.to_vec() };
+        self.submit(server, Input::Publish(published));
+    }
+
+    fn submit(&self, server: &Server, input: Input) {
+        let mut inner = self.inner.lock();
+        inner.machine.handle(server.now(), input);
+        inner.sort();
+        drop(inner);
+        self.wake();
+    }
+
+    /// The configuration has changed.
+    fn configure(&self, server: &Server, config: &quorate_config::Config) {
+        self.submit(server, Input::Configure(Box::new(settings::of(config))));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake().expect("an eventfd that was made can be written to");
+        }
+    }
+
+    /// Whether there is anything to be performed alone.
+    pub fn has_tasks(&self) -> bool {
+        let persisted = self.persisted.load(Ordering::Acquire);
+        self.inner.lock().tasks.front().is_some_and(|(barrier, _)| *barrier <= persisted)
+    }
+
+    /// Performs what the data plane must stand still for.
+    pub fn perform(&self, server: &Arc<Server>, alone: &mut Alone<'_>) {
+        self.perform_tasks(server, alone, self.persisted.load(Ordering::Acquire));
+    }
+
+    fn perform_tasks(&self, server: &Arc<Server>, alone: &mut Alone<'_>, persisted: u64) {
+        loop {
+            let mut inner = self.inner.lock();
+            let Some((_, task)) = inner.tasks.pop_front_if(|(barrier, _)| *barrier <= persisted) else { return };
+            drop(inner);
+            self.perform_task(server, alone, task);
+        }
+    }
+
+    fn perform_task(&self, server: &Arc<Server>, alone: &mut Alone<'_>, task: Output) {
+        match task {
+            Output::Publish(map) => {
+                let routing = Arc::new(Routing::new(map, &server.config.load()));
+                server.publish(|next| next.cluster = Some(routing));
+                crate::data::redirect::after_change(server);
+            }
+            Output::Follow { ip, port } => {
+                let to = replication::Addr::new(ip, port);
+                let by = replication::Authority::Standing;
+                server.control.order(server, alone, replication::Order::Follow { to, by });
+            }
+            Output::Lead => {
+                server.control.order(server, alone, replication::Order::Lead);
+            }
+            Output::PauseWrites => {
+                server.publish(|next| next.handover = true);
+                let offset = server.feed.backlog().map_or(0, |held| held.end.0);
+                self.submit(server, Input::WritesPaused { offset });
+            }
+            Output::ResumeWrites => {
+                server.publish(|next| next.handover = false);
+                server.mail_all(|| Mail::Resume);
+            }
+            Output::DropKeys(slots) => drop_keys(server, alone, &slots),
+            Output::DropEverything => {
+                for number in 0..server.space.databases() {
+                    server.space.reclaim().tables(alone.flush(Db(number as u16)));
+                }
+            }
+            other => unreachable!("{other:?} is for the bus thread"),
+        }
+    }
+}
+
+impl Inner {
+    /// Sorts what the machine wants done into the two queues.
+    fn sort(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Answer { by, answer } => {
+                    self.answers.insert(by, answer);
+                }
+                Output::Publish(_)
+                | Output::Follow { .. }
+                | Output::Lead
+                | Output::PauseWrites
+                | Output::ResumeWrites
+                | Output::DropKeys(_)
+                | Output::DropEverything => self.tasks.push_back((self.barriers, output)),
+                Output::Persist(_) => {
+                    self.barriers += 1;
+                    self.bus.push_back(output);
+                }
+                Output::Connect { .. }
+                | Output::Disconnect { .. }
+                | Output::Send { .. }
+                | Output::Deliver(_)
+                | Output::Announce(_) => self.bus.push_back(output),
+            }
+        }
+    }
+
+    /// Tells the machine how our data stand.
+    fn tell_status(&mut self, server: &Server) {
+        let now = server.now();
+        let is_linked = match &server.published().role {
+            Role::Primary => false,
+            Role::Replica(following) => following.link_up,
+        };
+        if is_linked {
+            self.linked_at = Some(now.mono);
+        }
+        self.has_data |= is_linked || !server.space.is_empty();
+        let offset = server.feed.backlog().map_or(0, |held| held.end.0);
+        let status = ReplicaStatus { offset, is_linked, linked_at: self.linked_at, has_data: self.has_data };
+        self.machine.handle(now, Input::Replication(status));
+        self.sort();
+    }
+}
+
+/// Deletes the keys of slots that are somebody else's now, here and at our replicas.
+fn drop_keys(server: &Arc<Server>, alone: &mut Alone<'_>, slots: &Slots) {
+    let seed = quorate_stdx::Rng::new(server.mono().0);
+    let scope = server.published().scope(server.now().unix, seed);
+    let mut view = alone.view(&scope);
+    for slot in slots.iter().filter_map(|slot| Slot::new(usize::from(slot))) {
+        for key in view.keys_in(Db(0), slot, usize::MAX) {
+            if let Some(entry) = view.remove_raw(Db(0), &key) {
+                view.discard(entry, true);
+            }
+            if server.feed.is_on() {
+                let mut request = Vec::new();
+                quorate_resp::encode_request(&mut request, &[b"DEL", &*key]);
+                server.feed.append(Db(0), &request);
+            }
+        }
+    }
+}
+
+/// Lets the node hear of changes of the configuration.
+pub fn attach(server: &Arc<Server>) {
+    let listener = Arc::downgrade(server);
+    server.on_config_change(move |change| {
+        let Some(server) = listener.upgrade() else { return };
+        let Some(node) = server.cluster.get() else { return };
+        node.configure(&server, &change.config);
+        let map = server.published().cluster.as_ref().map(|routing| Arc::clone(&routing.map));
+        if let Some(map) = map {
+            let routing = Arc::new(Routing::new(map, &change.config));
+            server.publish(|next| next.cluster = Some(routing));
+        }
+    });
+}
+
+/// Makes the node of a server that is to be one; nothing happens on a server that is not.
+///
+/// # Errors
+/// nodes.conf is damaged or in use, or the bus can't listen.
+pub fn open(server: &Arc<Server>, seed: u64) -> anyhow::Result<Option<bus::Bus>> {
+    if !server.config.load().cluster.enabled {
+        return Ok(None);
+    }
+    let (saved, conf) = Saved::open(&server.config.load())?;
+    if let Some(conf) = &conf {
+        let me = conf.nodes.iter().find(|node| node.flags.any(quorate_cluster::NodeFlags::MYSELF));
+        log::notice(&format!("Node configuration loaded, I'm {}", me.expect("a file without one is refused").id));
+    }
+    let node = Node::new(server, saved, conf, seed);
+    node.inner.lock().sort();
+    assert!(server.cluster.set(node).is_ok(), "a server is one node");
+    attach(server);
+    Ok(Some(bus::Bus::open(server)?))
+}
+
+impl Server {
+    /// The node of the cluster that this server is, if it is one.
+    pub fn node(&self) -> Option<&Node> {
+        self.cluster.get()
+    }
+}
+
+/// The inner part, for the bus thread.
+fn lock(node: &Node) -> MutexGuard<'_, Inner> {
+    node.inner.lock()
+}
