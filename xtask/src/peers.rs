@@ -1,7 +1,7 @@
 //! `cargo xtask peers`: the programs and client libraries of others that tests talk to.
 //!
-//! Debian's Redis 7.0.15 and Tcl come with apt, redis-py with pip into `target/peers/py`, ioredis with npm into
-//! `target/peers/node`. What cannot be had here is skipped loudly, and the tests that need it skip loudly too. Debian's
+//! Debian's Redis 7.0.15 and Tcl come with apt, redis-py and redlock-py with pip into `target/peers/py`, ioredis and redlock
+//! with npm into `target/peers/node`. What cannot be had here is skipped loudly, and the tests that need it skip loudly too. Debian's
 //! packages start services when they are installed; these are kept from it, because tests start their own.
 
 use std::fs;
@@ -25,6 +25,8 @@ pub(crate) struct Options {
 const REDIS: &str = "7.0.15";
 const REDIS_PY: &str = "8.1.0";
 const IOREDIS: &str = "6.0.0";
+const REDLOCK_PY: &str = "1.0.8";
+const REDLOCK_JS: &str = "5.0.0-beta.2";
 
 /// Where local policy tells Debian's packages which services they may start.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -53,9 +55,11 @@ const PEERS: &[Peer] = &[
     Peer { name: "dpkg-source", find: any_version, from: Origin::Debian("dpkg-dev") },
     Peer { name: "python3", find: any_version, from: Origin::Debian("python3-venv") },
     Peer { name: "redis-py", find: redis_py, from: Origin::Pip },
+    Peer { name: "redlock-py", find: redlock_py, from: Origin::Pip },
     Peer { name: "node", find: any_version, from: Origin::Debian("nodejs") },
     Peer { name: "npm", find: any_version, from: Origin::Debian("npm") },
     Peer { name: "ioredis", find: ioredis, from: Origin::Npm },
+    Peer { name: "redlock (npm)", find: redlock_js, from: Origin::Npm },
 ];
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -71,10 +75,10 @@ pub(crate) fn provide(install: bool) -> Result<Vec<String>> {
             refusals.extend(install_packages().err());
         }
         if missing().any(|peer| peer.from == Origin::Pip) {
-            refusals.extend(install_redis_py().err());
+            refusals.extend(install_for_python().err());
         }
         if missing().any(|peer| peer.from == Origin::Npm) {
-            refusals.extend(install_ioredis().err());
+            refusals.extend(install_for_node().err());
         }
     }
     let mut skipped = Vec::new();
@@ -130,21 +134,41 @@ fn first_version(text: &str) -> Option<String> {
 }
 
 fn redis_py(_: &Peer) -> Result<(String, PathBuf)> {
-    let place = workspace::scratch("peers")?.join("py");
-    let python = place.join("bin/python");
-    ensure!(python.exists(), "not installed");
-    let version =
-        output(Command::new(python).args(["-c", "import redis; print(redis.__version__)"]))?.trim().to_owned();
-    ensure!(version == REDIS_PY, "version {version}, not {REDIS_PY}");
-    Ok((version, place))
+    of_python("redis", REDIS_PY)
+}
+
+fn redlock_py(_: &Peer) -> Result<(String, PathBuf)> {
+    of_python("redlock-py", REDLOCK_PY)
 }
 
 fn ioredis(_: &Peer) -> Result<(String, PathBuf)> {
+    of_node("ioredis", IOREDIS)
+}
+
+fn redlock_js(_: &Peer) -> Result<(String, PathBuf)> {
+    of_node("redlock", REDLOCK_JS)
+}
+
+/// A package that pip has installed, of exactly this version.
+fn of_python(package: &str, wanted: &str) -> Result<(String, PathBuf)> {
+    let place = workspace::scratch("peers")?.join("py");
+    let python = place.join("bin/python");
+    ensure!(python.exists(), "not installed");
+    let script = format!("import importlib.metadata as m; print(m.version('{package}'))");
+    let version = output(Command::new(python).args(["-c", &script]))?.trim().to_owned();
+    ensure!(version == wanted, "version {version}, not {wanted}");
+    Ok((version, place))
+}
+
+/// A package that npm has installed, of exactly this version.
+fn of_node(package: &str, wanted: &str) -> Result<(String, PathBuf)> {
     let place = workspace::scratch("peers/node")?;
-    ensure!(place.join("node_modules/ioredis").exists(), "not installed");
-    let script = "console.log(require('ioredis/package.json').version)";
-    let version = output(Command::new("node").args(["-e", script]).current_dir(&place))?.trim().to_owned();
-    ensure!(version == IOREDIS, "version {version}, not {IOREDIS}");
+    let manifest = place.join("node_modules").join(package).join("package.json");
+    ensure!(manifest.exists(), "not installed");
+    let script = "console.log(JSON.parse(require('fs').readFileSync(process.argv[1])).version)";
+    let printed = output(Command::new("node").args(["-e", script]).arg(manifest))?;
+    let version = printed.trim().trim_start_matches('v').to_owned();
+    ensure!(version == wanted, "version {version}, not {wanted}");
     Ok((version, place))
 }
 
@@ -191,20 +215,20 @@ impl Drop for NoServices<'_> {
     }
 }
 
-fn install_redis_py() -> Result<()> {
+fn install_for_python() -> Result<()> {
     let place = workspace::scratch("peers")?.join("py");
-    println!("pip install redis=={REDIS_PY} into {}", place.display());
+    let wanted = [format!("redis=={REDIS_PY}"), format!("redlock-py=={REDLOCK_PY}")];
+    println!("pip install {} into {}", wanted.join(" "), place.display());
     output(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
-    let wanted = format!("redis=={REDIS_PY}");
-    output(Command::new(place.join("bin/python")).args(["-m", "pip", "install", "--quiet", &wanted]))?;
+    output(Command::new(place.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(wanted))?;
     Ok(())
 }
 
-fn install_ioredis() -> Result<()> {
+fn install_for_node() -> Result<()> {
     let place = workspace::scratch("peers/node")?;
-    println!("npm install ioredis@{IOREDIS} into {}", place.display());
-    let wanted = format!("ioredis@{IOREDIS}");
-    output(Command::new("npm").args(["install", "--no-save", "--prefix"]).arg(&place).arg(wanted))?;
+    let wanted = [format!("ioredis@{IOREDIS}"), format!("redlock@{REDLOCK_JS}")];
+    println!("npm install {} into {}", wanted.join(" "), place.display());
+    output(Command::new("npm").args(["install", "--no-save", "--prefix"]).arg(&place).args(wanted))?;
     Ok(())
 }
 

@@ -9,4 +9,4 @@ pub mod dataset;
 mod server;
 
 pub use checker::{Model, Record, linearize};
-pub use server::{PATIENCE, Server};
+pub use server::{PATIENCE, Server, binary};

@@ -20,7 +20,10 @@ pub struct Server {
 }
 
 /// The binary under test, see the crate's text.
-fn binary() -> OsString {
+///
+/// # Panics
+/// If it was not built.
+pub fn binary() -> OsString {
     std::env::var_os("QUORATE_BINARY").unwrap_or_else(|| {
         // A test's own program is in `deps/`, below where the binaries are.
         let test = std::env::current_exe().expect("a test knows where it is");

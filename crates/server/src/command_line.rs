@@ -3,6 +3,7 @@
 //! `redis-server a.conf` and `quorate server a.conf` are the same, so that a link under the old name replaces the old
 //! program. What follows is a configuration file or `-` for standard input, then options, each a line of that file.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -20,6 +21,8 @@ pub enum Invocation {
     CheckRdb(PathBuf),
     /// Show what it is for, as these words say.
     Demo(Vec<String>),
+    /// Run a command under a lock, as these words say.
+    Lock(Vec<OsString>),
     /// Say this and be done.
     Say(String),
     /// Say this, and that it was an error.
@@ -89,6 +92,7 @@ fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
         },
         "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
         "demo" => Invocation::Demo(rest.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()),
+        "lock" => Invocation::Lock(rest.iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned()).collect()),
         "-v" | "--version" => Invocation::Say(version()),
         "-h" | "--help" | "help" => Invocation::Say(usage()),
         other => Invocation::Refuse(format!("quorate: there is no '{other}'\n\n{}", usage())),
@@ -144,6 +148,8 @@ fn version() -> String {
 fn usage() -> String {
     "Usage: quorate server [/path/to/redis.conf | -] [--directive value ...]\n\
      \x20      quorate demo replication [--keep] [--binary PATH]\n\
+     \x20      quorate lock --nodes HOST:PORT,HOST:PORT,HOST:PORT RESOURCE [--ttl 30s] [--wait 10s] -- command ...\n\
+     \x20      quorate lock status RESOURCE --nodes HOST:PORT,...\n\
      \x20      quorate --version | --help\n\n\
      Every directive of redis.conf is an option: quorate server --port 7777 --replicaof 127.0.0.1 8888\n\
      Under the name redis-server or valkey-server it is a server at once.\n\
@@ -162,6 +168,7 @@ mod tests {
             Invocation::Sentinel(options) => panic!("{options:?}"),
             Invocation::CheckRdb(path) => panic!("{}", path.display()),
             Invocation::Demo(words) => panic!("{words:?}"),
+            Invocation::Lock(words) => panic!("{words:?}"),
             Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),
         }
     }

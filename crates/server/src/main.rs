@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             if matches!(checked, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Invocation::Demo(words) => quorate_demo::run(&words),
+        Invocation::Lock(words) => quorate_lock::run(&words),
         Invocation::Say(text) => {
             println!("{text}");
             ExitCode::SUCCESS

@@ -1,0 +1,137 @@
+//! Locks of several libraries on one resource at the same time: redlock-py, npm's redlock and ours, over five real Redis
+//! servers and over five of ours.
+//!
+//! A witness, one more server, counts who is inside: never more than one. Our holders also write to a store that compares
+//! fencing tokens, and none is refused. Everybody gets all the sections that it wants, so nobody is stuck.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use quorate_interop::Server;
+use quorate_redlock::{RedLock, Retry, fenced};
+use redis::AsyncCommands;
+
+const TTL: Duration = Duration::from_secs(10);
+/// How long all of it may take; a busy machine needs patience.
+const PATIENCE: Duration = Duration::from_secs(300);
+const CONTENDERS: u64 = 4;
+
+fn peers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers")
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+/// Critical sections in all; `QUORATE_SECTIONS` says otherwise.
+fn sections() -> u64 {
+    std::env::var("QUORATE_SECTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000)
+}
+
+/// The programs of the other libraries, as far as they are installed.
+fn others() -> Vec<(&'static str, Command)> {
+    let mut found = Vec::new();
+    let python = peers().join("py/bin/python");
+    let knows = Command::new(&python).args(["-c", "import redlock"]).stderr(Stdio::null()).status();
+    if knows.is_ok_and(|status| status.success()) {
+        let mut program = Command::new(python);
+        program.arg(script("redlock_py.py"));
+        found.push(("redlock-py", program));
+    } else {
+        println!("SKIPPED redlock-py: not installed (cargo xtask peers)");
+    }
+    let modules = peers().join("node/node_modules");
+    if modules.join("redlock").exists() {
+        let mut program = Command::new("node");
+        program.env("NODE_PATH", modules).arg(script("redlock.js"));
+        found.push(("redlock of npm", program));
+    } else {
+        println!("SKIPPED redlock of npm: not installed (cargo xtask peers)");
+    }
+    found
+}
+
+#[test]
+fn nobody_meets_anybody_inside_over_real_servers() {
+    let servers: Vec<Server> = (0..6).map_while(|_| Server::start_redis(&[], None)).collect();
+    if servers.len() == 6 {
+        contend(&servers);
+    }
+}
+
+#[test]
+fn nobody_meets_anybody_inside_over_ours() {
+    let servers: Vec<Server> = (0..6).map(|_| Server::start(&["--io-threads", "1"])).collect();
+    contend(&servers);
+}
+
+fn contend(servers: &[Server]) {
+    let (witness, nodes) = servers.split_first().unwrap();
+    let ports: Vec<String> = nodes.iter().map(|node| node.port().to_string()).collect();
+    let others = others();
+    let parties = others.len() as u64 + 1;
+    let share = sections().div_ceil(parties).next_multiple_of(CONTENDERS);
+    let started = Instant::now();
+    let mut programs: Vec<(&str, Child)> = Vec::new();
+    for (name, mut program) in others {
+        program.arg(witness.port().to_string()).arg(share.to_string()).args(&ports);
+        programs.push((name, program.stdout(Stdio::piped()).spawn().unwrap()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, ours(witness, nodes, share)).await.expect("ours is stuck") });
+    println!("ours is done after {:.1?}", started.elapsed());
+    for (name, program) in programs {
+        let pid = program.id();
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(program.wait_with_output()));
+        let Ok(output) = ended.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) else {
+            let _ = Command::new("kill").arg(pid.to_string()).status();
+            panic!("{name} is stuck");
+        };
+        assert!(output.unwrap().status.success(), "{name} fails");
+        println!("{name} is done after {:.1?}", started.elapsed());
+    }
+    let mut client = redis::Client::open(format!("redis://{}", witness.address())).unwrap();
+    let read = |client: &mut redis::Client, key: &str| -> u64 {
+        redis::Commands::get::<_, Option<u64>>(client, key).unwrap().unwrap_or_default()
+    };
+    let (done, overlaps) = (read(&mut client, "sections"), read(&mut client, "overlaps"));
+    println!("{done} critical sections in {:.1?}, {overlaps} overlaps", started.elapsed());
+    assert_eq!((done, overlaps, read(&mut client, "inside")), (share * parties, 0, 0));
+}
+
+/// Our contenders.
+async fn ours(witness: &Server, nodes: &[Server], share: u64) {
+    let retry = Retry { delay: Duration::from_millis(2), jitter: Duration::from_millis(4) };
+    let addresses = nodes.iter().map(|node| node.address().to_string());
+    let redlock = RedLock::builder().nodes(addresses).fenced(true).retry(retry).wait(PATIENCE).connect().await.unwrap();
+    let client = redis::Client::open(format!("redis://{}", witness.address())).unwrap();
+    let mut contenders = Vec::new();
+    for _ in 0..CONTENDERS {
+        let redlock = redlock.clone();
+        let mut witness = client.get_multiplexed_async_connection().await.unwrap();
+        fenced::load(&mut witness).await.unwrap();
+        contenders.push(tokio::spawn(async move {
+            for _ in 0..share / CONTENDERS {
+                let lock = redlock.lock("shared", TTL).await.unwrap();
+                let inside: u64 = witness.incr("inside", 1).await.unwrap();
+                if inside != 1 {
+                    let () = witness.incr("overlaps", 1).await.unwrap();
+                }
+                let is_newest = fenced::set(&mut witness, "state", "ours", lock.fence().unwrap()).await.unwrap();
+                assert!(is_newest, "a holder's token is refused");
+                let () = witness.incr("sections", 1).await.unwrap();
+                let () = witness.decr("inside", 1).await.unwrap();
+                assert!(lock.release().await.was_held);
+            }
+        }));
+    }
+    for contender in contenders {
+        contender.await.unwrap();
+    }
+}
