@@ -20,7 +20,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use quorate_stdx::UnixMs;
-use quorate_values::dict::Item;
+use quorate_values::dict::{Item, prefetch};
 use quorate_values::{Hash, List, Opaque, Set, StrRef, Value, ValueRef, ZSet, parse_i64, size_class};
 
 /// Longer strings live in an allocation of their own, which can grow in place.
@@ -448,6 +448,28 @@ impl Record {
     fn vec_at(&self) -> *mut Vec<u8> {
         debug_assert_eq!(self.kind(), Kind::Raw);
         self.body().cast_mut().cast()
+    }
+
+    /// Lets the cache fetch the head of a value that lies elsewhere; whether there was one.
+    #[inline]
+    pub(crate) fn prefetch_value(&self) -> bool {
+        let is_elsewhere = self.kind() as u32 >= Kind::List as u32;
+        if is_elsewhere {
+            prefetch(self.pointer::<u8>());
+        }
+        is_elsewhere
+    }
+
+    /// Lets the cache fetch what that head tells of.
+    #[inline]
+    pub(crate) fn prefetch_content(&self) {
+        match self.value() {
+            ValueRef::List(list) => list.prefetch(),
+            ValueRef::Set(set) => set.prefetch(),
+            ValueRef::ZSet(zset) => zset.prefetch(),
+            ValueRef::Hash(hash) => hash.prefetch(),
+            ValueRef::Str(_) | ValueRef::Opaque(_) => {}
+        }
     }
 
     /// The value.

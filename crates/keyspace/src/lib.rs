@@ -26,6 +26,6 @@ pub use extras::{Ticket, WatchFlag};
 pub use quiet::{Participant, Quiet};
 pub use reclaim::{Lazy, Reclaim};
 pub use slot::{SLOTS, Slot};
-pub use space::{Alone, Db, Flushed, Keyspace, Member, SlotSet};
+pub use space::{Alone, Db, Flushed, Keyspace, Member, Place, SlotSet};
 pub use view::{Bite, EntryMut, Expired, Expiry, KeyView, Notice, Scope, Sweep};
 pub use walk::{Sink, Step, Walk};

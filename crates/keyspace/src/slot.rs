@@ -1,6 +1,7 @@
 //! Hash slots: which of the 16384 a key belongs to.
 
 use crc::{CRC_16_XMODEM, Crc, Table};
+use memchr::memchr;
 
 /// How many hash slots there are; fixed by the cluster protocol.
 pub const SLOTS: usize = 16384;
@@ -40,9 +41,9 @@ impl Slot {
 /// anything does.
 #[inline]
 fn hash_tag(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
+    let Some(open) = memchr(b'{', key) else { return key };
     let inner = &key[open + 1..];
-    match inner.iter().position(|&byte| byte == b'}') {
+    match memchr(b'}', inner) {
         None | Some(0) => key,
         Some(close) => &inner[..close],
     }

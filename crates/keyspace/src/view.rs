@@ -22,7 +22,7 @@ use crate::entry::{Entry, Record, ValueMut};
 use crate::extras::{Ticket, WatchFlag};
 use crate::reclaim::Lazy;
 use crate::slot::Slot;
-use crate::space::{Db, Held, Keyspace, SlotSet};
+use crate::space::{Db, Held, Keyspace, Place, SlotSet};
 use crate::table::{EntryGuard, Table};
 use crate::undo::{self, Undo};
 
@@ -87,38 +87,58 @@ pub struct KeyView<'a> {
     held: Held,
     counters: &'a Counters,
     scope: &'a Scope,
+    /// A key whose hash is known, and where its bytes lie, which are borrowed for as long as the view lives.
+    known: Option<(&'a [u8], u64)>,
+    /// What a view comes to hold if something out of the ordinary happens under it; nearly none does, and each is made
+    /// and dropped in one word for it.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+struct Rare {
     notices: Vec<Notice>,
     ready: SmallVec<[(Db, Box<[u8]>); 1]>,
     /// Large values that were removed: they are freed when the slots are free again.
     garbage: Vec<Entry>,
-    undo: Option<Box<Undo>>,
+    undo: Option<Undo>,
     /// Expired keys that a walk has met: each was in its hands for a moment only.
-    #[allow(clippy::box_collection, reason = "a view that meets none, as nearly all, pays one word for it")]
-    overdue: Option<Box<Vec<Expired>>>,
+    overdue: Vec<Expired>,
 }
 
 /// The most expired keys that a view keeps in mind.
 const MOST_OVERDUE: usize = 256;
 
 impl Drop for KeyView<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.held.release(self.space);
     }
 }
 
 impl<'a> KeyView<'a> {
+    #[inline]
     pub(crate) fn new(space: &'a Keyspace, held: Held, counters: &'a Counters, scope: &'a Scope) -> KeyView<'a> {
-        KeyView {
-            space,
-            held,
-            counters,
-            scope,
-            notices: Vec::new(),
-            ready: SmallVec::new(),
-            garbage: Vec::new(),
-            undo: None,
-            overdue: None,
+        KeyView { space, held, counters, scope, known: None, rare: None }
+    }
+
+    /// Tells the view where `key`, of which it will be asked, has been found to belong.
+    #[inline]
+    pub fn know(&mut self, key: &'a [u8], place: Place) {
+        debug_assert_eq!(place, Place::of(place.db, key));
+        self.known = Some((key, place.hash));
+    }
+
+    #[inline]
+    fn hash_of(&self, key: &[u8]) -> u64 {
+        match self.known {
+            // The bytes can't have changed, since they are still borrowed.
+            Some((known, hash)) if std::ptr::eq(known, key) => hash,
+            _ => hash_bytes(key),
         }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// The context that the view was made with.
@@ -175,18 +195,18 @@ impl<'a> KeyView<'a> {
     /// The entry of `key`, without counting the read; expired ones are hidden but not removed.
     #[inline]
     pub fn peek(&self, db: Db, key: &[u8]) -> Option<&Record> {
-        let entry = self.table(self.slot_of(key), db)?.get(hash_bytes(key), key)?;
+        let entry = self.table(self.slot_of(key), db)?.get(self.hash_of(key), key)?;
         if self.scope.expiry != Expiry::Ignore && self.is_due(entry) { None } else { Some(entry) }
     }
 
     /// The entry of `key` as it lies there, expired or not.
     pub fn peek_raw(&self, db: Db, key: &[u8]) -> Option<&Record> {
-        self.table(self.slot_of(key), db)?.get(hash_bytes(key), key)
+        self.table(self.slot_of(key), db)?.get(self.hash_of(key), key)
     }
 
     #[cold]
     fn note_new(&mut self, db: Db, key: &[u8]) {
-        self.notices.push(Notice::New { db, key: key.into() });
+        self.rare().notices.push(Notice::New { db, key: key.into() });
     }
 
     /// Removes `key` if its time has come (on a primary).
@@ -205,7 +225,7 @@ impl<'a> KeyView<'a> {
             self.discard(entry, self.scope.lazy.expire);
         }
         self.counters.expired.add(1);
-        self.notices.push(Notice::Expired(Expired { db, key: key.into() }));
+        self.rare().notices.push(Notice::Expired(Expired { db, key: key.into() }));
     }
 
     /// Reads `key`: removes it if its time has come, keeps its access time, counts hit or miss.
@@ -242,7 +262,7 @@ impl<'a> KeyView<'a> {
     fn look(&mut self, db: Db, key: &[u8], touch: bool) -> Option<*const Record> {
         let slot = self.slot_of(key);
         // SAFETY: the slot is held, and no other reference into it is alive.
-        let entry = unsafe { self.space.data(slot) }.table(db)?.get(hash_bytes(key), key)?;
+        let entry = unsafe { self.space.data(slot) }.table(db)?.get(self.hash_of(key), key)?;
         if self.scope.expiry != Expiry::Ignore && self.is_due(entry) {
             if self.scope.expiry == Expiry::Remove {
                 self.expire_now(db, key);
@@ -265,7 +285,7 @@ impl<'a> KeyView<'a> {
         // Hidden keys of a replica are not for clients to change.
         self.look(db, key, !self.scope.no_touch)?;
         let slot = self.slot_of(key);
-        let hash = hash_bytes(key);
+        let hash = self.hash_of(key);
         self.before_change(slot, db, hash, key);
         let (space, counters) = (self.space, self.counters);
         // SAFETY: the slot is held, and no other reference into it is alive.
@@ -329,7 +349,7 @@ impl<'a> KeyView<'a> {
         if lazily {
             self.space.reclaim().entry(entry);
         } else if entry.is_large() {
-            self.garbage.push(entry);
+            self.rare().garbage.push(entry);
         }
     }
 
@@ -337,7 +357,7 @@ impl<'a> KeyView<'a> {
     #[inline]
     pub fn set_str(&mut self, db: Db, key: &[u8], bytes: &[u8], expiry: Option<UnixMs>) {
         let slot = self.slot_of(key);
-        let hash = hash_bytes(key);
+        let hash = self.hash_of(key);
         self.before_change(slot, db, hash, key);
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { self.space.data(slot) };
@@ -390,7 +410,7 @@ impl<'a> KeyView<'a> {
     /// Removes `key`, expired or not.
     pub fn remove_raw(&mut self, db: Db, key: &[u8]) -> Option<Entry> {
         let slot = self.slot_of(key);
-        let hash = hash_bytes(key);
+        let hash = self.hash_of(key);
         self.before_change(slot, db, hash, key);
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { self.space.data(slot) };
@@ -439,7 +459,7 @@ impl<'a> KeyView<'a> {
     /// Saves what `key` holds for a walk that has not reached it.
     #[inline]
     fn before_change(&mut self, slot: Slot, db: Db, hash: u64, key: &[u8]) {
-        if let Some(undo) = &mut self.undo {
+        if let Some(undo) = self.rare.as_mut().and_then(|rare| rare.undo.as_mut()) {
             // SAFETY: the slot is held, and no other reference into it is alive.
             let data = unsafe { self.space.data(slot) };
             undo.save(db, key, data.table(db).and_then(|table| table.get(hash, key)));
@@ -454,27 +474,28 @@ impl<'a> KeyView<'a> {
 
     /// From here on the view can take back what is changed through it: see [`crate::undo`].
     pub fn keep_undo(&mut self) {
-        self.undo = Some(Box::default());
+        self.rare().undo = Some(Undo::default());
     }
 
     /// The bytes that it takes, roughly, to remember what has been changed so far and what `keys` hold.
     pub fn undo_weight<'k>(&self, db: Db, keys: impl Iterator<Item = &'k [u8]>) -> usize {
-        let Some(undo) = &self.undo else { return 0 };
+        let Some(undo) = self.rare.as_ref().and_then(|rare| rare.undo.as_ref()) else { return 0 };
         let fresh = keys.filter(|key| !undo.has(db, key));
         undo.weight() + fresh.filter_map(|key| self.peek_raw(db, key)).map(undo::weight).sum::<usize>()
     }
 
     /// Takes back everything that was changed since [`KeyView::keep_undo`], what has expired included.
     pub fn take_back(&mut self) {
-        let Some(undo) = self.undo.take() else { return };
+        let Some(undo) = self.rare.as_mut().and_then(|rare| rare.undo.take()) else { return };
         for (key, db, old) in undo.into_saved() {
             match old {
                 Some(old) => self.insert(db, old),
                 None => drop(self.remove_raw(db, &key)),
             }
         }
-        self.notices.clear();
-        self.ready.clear();
+        let rare = self.rare();
+        rare.notices.clear();
+        rare.ready.clear();
     }
 
     /// Marks `key` as changed for those who watch it, without changing it.
@@ -525,8 +546,9 @@ impl<'a> KeyView<'a> {
     /// Notes that a key that clients wait for may be of use to them now.
     #[cold]
     fn note_ready(&mut self, db: Db, key: &[u8]) {
-        if !self.ready.iter().any(|(at, name)| *at == db && **name == *key) {
-            self.ready.push((db, key.into()));
+        let ready = &mut self.rare().ready;
+        if !ready.iter().any(|(at, name)| *at == db && **name == *key) {
+            ready.push((db, key.into()));
         }
     }
 
@@ -541,19 +563,20 @@ impl<'a> KeyView<'a> {
     }
 
     /// The keys that waiting clients may be served from, once.
+    #[inline]
     pub fn take_ready(&mut self) -> SmallVec<[(Db, Box<[u8]>); 1]> {
-        std::mem::take(&mut self.ready)
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.ready)).unwrap_or_default()
     }
 
     /// What befell keys besides what the command did, in order, once.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.notices)).unwrap_or_default()
     }
 
     /// Whether keys have expired under this view, or were made and that is to be told.
     #[inline]
     pub fn has_notices(&self) -> bool {
-        !self.notices.is_empty()
+        self.rare.as_ref().is_some_and(|rare| !rare.notices.is_empty())
     }
 
     /// Walks a bounded piece of a database, from `cursor` on: about `budget` entries, expired ones left
@@ -577,7 +600,7 @@ impl<'a> KeyView<'a> {
     /// Keeps expired keys in mind, if it is ours to remove them.
     fn note_overdue(&mut self, mut keys: Vec<Expired>) {
         if !keys.is_empty() && self.scope.expiry == Expiry::Remove {
-            let all = self.overdue.get_or_insert_default();
+            let all = &mut self.rare().overdue;
             keys.truncate(MOST_OVERDUE - all.len());
             all.append(&mut keys);
         }
@@ -585,7 +608,7 @@ impl<'a> KeyView<'a> {
 
     /// Expired keys that were met on a walk, once: whoever locks their slots may [`KeyView::settle`] them.
     pub fn take_overdue(&mut self) -> Vec<Expired> {
-        self.overdue.take().map_or_else(Vec::new, |keys| *keys)
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.overdue)).unwrap_or_default()
     }
 
     /// As [`KeyView::scan`], with expired keys.

@@ -11,5 +11,5 @@ mod writer;
 
 pub use inline::split_words;
 pub use reply::{Reply, ReplyError, parse_reply};
-pub use request::{Limits, Parsed, ProtocolError, RequestParser, encode_request};
+pub use request::{Limits, Parsed, ProtocolError, RequestParser, Span, encode_request, find_whole};
 pub use writer::{Deferred, Protocol, ReplyWriter, push_bulk, push_int, push_multibulk};

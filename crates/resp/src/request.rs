@@ -330,6 +330,65 @@ pub(crate) fn strict_i64(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
+/// Where an argument stands in the bytes of its request: its start and its length.
+pub type Span = (u32, u32);
+
+/// The most arguments that [`find_whole`] looks for: a longer request may come in many pieces, and is not to be looked
+/// through again for each of them.
+const FEW: usize = 64;
+
+/// Finds a whole request at the start of `input` if it is of the kind that nearly all are: an array of at most 64 bulk
+/// strings, none longer than six digits can say. Appends the spans of its arguments and returns its length.
+///
+/// `None` says nothing of the bytes, which are for [`RequestParser`] then; nothing has been appended. What is found
+/// here, that parser finds too, under any limits that allow so many arguments of such lengths.
+#[inline]
+pub fn find_whole(input: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
+    let (count, mut at) = header(input, 0, b'*')?;
+    if count == 0 || count > FEW {
+        return None;
+    }
+    let before = spans.len();
+    for _ in 0..count {
+        let end = header(input, at, b'$').and_then(|(len, start)| {
+            let end = start + len;
+            spans.push((u32::try_from(start).ok()?, len as u32));
+            (input.get(end..end + 2)? == b"\r\n").then_some(end + 2)
+        });
+        let Some(end) = end else {
+            spans.truncate(before);
+            return None;
+        };
+        at = end;
+    }
+    Some(at)
+}
+
+/// The number behind `mark` on the line that begins at `at`, and where the next line begins.
+#[inline]
+fn header(input: &[u8], at: usize, mark: u8) -> Option<(usize, usize)> {
+    let &[first, a, b, c] = input.get(at..at + 4)?.first_chunk::<4>()?;
+    let (x, y) = (a.wrapping_sub(b'0'), b.wrapping_sub(b'0'));
+    if first != mark || x > 9 {
+        return None;
+    }
+    if b == b'\r' {
+        return (c == b'\n').then_some((usize::from(x), at + 4));
+    }
+    if x == 0 || y > 9 {
+        return None;
+    }
+    let mut number = usize::from(x) * 10 + usize::from(y);
+    for index in at + 3..at + 8 {
+        let &byte = input.get(index)?;
+        if byte == b'\r' {
+            return (input.get(index + 1) == Some(&b'\n')).then_some((number, index + 2));
+        }
+        number = number * 10 + usize::from(Some(byte.wrapping_sub(b'0')).filter(|&digit| digit < 10)?);
+    }
+    None
+}
+
 /// Appends `arguments` as a request: an array of bulk strings.
 pub fn encode_request<T: AsRef<[u8]>>(out: &mut Vec<u8>, arguments: &[T]) {
     crate::push_multibulk(out, arguments.len());
@@ -398,7 +457,63 @@ mod tests {
         assert_eq!(error(b"*1\r\n$16385\r\n", limits), "Protocol error: unauthenticated bulk length");
     }
 
+    #[test]
+    fn a_request_of_the_usual_kind_is_found_at_once() {
+        let found = |input: &[u8]| {
+            let mut spans = vec![(7, 7)];
+            let len = find_whole(input, &mut spans);
+            assert!(len.is_some() || spans == [(7, 7)], "what was not found has left nothing");
+            len.map(|len| (len, spans.split_off(1)))
+        };
+        let request = b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$12\r\nhello\r\nworld\r\n*1";
+        assert_eq!(found(request), Some((request.len() - 2, vec![(8, 3), (17, 0), (24, 12)])));
+        for cut in 0..request.len() - 2 {
+            assert_eq!(found(&request[..cut]), None);
+        }
+        let many = |count: usize| format!("*{count}\r\n{}", "$1\r\nx\r\n".repeat(count)).into_bytes();
+        assert_eq!(found(&many(64)).map(|(_, spans)| spans.len()), Some(64));
+        assert_eq!(found(&many(65)), None);
+        let long = |len: usize| format!("*1\r\n${len}\r\n{}\r\n", "x".repeat(len)).into_bytes();
+        assert_eq!(found(&long(999_999)).map(|(_, spans)| spans), Some(vec![(13, 999_999)]));
+        assert_eq!(found(&long(1_000_000)), None);
+        let unusual: [&[u8]; 8] = [
+            b"PING\r\n",
+            b"*0\r\n",
+            b"*-1\r\n",
+            b"*01\r\n$1\r\nx\r\n",
+            b"*1\r\n$01\r\nx\r\n",
+            b"*1\r\n$1\r\nxyz",
+            b"*1\r\n+1\r\nx\r\n",
+            b"*1\rx$1\r\nx\r\n",
+        ];
+        for input in unusual {
+            assert_eq!(found(input), None, "{}", input.escape_ascii());
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_found_at_once_the_parser_finds_too(
+            request in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..6),
+            spoil in prop::option::of((0usize..40, prop::sample::select(b"0123456789*$\r\n x-".to_vec()))),
+        ) {
+            let mut wire = Vec::new();
+            encode_request(&mut wire, &request);
+            if let Some((at, byte)) = spoil {
+                let at = at % wire.len();
+                wire[at] = byte;
+            }
+            let mut spans = Vec::new();
+            if let Some(len) = find_whole(&wire, &mut spans) {
+                let words: Vec<_> = spans.iter().map(|&(at, len)| &wire[at as usize..][..len as usize]).collect();
+                let mut parser = RequestParser::default();
+                prop_assert_eq!(parser.parse(&wire, &LIMITS), Parsed::Request(len));
+                prop_assert_eq!(parser.arguments(&wire).collect::<Vec<_>>(), words);
+            } else {
+                prop_assert!(spoil.is_some(), "an ordinary request is found");
+            }
+        }
+
         #[test]
         fn however_a_request_is_cut_it_is_found(
             requests in prop::collection::vec(prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..6), 1..5),

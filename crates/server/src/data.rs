@@ -20,5 +20,6 @@ pub mod scripts;
 pub mod stats;
 pub mod stream;
 pub mod table;
+pub mod ticks;
 pub mod upkeep;
 pub mod worker;

@@ -108,7 +108,7 @@ struct Header {
 }
 
 /// Bytes that a cache fetches at once.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Lets the cache fetch the line that `place` points into, without waiting for it. It may point anywhere.
 #[inline]
@@ -303,7 +303,7 @@ impl<T: Item> Dict<T> {
 
     /// Lets the cache fetch what the first step of a search for `hash` reads. [`Dict::prefetch_home`] and
     /// [`Dict::prefetch_item`] do so for the next two; each reads what the one before has fetched, so that who does
-    /// each step for many keys waits for memory hardly more than once.
+    /// each step for many keys waits for memory hardly more than once a step.
     #[inline]
     pub fn prefetch_segment(&self, hash: u64) {
         if let Some(segment) = self.segment(hash) {
@@ -320,19 +320,19 @@ impl<T: Item> Dict<T> {
         }
     }
 
-    /// See [`Dict::prefetch_segment`].
+    /// See [`Dict::prefetch_segment`]. Returns the item that the search will most likely find, of which nothing was read.
     #[inline]
-    pub fn prefetch_item(&self, hash: u64) {
-        let Some(segment) = self.segment(hash) else { return };
+    pub fn prefetch_item(&self, hash: u64) -> Option<&T::Body> {
+        let segment = self.segment(hash)?;
         // SAFETY: the table is borrowed.
         let cells = unsafe { segment.cells() };
         let tag = tag_of(hash, segment.header().depth);
         let mut behind = cells[home(tag, cells.len())..].iter().take_while(|&&cell| cell != 0 && tag_in(cell) <= tag);
-        if let Some(&cell) = behind.find(|&&cell| tag_in(cell) == tag) {
-            let item = pointer_in(cell).as_ptr();
-            prefetch(item);
-            prefetch(item.wrapping_add(LINE));
-        }
+        let item = pointer_in(*behind.find(|&&cell| tag_in(cell) == tag)?);
+        prefetch(item.as_ptr());
+        prefetch(item.as_ptr().wrapping_add(LINE));
+        // SAFETY: the cell's item is alive while the table is borrowed.
+        Some(unsafe { T::body(item) })
     }
 
     /// The segment and the index of the cell of `key`.

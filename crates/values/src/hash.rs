@@ -45,6 +45,14 @@ impl Clone for Hash {
 }
 
 impl Hash {
+    /// Lets the cache fetch what a look at the value most likely begins with.
+    #[inline]
+    pub fn prefetch(&self) {
+        if let Form::Packed(pack) = &self.0 {
+            pack.prefetch();
+        }
+    }
+
     /// The empty hash.
     pub fn new() -> Hash {
         Hash(Form::Packed(Listpack::new()))

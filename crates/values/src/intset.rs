@@ -1,6 +1,7 @@
 //! A sorted set of integers in one allocation, in the byte format of Redis' intset: `u32` width (2, 4 or
 //! 8 bytes), `u32` count, then the integers in ascending order, all little endian.
 
+use crate::dict::prefetch;
 use crate::listpack::Corrupt;
 
 const HEADER: usize = 8;
@@ -35,6 +36,12 @@ fn width_of(value: i64) -> usize {
 }
 
 impl Intset {
+    /// Lets the cache fetch the first integers.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(self.bytes.as_ptr());
+    }
+
     /// The empty set.
     pub fn new() -> Intset {
         Intset { bytes: vec![2, 0, 0, 0, 0, 0, 0, 0] }

@@ -25,6 +25,7 @@ pub use self::chunk::{End, Needle};
 pub use self::iter::{Iter, IterRev, Nodes};
 use crate::Limits;
 use crate::counted_tree::CountedTree;
+use crate::dict::prefetch;
 use crate::listpack::{Item, Listpack};
 
 /// A list; see the module's text.
@@ -78,6 +79,16 @@ impl Clone for Chain {
 }
 
 impl List {
+    /// Lets the cache fetch what a look at the value most likely begins with.
+    #[inline]
+    pub fn prefetch(&self) {
+        match &self.form {
+            Form::One(Chunk::Packed { pack, .. }) => pack.prefetch(),
+            Form::One(Chunk::Plain(_)) => {}
+            Form::Many(chain) => prefetch(&raw const **chain),
+        }
+    }
+
     /// An empty list.
     pub fn new() -> List {
         List { form: Form::One(Chunk::default()) }

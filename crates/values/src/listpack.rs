@@ -23,6 +23,7 @@
 
 use std::fmt;
 
+use crate::dict::{LINE, prefetch};
 use crate::number::parse_i64;
 use crate::size_class::reserve;
 
@@ -309,6 +310,14 @@ impl<'a> IntoIterator for &'a Listpack {
 }
 
 impl Listpack {
+    /// Lets the cache fetch the first bytes, which is where every search begins.
+    #[inline]
+    pub fn prefetch(&self) {
+        let first = self.bytes.as_ptr();
+        prefetch(first);
+        prefetch(first.wrapping_add(LINE));
+    }
+
     /// An empty one.
     pub fn new() -> Listpack {
         Listpack::with_capacity(0)

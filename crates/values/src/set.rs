@@ -45,6 +45,16 @@ impl Clone for Set {
 }
 
 impl Set {
+    /// Lets the cache fetch what a look at the value most likely begins with.
+    #[inline]
+    pub fn prefetch(&self) {
+        match &self.0 {
+            Form::Ints(ints) => ints.prefetch(),
+            Form::Packed(pack) => pack.prefetch(),
+            Form::Table(_) => {}
+        }
+    }
+
     /// An empty set in the form that suits a first member.
     pub fn for_member(member: &[u8], limits: &Limits) -> Set {
         if parse_i64(member).is_some() && limits.set_max_intset_entries > 0 {

@@ -13,6 +13,7 @@ use std::ops::Range;
 use quorate_stdx::Rng;
 
 use crate::counted_tree::{Backward, Forward};
+use crate::dict::prefetch;
 use crate::listpack::{Corrupt, Item, Listpack, Pos};
 use crate::number::{double_as_integer, parse_double, write_double};
 use crate::{Limits, parse_i64};
@@ -101,6 +102,15 @@ fn place(pack: &Listpack, member: &[u8], score: f64) -> Pos {
 }
 
 impl ZSet {
+    /// Lets the cache fetch what a look at the value most likely begins with.
+    #[inline]
+    pub fn prefetch(&self) {
+        match &self.0 {
+            Form::Packed(pack) => pack.prefetch(),
+            Form::Ranking(ranking) => prefetch(&raw const **ranking),
+        }
+    }
+
     /// An empty one.
     pub fn new() -> ZSet {
         ZSet(Form::Packed(Listpack::new()))

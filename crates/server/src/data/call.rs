@@ -4,10 +4,10 @@
 //! blocked, and the replication stream.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quorate_commands::{Args, Block, Class, CommandError, Effects, Event, Events, Exec, Flags, Origin, Outcome, Spec};
-use quorate_keyspace::{Alone, Db, Expired, Flushed, KeyView, Member, Notice, Scope, SlotSet};
+use quorate_keyspace::{Alone, Db, Expired, Flushed, KeyView, Member, Notice, Place, Scope, SlotSet};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_stdx::{Now, Offset};
 
@@ -20,6 +20,7 @@ use crate::data::redirect;
 use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, Runner};
+use crate::data::ticks::{Tick, Ticker};
 use crate::log;
 use crate::server::{Published, Server};
 
@@ -37,8 +38,10 @@ pub struct Local {
     pub flushed: Vec<Flushed>,
     /// What commands depend on besides keys.
     pub published: Arc<Published>,
+    /// Tells how long commands take.
+    pub ticker: Ticker,
     /// When the last command ended, if nothing but the next one has come since.
-    pub ended: Option<Instant>,
+    pub ended: Option<Tick>,
     /// Counts this thread's memory.
     pub meter: Meter,
     /// This thread's statistics.
@@ -101,6 +104,7 @@ impl Local {
             events,
             ready: Vec::new(),
             flushed: Vec::new(),
+            ticker: Ticker::new(),
             ended: None,
             meter: Meter::new(),
             published,
@@ -398,13 +402,16 @@ impl Cx<'_, '_> {
         run: fn(&mut Exec<'_, '_>, Args<'_>) -> Outcome,
         args: Args<'_>,
         raw: Option<&[u8]>,
+        place: Option<Place>,
     ) -> End {
         let spec = self.command.spec;
         let db = self.session.db;
-        let slots = if spec.flags.any(Flags::ALONE.and(Flags::WALKS)) {
-            SlotSet::None
-        } else {
-            SlotSet::of_keys(spec.keys_of(args))
+        // The place tells of the first argument, and of the database that was selected when it was looked up.
+        let place = place.filter(|place| self.command.has_one_key_first && place.db == db);
+        let slots = match place {
+            Some(place) => SlotSet::One(place.slot),
+            None if spec.flags.any(Flags::ALONE.and(Flags::WALKS)) => SlotSet::None,
+            None => SlotSet::of_keys(spec.keys_of(args)),
         };
         let job = Job { spec, run, args, db, protocol: self.session.protocol, origin: self.origin };
         let waits = self.origin != Origin::Client;
@@ -417,6 +424,9 @@ impl Cx<'_, '_> {
         {
             write_error(self.out, self.out.len(), &error, &self.local.stats);
             return End::Failed;
+        }
+        if let Some(place) = place {
+            view.know(args.at(1), place);
         }
         let end = run_data(&mut view, self.local, &job, self.out);
         log_effects(self.server, &mut view, self.local, db, args, raw);
@@ -461,11 +471,18 @@ impl Cx<'_, '_> {
 
     /// Runs the command, whatever it is, and keeps its statistics.
     pub fn call(&mut self, args: Args<'_>, raw: Option<&[u8]>) {
+        self.call_at(args, raw, None);
+    }
+
+    /// As [`Cx::call`]; `place` is where the first argument belongs, if that is known already.
+    #[inline]
+    pub fn call_at(&mut self, args: Args<'_>, raw: Option<&[u8]>, place: Option<Place>) {
         // Of two requests that came together the first one's end is the second one's beginning.
-        let started = self.local.ended.take().unwrap_or_else(Instant::now);
+        let ticker = self.local.ticker;
+        let started = self.local.ended.take().unwrap_or_else(|| ticker.now());
         let appended = self.local.appended;
         let verdict = match self.command.runner {
-            Runner::Data(run) => match self.call_data(run, args, raw) {
+            Runner::Data(run) => match self.call_data(run, args, raw, place) {
                 End::Failed => Verdict::Failed,
                 End::Replied | End::Blocks(_) => Verdict::Done,
             },
@@ -475,9 +492,9 @@ impl Cx<'_, '_> {
         if verdict == Verdict::Again {
             return;
         }
-        let ended = Instant::now();
+        let ended = ticker.now();
         self.local.ended = Some(ended);
-        let elapsed = ended.saturating_duration_since(started);
+        let elapsed = ticker.between(started, ended);
         self.local.called(self.command, elapsed, verdict);
         if self.local.appended != appended {
             self.session.written = self.local.appended;

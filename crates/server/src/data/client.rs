@@ -18,6 +18,7 @@ use quorate_keyspace::{Db, SlotSet, Ticket, WatchFlag};
 use quorate_replication::{Introduction, LinkId};
 use quorate_resp::{Protocol, RequestParser};
 use quorate_stdx::{Mono, Offset};
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::data::table::Command;
 use crate::listen::Seat;
@@ -100,21 +101,20 @@ impl Socket {
     }
 }
 
+// Straight to the system: in a process of several threads the C library's calls are points of cancellation, which costs
+// two atomic operations a call, for something that nothing here uses.
+
 impl Read for &Socket {
+    #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => (&*stream).read(buffer),
-            Socket::Unix(stream) => (&*stream).read(buffer),
-        }
+        Ok(rustix::net::recv(self, buffer, RecvFlags::empty())?.0)
     }
 }
 
 impl Write for &Socket {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => (&*stream).write(bytes),
-            Socket::Unix(stream) => (&*stream).write(bytes),
-        }
+        Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -122,20 +122,18 @@ impl Write for &Socket {
     }
 }
 
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
 impl AsFd for Socket {
+    #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Socket::Tcp(stream) => stream.as_fd(),
             Socket::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Socket::Tcp(stream) => stream.as_raw_fd(),
-            Socket::Unix(stream) => stream.as_raw_fd(),
         }
     }
 }
@@ -292,6 +290,8 @@ pub struct Session {
     pub active_at: Mono,
     /// Bytes that are not a whole request yet.
     pub input: Vec<u8>,
+    /// Whether more bytes, none of which was run, are with the owning thread.
+    pub arrived: bool,
     /// Finds requests in `input`.
     pub parser: RequestParser,
     /// Replies that have not been sent.
@@ -378,6 +378,7 @@ impl Session {
             since: now,
             active_at: now,
             input: Vec::new(),
+            arrived: false,
             parser: RequestParser::default(),
             out: Vec::new(),
             sent: 0,
@@ -436,6 +437,13 @@ impl Session {
             + watched
             + self.subscribed_bytes
             + names * entry
+    }
+
+    /// Whether requests may be looked for without the parser: it is not in the midst of one, and what the client may
+    /// send is not limited beyond the ordinary.
+    #[inline]
+    pub fn may_be_foreseen(&self) -> bool {
+        self.authenticated && !self.parser.is_midway()
     }
 
     /// Bytes waiting to be sent.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use quorate_commands::{Args, CommandError, Flags, Origin};
-use quorate_keyspace::{Scope, SlotSet};
+use quorate_keyspace::{Place, Scope, SlotSet};
 use quorate_resp::ReplyWriter;
 use quorate_stdx::Now;
 
@@ -28,9 +28,16 @@ pub enum Step {
     Postponed,
 }
 
-/// Handles one request of a client of this thread.
+/// Handles one request of a client of this thread; `place` is where its first argument belongs if that is a key of the
+/// selected database, as far as that is known already.
 #[inline]
-pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: Option<&[u8]>) -> Step {
+pub fn request(
+    worker: &mut Worker,
+    client: &Arc<Client>,
+    words: &[&[u8]],
+    raw: Option<&[u8]>,
+    place: Option<Place>,
+) -> Step {
     // SAFETY: the worker owns the client and is active; the reference ends before it is ever not.
     let session = unsafe { client.session() };
     let args = Args::new(words);
@@ -83,7 +90,7 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
         done = run_alone(worker, client, command, args, raw);
     } else {
         let (server, member, local, scope, now, net) = worker.parts_with_net();
-        run(server, client, Access::Active(member), local, scope, now, net, command, args, raw);
+        run(server, client, Access::Active(member), local, scope, now, net, command, args, raw, place);
         if worker.local.after == After::Again {
             worker.local.after = After::Nothing;
             done = run_alone(worker, client, command, args, raw);
@@ -124,7 +131,7 @@ fn run_alone(
         worker.parts().0.scripts.end_all();
     }
     let ran = worker.alone(!ends_scripts, |server, access, local, scope, now, net| {
-        run(server, client, access, local, scope, now, net, command, args, raw)
+        run(server, client, access, local, scope, now, net, command, args, raw, None)
     });
     ran.is_some()
 }
@@ -142,6 +149,7 @@ fn run(
     command: &'static Command,
     args: Args<'_>,
     raw: Option<&[u8]>,
+    place: Option<Place>,
 ) {
     // SAFETY: the caller owns the client and is active, or is alone.
     let session = unsafe { client.session() };
@@ -156,7 +164,8 @@ fn run(
     let mode = session.replies;
     let origin = Origin::Client;
     let net = Some(net);
-    Cx { server, client, session, access, scope, local, net, out: &mut out, now, origin, command }.call(args, raw);
+    Cx { server, client, session, access, scope, local, net, out: &mut out, now, origin, command }
+        .call_at(args, raw, place);
     // SAFETY: as above; the context, which held the earlier reference, is gone.
     let session = unsafe { client.session() };
     if local.after == After::Again {

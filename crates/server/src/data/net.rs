@@ -104,7 +104,9 @@ impl Net {
             // SAFETY: the thread owns the client; see the module's text for why that is enough here. The
             // client whose session is in use further up the stack was left out.
             let session = unsafe { client.session() };
-            let is_served = session.kind == Kind::Normal && session.blocked.is_none() && session.closing.is_none();
+            // What has arrived, and was not run, comes before what is still in the socket.
+            let waits = session.blocked.is_some() || session.closing.is_some() || session.arrived;
+            let is_served = session.kind == Kind::Normal && !waits;
             if is_served && !serve(server, client, session, local, scope, now) {
                 // It is closed when its thread has time for that.
                 client.condemn();

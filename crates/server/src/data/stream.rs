@@ -27,11 +27,11 @@ const NEWS: Duration = Duration::from_secs(1);
 /// Applies one request of the stream; `raw` is how it came, blank lines included. While clients are paused (CLIENT PAUSE)
 /// so is the stream: what of it has come is read, and applied afterwards.
 pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: &[u8]) -> Step {
-    let args = Args::new(words);
     if words.is_empty() {
         passed(worker, client, raw);
         return Step::Done;
     }
+    let args = Args::new(words);
     match dispatch::resolve(args) {
         Ok(command) if is_paused(worker, client, command, args) => {
             // SAFETY: the worker owns the client and is active.

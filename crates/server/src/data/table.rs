@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use quorate_commands::{Args, Outcome, Run, Spec};
+use quorate_commands::{Args, Flags, Keys, Outcome, Run, Spec};
 
 use crate::data::call::Cx;
 
@@ -32,6 +32,8 @@ pub struct Command {
     pub index: usize,
     /// Its subcommands.
     pub subcommands: Vec<&'static Command>,
+    /// It works on data of one key, and that is its first argument.
+    pub has_one_key_first: bool,
 }
 
 impl Command {
@@ -45,8 +47,9 @@ impl Command {
 pub struct Table {
     /// Top-level commands, sorted by name.
     commands: Vec<&'static Command>,
-    /// Open addressing by a cheap hash of the lower-case name.
-    cells: Vec<Option<&'static Command>>,
+    /// Open addressing by a cheap hash of the name; each with what the name folds to, so that nothing else has to be
+    /// looked at to know it.
+    cells: Vec<(Folded, Option<&'static Command>)>,
     count: usize,
 }
 
@@ -115,13 +118,14 @@ impl Table {
         }
         commands.retain(|command| !command.spec.name.is_empty());
         commands.sort_by_key(|command| command.spec.name);
-        let mut cells = vec![None; CELLS];
+        let mut cells = vec![(Folded::default(), None); CELLS];
         for command in &commands {
-            let mut at = hash(command.spec.name.as_bytes());
-            while cells[at].is_some() {
+            let name = Folded::of(command.spec.name.as_bytes());
+            let mut at = name.cell();
+            while cells[at].1.is_some() {
                 at = (at + 1) % CELLS;
             }
-            cells[at] = Some(*command);
+            cells[at] = (name, Some(*command));
         }
         Table { commands, cells, count }
     }
@@ -129,9 +133,10 @@ impl Table {
     /// The top-level command of that name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&'static Command> {
-        let mut at = hash(name);
-        while let Some(command) = self.cells[at] {
-            if command.spec.name.as_bytes().eq_ignore_ascii_case(name) {
+        let folded = Folded::of(name);
+        let mut at = folded.cell();
+        while let (other, Some(command)) = self.cells[at] {
+            if other == folded && (folded.is_whole() || command.spec.name.as_bytes().eq_ignore_ascii_case(name)) {
                 return Some(command);
             }
             at = (at + 1) % CELLS;
@@ -172,8 +177,11 @@ fn join(
     let index = *count;
     *count += 1;
     let subcommands = spec.subcommands.iter().map(|sub| join(sub, Some(spec), runs, count)).collect();
-    // The table lives as long as the process.
-    Box::leak(Box::new(Command { spec, full_name, runner, index, subcommands }))
+    let is_first = |keys: &Keys| matches!(keys, Keys::At(1) | Keys::Span { first: 1, last: 1, .. });
+    let has_one_key_first = matches!(runner, Runner::Data(_))
+        && matches!(spec.keys, [(keys, _)] if is_first(keys))
+        && !spec.flags.any(Flags::ALONE.and(Flags::WALKS));
+    Box::leak(Box::new(Command { spec, full_name, runner, index, subcommands, has_one_key_first }))
 }
 
 /// The same command under another name. The table lives as long as the process.
@@ -186,20 +194,55 @@ fn renamed(command: &Command, name: &str) -> &'static Command {
         runner: command.runner,
         index: command.index,
         subcommands: command.subcommands.clone(),
+        has_one_key_first: command.has_one_key_first,
     }))
 }
 
-/// A hash of a name's first bytes and length, blind to case.
+/// The first eight and the last eight bytes of a name, in lower case, and its length: all of a name of up to 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Folded {
+    head: u64,
+    tail: u64,
+    len: usize,
+}
+
+impl Folded {
+    #[inline]
+    fn of(name: &[u8]) -> Folded {
+        let (head, tail) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+            _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+                (Some(head), Some(tail)) => (u32::from_le_bytes(*head).into(), u32::from_le_bytes(*tail).into()),
+                _ => (name.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0),
+            },
+        };
+        Folded { head: to_lower(head), tail: to_lower(tail), len: name.len() }
+    }
+
+    /// Whether it says all of the name.
+    #[inline]
+    fn is_whole(self) -> bool {
+        self.len <= 16
+    }
+
+    /// Where the search for it begins.
+    #[inline]
+    fn cell(self) -> usize {
+        let mixed = self.head ^ self.tail.rotate_left(23) ^ (self.len as u64) << 59;
+        (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 53) as usize % CELLS
+    }
+}
+
+/// Each of the eight bytes in lower case, if it is an ASCII letter.
 #[inline]
-fn hash(name: &[u8]) -> usize {
-    let mut word = [0u8; 8];
-    let taken = name.len().min(8);
-    word[..taken].copy_from_slice(&name[..taken]);
-    // Clearing bit 5 of each byte folds the case of letters; other bytes merely share a cell.
-    let folded = u64::from_le_bytes(word) & !0x2020_2020_2020_2020;
-    let last = u64::from(name.last().copied().unwrap_or(0) & !0x20);
-    let mixed = (folded ^ (name.len() as u64) << 56 ^ last << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 53) as usize % CELLS
+fn to_lower(word: u64) -> u64 {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let low = word & EACH * 0x7f;
+    // The highest bit of a byte tells, of one below 128, whether it is beyond `Z`, or at least `A`.
+    let beyond = low + EACH * u64::from(0x7f - b'Z');
+    let at_least = low + EACH * u64::from(0x80 - b'A');
+    let is_upper = !word & (at_least ^ beyond) & EACH * 0x80;
+    word | is_upper >> 2
 }
 
 #[cfg(test)]
@@ -217,6 +260,11 @@ mod tests {
             assert_eq!(found, Some(command.index));
         }
         assert!(table.find(b"no-such-command").is_none());
+        for byte in 0..=255u8 {
+            let name = [b'g', byte, b't'];
+            assert_eq!(table.find(&name).is_some(), matches!(byte, b'e' | b'E'), "{}", name.escape_ascii());
+            assert_eq!(to_lower(u64::from_le_bytes([byte; 8])), u64::from_le_bytes([byte.to_ascii_lowercase(); 8]));
+        }
         assert!(table.find(b"").is_none());
     }
 }

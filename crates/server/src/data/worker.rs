@@ -10,22 +10,22 @@
 
 mod ahead;
 mod deadline;
+mod inbox;
 mod stock;
 mod sweep;
 mod weigh;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 use mio::{Events as MioEvents, Poll, Token, Waker};
-use quorate_keyspace::{Member, Scope, SlotSet, Ticket};
+use quorate_keyspace::{Member, Place, Scope, SlotSet, Ticket};
 use quorate_replication::{Input, primary};
 use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
 use quorate_stdx::{Mono, Now, Rng};
-use smallvec::SmallVec;
 
 use crate::control::upstream::Upstream;
 use crate::data::call::{Access, Local};
@@ -37,7 +37,9 @@ use crate::data::stats::Rate;
 use crate::data::stream;
 use crate::listen::Seat;
 use crate::server::{Server, unix_now};
+use ahead::Ahead;
 use deadline::Deadline;
+use inbox::Inbox;
 
 /// The token of the mailbox's waker; clients' tokens are their ids.
 const MAIL: Token = Token(usize::MAX);
@@ -148,6 +150,8 @@ pub struct Worker {
     /// When blocked clients give up: (milliseconds since the epoch, client).
     deadlines: std::collections::BTreeSet<(i64, ClientId)>,
     scratch: Box<[u8]>,
+    inbox: Inbox,
+    ahead: Ahead,
     now: Now,
     swept_at: Mono,
     stock_taken_at: Mono,
@@ -182,6 +186,8 @@ impl Worker {
             writes: Vec::new(),
             deadlines: Default::default(),
             scratch: vec![0; READ].into_boxed_slice(),
+            inbox: Inbox::new(),
+            ahead: Ahead::default(),
             now,
             swept_at: now.mono,
             stock_taken_at: now.mono,
@@ -229,13 +235,17 @@ impl Worker {
                 continue;
             };
             if event.is_readable() || event.is_error() {
-                self.read(&client, event.is_read_closed());
+                self.receive(&client, event.is_read_closed());
             }
             if event.is_writable() {
                 self.writable(&client);
             }
-            self.make_way();
+            if self.inbox.is_full() {
+                self.run_arrivals();
+            }
         }
+        self.run_arrivals();
+        self.make_way();
         self.give_up();
         self.sweep();
         self.server.replicas.flush(&self.server.feed);
@@ -427,80 +437,11 @@ impl Worker {
         }
     }
 
-    /// Reads what has come for a client and runs it; `ended` if the other end has closed its side.
-    fn read(&mut self, client: &Arc<Client>, ended: bool) {
-        loop {
-            // SAFETY: this thread owns the client and is active.
-            let session = unsafe { client.session() };
-            if session.closing == Some(Closing::Now) || client.condemned.load(Ordering::Acquire) {
-                self.close(client);
-                return;
-            }
-            let fresh = session.input.is_empty();
-            let room = if fresh { READ } else { room_behind(&mut session.input) };
-            let result = if fresh {
-                (&session.socket).read(&mut self.scratch)
-            } else {
-                let room = rustix::buffer::spare_capacity(&mut session.input);
-                rustix::io::read(&session.socket, room).map_err(Into::into)
-            };
-            let count = match result {
-                Ok(0) if session.pending() > 0 && session.blocked.is_none() && session.kind == Kind::Normal => {
-                    // It may have closed only its own side, and still waits for the answers to what it asked.
-                    session.closing = Some(Closing::AfterReplies);
-                    return self.queue_write(client);
-                }
-                Ok(0) => return self.close(client),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => return self.close(client),
-            };
-            session.bytes_in += count as u64;
-            session.active_at = self.now.mono;
-            self.local.stats.bytes_in.add(count as i64);
-            self.local.stats.reads.add(1);
-            if session.kind == Kind::Primary {
-                stream::heard(self, session);
-            }
-            if fresh {
-                // Requests are run from the scratch buffer; only an incomplete rest is copied.
-                let scratch = std::mem::take(&mut self.scratch);
-                let used = self.run_requests(client, &scratch[..count]);
-                if used < count {
-                    // SAFETY: `run_requests` has given up its reference.
-                    let input = &mut unsafe { client.session() }.input;
-                    input.reserve_exact(self.wanted.max(count - used));
-                    input.extend_from_slice(&scratch[used..count]);
-                }
-                self.scratch = scratch;
-            } else {
-                self.run_buffered(client);
-            }
-            // SAFETY: `run_requests` has given up its reference.
-            let session = unsafe { client.session() };
-            if session.kind == Kind::Primary {
-                stream::note_unapplied(&self.server, session);
-                if matches!(session.blocked, Some(Blocked::OnPause)) && session.input.len() > HELD_BACK {
-                    // The rest may wait on the other side; it is read when the pause is over.
-                    return;
-                }
-            }
-            self.weigh(client);
-            self.queue_write(client);
-            // A short read means that the socket is empty, and the next bytes raise a new event. The end of the
-            // connection does not, if it came with these.
-            if count < room && !ended {
-                return;
-            }
-        }
-    }
-
     /// Runs the requests that a client's own buffer holds.
     fn run_buffered(&mut self, client: &Arc<Client>) {
         // SAFETY: this thread owns the client and is active.
         let mut input = std::mem::take(&mut unsafe { client.session() }.input);
-        let used = self.run_requests(client, &input);
+        let used = self.run_requests(client, &input, 0, &mut Ahead::default());
         input.drain(..used);
         if !input.is_empty() {
             input.reserve_exact(self.wanted.saturating_sub(input.len()));
@@ -512,79 +453,139 @@ impl Worker {
         unsafe { client.session() }.input = input;
     }
 
-    /// Runs the requests at the start of `input`; how many bytes they took.
-    fn run_requests(&mut self, client: &Arc<Client>, input: &[u8]) -> usize {
+    /// Runs the requests of `input` from `at` on, of which `ahead` holds some that were foreseen; where those end that
+    /// were run.
+    fn run_requests(&mut self, client: &Arc<Client>, input: &[u8], at: usize, ahead: &mut Ahead) -> usize {
         // The parser is taken out, so that nothing of the session is borrowed while a command runs.
         // SAFETY: this thread owns the client and is active.
         let mut parser = std::mem::take(&mut unsafe { client.session() }.parser);
+        let mut own = std::mem::take(&mut self.ahead);
         self.local.ended = None;
         self.net.current = Some(client.id);
         self.wanted = 0;
-        let used = self.run_parsed(client, &mut parser, input);
+        let end = self.run_parsed(client, &mut parser, input, at, [ahead, &mut own]);
         self.net.current = None;
+        own.clear();
+        self.ahead = own;
         // SAFETY: as above, and no other reference is alive.
         unsafe { client.session() }.parser = parser;
-        used
+        end
     }
 
-    fn run_parsed(&mut self, client: &Arc<Client>, parser: &mut RequestParser, input: &[u8]) -> usize {
-        let (mut at, mut seen) = (0, 0);
+    fn run_parsed(
+        &mut self,
+        client: &Arc<Client>,
+        parser: &mut RequestParser,
+        input: &[u8],
+        mut at: usize,
+        [given, own]: [&mut Ahead; 2],
+    ) -> usize {
         loop {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
             if at == input.len() || session.blocked.is_some() || session.closing.is_some() {
                 return at;
             }
-            seen = self.look_ahead(session.db, input, at, seen);
-            let limits = if session.authenticated {
-                Limits::authenticated(self.local.published.settings.max_string)
-            } else {
-                Limits::unauthenticated()
+            let next = given.take(input, at).or_else(|| self.foresee(session, parser, input, at, own));
+            let step = match next {
+                Some(next) => {
+                    let step = self.request(client, &next.words, next.raw, true, next.place);
+                    Some((step, next.raw.len()))
+                }
+                None => self.parse(client, parser, &input[at..]),
             };
-            let rest = &input[at..];
-            match parser.parse(rest, &limits) {
-                Parsed::Request(len) => {
-                    let postponed = self.request(client, parser, rest, len);
-                    parser.clear();
-                    if postponed {
-                        return at;
-                    }
-                    parser.shrink();
-                    at += len;
-                    self.weigh(client);
-                }
-                Parsed::Incomplete(missing) => {
-                    if rest.len() + missing > self.local.published.query_limit && session.kind != Kind::Primary {
-                        crate::log::warning("Closing client that reached max query buffer length");
-                        session.closing = Some(Closing::Now);
-                    } else if missing >= READ {
-                        // Not all at once: to announce much costs nothing.
-                        self.wanted = rest.len() + missing.min(rest.len().max(AHEAD));
-                    }
-                    return at;
-                }
-                Parsed::Error(error) => {
-                    let text = format!("ERR {error}");
-                    self.local.stats.error(text.as_bytes());
-                    ReplyWriter::new(&mut session.out, session.protocol).error(text.as_bytes());
-                    session.closing = Some(Closing::AfterReplies);
-                    return input.len();
-                }
+            match step {
+                Some((dispatch::Step::Done, len)) => at += len,
+                Some((dispatch::Step::Postponed, _)) => return at,
+                // What is no request ends the connection; what is none yet is kept.
+                // SAFETY: as above; the reference from there is not used any more.
+                None if unsafe { client.session() }.closing.is_some() => return input.len(),
+                None => return at,
             }
+            self.weigh(client);
             self.make_way();
         }
     }
 
-    /// Runs one request; whether it has to be tried again later.
+    /// The request at `at`, if it is one that can be foreseen, together with those that follow.
     #[inline]
-    fn request(&mut self, client: &Arc<Client>, parser: &RequestParser, input: &[u8], len: usize) -> bool {
-        let words: SmallVec<[&[u8]; 8]> = parser.arguments(input).collect();
+    fn foresee<'a>(
+        &self,
+        session: &Session,
+        parser: &RequestParser,
+        input: &'a [u8],
+        at: usize,
+        ahead: &mut Ahead,
+    ) -> Option<ahead::Next<'a>> {
+        if ahead.is_at_end() && session.authenticated && !parser.is_midway() {
+            ahead.clear();
+            ahead.find(session.db, input, at);
+            self.member.expect(ahead.places());
+        }
+        ahead.take(input, at)
+    }
+
+    /// Parses one request at the start of `input` and runs it; what became of it, and its length. `None` if there is no
+    /// whole one, or the bytes are no request, which ends the connection.
+    fn parse(
+        &mut self,
+        client: &Arc<Client>,
+        parser: &mut RequestParser,
+        input: &[u8],
+    ) -> Option<(dispatch::Step, usize)> {
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        let limits = if session.authenticated {
+            Limits::authenticated(self.local.published.settings.max_string)
+        } else {
+            Limits::unauthenticated()
+        };
+        match parser.parse(input, &limits) {
+            Parsed::Request(len) => {
+                let words: ahead::Words<'_> = parser.arguments(input).collect();
+                let step = self.request(client, &words, &input[..len], !parser.is_inline(), None);
+                drop(words);
+                parser.clear();
+                parser.shrink();
+                Some((step, len))
+            }
+            Parsed::Incomplete(missing) => {
+                if input.len() + missing > self.local.published.query_limit && session.kind != Kind::Primary {
+                    crate::log::warning("Closing client that reached max query buffer length");
+                    session.closing = Some(Closing::Now);
+                } else if missing >= READ {
+                    // Not all at once: to announce much costs nothing.
+                    self.wanted = input.len() + missing.min(input.len().max(AHEAD));
+                }
+                None
+            }
+            Parsed::Error(error) => {
+                let text = format!("ERR {error}");
+                self.local.stats.error(text.as_bytes());
+                ReplyWriter::new(&mut session.out, session.protocol).error(text.as_bytes());
+                session.closing = Some(Closing::AfterReplies);
+                None
+            }
+        }
+    }
+
+    /// Runs one request; `place` is where its first argument belongs if that is a key.
+    #[inline]
+    fn request(
+        &mut self,
+        client: &Arc<Client>,
+        words: &[&[u8]],
+        bytes: &[u8],
+        is_multibulk: bool,
+        place: Option<Place>,
+    ) -> dispatch::Step {
         // SAFETY: this thread owns the client and is active; nothing else holds its session here.
-        match unsafe { client.session() }.kind {
+        let session = unsafe { client.session() };
+        match session.kind {
             Kind::Primary => {
-                let step = stream::request(self, client, &words, &input[..len]);
+                let step = stream::request(self, client, words, bytes);
                 self.note_blocked(client);
-                return step == dispatch::Step::Postponed;
+                return step;
             }
             Kind::Replica if words.is_empty() => {
                 let replica = quorate_replication::PeerId(client.id.0);
@@ -593,16 +594,15 @@ impl Worker {
             _ => {}
         }
         if words.is_empty() {
-            return false;
+            return dispatch::Step::Done;
         }
-        let raw = (!parser.is_inline()).then_some(&input[..len]);
-        // SAFETY: this thread owns the client and is active.
-        self.scope.no_touch = unsafe { client.session() }.no_touch;
+        self.scope.no_touch = session.no_touch;
         let before = Deadline::of(client);
-        let step = dispatch::request(self, client, &words, raw);
+        let raw = is_multibulk.then_some(bytes);
+        let step = dispatch::request(self, client, words, raw, place);
         self.note_blocked(client);
         Deadline::of(client).moved_from(before, client.id, &mut self.deadlines);
-        step == dispatch::Step::Postponed
+        step
     }
 
     /// Splits the thread for the dispatcher: what a command's context is made of.
@@ -754,13 +754,4 @@ impl Worker {
             self.go_on(&client);
         }
     }
-}
-
-/// How much may be read behind what is there. Where there was no room, some more is made than what is there calls for,
-/// but not much: it counts as the client's.
-fn room_behind(input: &mut Vec<u8>) -> usize {
-    if input.capacity() == input.len() {
-        input.reserve_exact(READ.max(input.len() / 4));
-    }
-    input.capacity() - input.len()
 }

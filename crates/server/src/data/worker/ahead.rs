@@ -1,88 +1,112 @@
-//! A look ahead at requests that came together: the keys that they seem to name are fetched into the cache, all at the
-//! same time, while a request that is run alone would wait for each of its own.
+//! A look ahead at requests that came together: they are found, and the keys that they seem to name are fetched into the
+//! cache, all at the same time, while a request that is run alone would wait for each of its own.
 //!
-//! It is a guess: the first argument is taken for the key, which it is in nearly all commands. Nothing depends on it, and
-//! what is no request here is found to be none by the parser that counts.
+//! Which word is a key is a guess: the first argument is taken for it, which it is in nearly all commands. Nothing
+//! depends on the guess but speed. What is no request of the usual kind is left to the parser.
 
-use quorate_keyspace::Db;
+use quorate_keyspace::{Db, Place};
+use quorate_resp::{Span, find_whole};
 use smallvec::SmallVec;
 
-use crate::data::worker::Worker;
-
 /// Requests that are looked at together: enough to hide one wait for memory, few enough to stay in the nearest cache.
-const TOGETHER: usize = 16;
+pub(super) const TOGETHER: usize = 16;
 
-/// Words of a request above which it is not looked at: a long one may arrive in many pieces, and none is looked through
-/// again for each of them.
-const WORDS: usize = 64;
+/// The words of a request.
+pub(super) type Words<'a> = SmallVec<[&'a [u8]; 8]>;
 
-type Keys<'a> = SmallVec<[&'a [u8]; TOGETHER]>;
+/// Requests that were found in bytes that have come, and none of which was run.
+#[derive(Default)]
+pub(super) struct Ahead {
+    requests: Vec<Foreseen>,
+    /// Where their words are, of one request after the other.
+    spans: Vec<Span>,
+    /// The next one to be run.
+    next: usize,
+}
 
-impl Worker {
-    /// Looks at the requests from `at` on, unless that was done: up to where, is `seen` and the result.
+struct Foreseen {
+    /// Where it stands.
+    at: usize,
+    len: usize,
+    /// Its words among the spans, which are relative to where it stands.
+    first: usize,
+    words: usize,
+    /// Where its first argument belongs if that is a key.
+    place: Option<Place>,
+}
+
+/// The next request to be run.
+pub(super) struct Next<'a> {
+    pub(super) words: Words<'a>,
+    /// The request as it came.
+    pub(super) raw: &'a [u8],
+    /// Where its first argument belongs if that is a key of the database that was selected when it was foreseen.
+    pub(super) place: Option<Place>,
+}
+
+impl Ahead {
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.requests.clear();
+        self.spans.clear();
+        self.next = 0;
+    }
+
+    /// Whether no request is left.
     #[inline]
-    pub(super) fn look_ahead(&self, db: Db, input: &[u8], at: usize, seen: usize) -> usize {
-        if at < seen {
-            return seen;
+    pub(super) fn is_at_end(&self) -> bool {
+        self.next == self.requests.len()
+    }
+
+    /// Whether it takes no more requests.
+    pub(super) fn is_full(&self) -> bool {
+        self.requests.len() == TOGETHER
+    }
+
+    /// Finds requests in `input`, from `at` on, as many as it has room for.
+    pub(super) fn find(&mut self, db: Db, input: &[u8], mut at: usize) {
+        while !self.is_full() {
+            let first = self.spans.len();
+            let Some(len) = find_whole(&input[at..], &mut self.spans) else { return };
+            let words = self.spans.len() - first;
+            let place = (words > 1).then(|| Place::of(db, word(self.spans[first + 1], &input[at..])));
+            self.requests.push(Foreseen { at, len, first, words, place });
+            at += len;
         }
-        let (keys, len) = first_keys(&input[at..]);
-        if keys.len() > 1 {
-            self.member.expect(db, &keys);
-        }
-        at + len
+    }
+
+    /// Where the keys of the requests that are left seem to belong; nothing if that is only one, which does not gain
+    /// from being fetched a moment earlier.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + Clone + '_ {
+        let left = &self.requests[self.next..];
+        let left = if left.len() > 1 { left } else { &[] };
+        left.iter().filter_map(|request| request.place)
+    }
+
+    /// The next request, if that stands at `at`.
+    #[inline]
+    pub(super) fn take<'a>(&mut self, input: &'a [u8], at: usize) -> Option<Next<'a>> {
+        let request = self.requests.get(self.next).filter(|request| request.at == at)?;
+        self.next += 1;
+        let raw = &input[at..at + request.len];
+        let spans = &self.spans[request.first..request.first + request.words];
+        Some(Next { words: spans.iter().map(|&span| word(span, raw)).collect(), raw, place: request.place })
+    }
+
+    /// Passes over what stands before `behind`, which its client did not live to see run.
+    pub(super) fn skip_to(&mut self, behind: usize) {
+        self.next = behind;
+    }
+
+    /// How many requests have been found.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
     }
 }
 
-/// The keys of the first requests of `input`, and how many bytes need no further look.
-fn first_keys(input: &[u8]) -> (Keys<'_>, usize) {
-    let (mut keys, mut rest) = (Keys::new(), input);
-    while keys.len() < TOGETHER {
-        let Some((key, behind)) = first_key(rest) else { return (keys, input.len()) };
-        keys.push(key);
-        rest = behind;
-    }
-    (keys, input.len() - rest.len())
-}
-
-/// The first argument of the request that `input` starts with, and what is behind the request.
 #[inline]
-fn first_key(input: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (words, input) = header(input, b'*')?;
-    if words > WORDS {
-        return None;
-    }
-    let (_, mut rest) = bulk(input)?;
-    let mut key = &input[..0];
-    for index in 1..words {
-        let (word, behind) = bulk(rest)?;
-        if index == 1 {
-            key = word;
-        }
-        rest = behind;
-    }
-    Some((key, rest))
-}
-
-#[inline]
-fn bulk(input: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = header(input, b'$')?;
-    Some((rest.get(..len)?, rest.get(len..)?.strip_prefix(b"\r\n")?))
-}
-
-/// The number of at most six digits behind `mark`, and what is behind its line.
-#[inline]
-fn header(input: &[u8], mark: u8) -> Option<(usize, &[u8])> {
-    let mut rest = input.strip_prefix(&[mark])?;
-    let mut number = 0;
-    for _ in 0..=6 {
-        let (&byte, behind) = rest.split_first()?;
-        if byte == b'\r' {
-            return Some((number, behind.strip_prefix(b"\n")?));
-        }
-        number = number * 10 + usize::from(byte.checked_sub(b'0').filter(|&digit| digit < 10)?);
-        rest = behind;
-    }
-    None
+fn word((start, len): Span, request: &[u8]) -> &[u8] {
+    &request[start as usize..start as usize + len as usize]
 }
 
 #[cfg(test)]
@@ -90,30 +114,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_keys_of_the_first_sixteen_requests_are_found() {
+    fn the_first_sixteen_requests_are_found_and_taken_in_order() {
         let requests: Vec<Vec<u8>> = (0..20)
             .map(|number| format!("*3\r\n$3\r\nSET\r\n$3\r\nk{number:02}\r\n$4\r\n*1\r\n\r\n").into_bytes())
             .collect();
         let input = requests.concat();
-        let (keys, len) = first_keys(&input);
-        assert_eq!(keys.len(), TOGETHER);
-        assert_eq!((keys[0], keys[15]), (&b"k00"[..], &b"k15"[..]));
-        assert_eq!(len, requests[0].len() * TOGETHER);
-        let (keys, len) = first_keys(&input[len..]);
-        assert_eq!((keys.len(), keys[3], len), (4, &b"k19"[..], requests[0].len() * 4));
+        let mut ahead = Ahead::default();
+        let (mut at, mut taken) = (0, 0);
+        for expected in [16, 4, 0] {
+            ahead.clear();
+            ahead.find(Db(3), &input, at);
+            assert_eq!((ahead.len(), ahead.places().count()), (expected, expected));
+            assert!(ahead.take(&input, at + 1).is_none(), "no request stands there");
+            while let Some(next) = ahead.take(&input, at) {
+                let key = format!("k{taken:02}").into_bytes();
+                assert_eq!(next.words[..], [&b"SET"[..], &key, b"*1\r\n"]);
+                assert_eq!((next.raw, next.place), (&requests[taken][..], Some(Place::of(Db(3), &key))));
+                (at, taken) = (at + next.raw.len(), taken + 1);
+            }
+            assert!(ahead.is_at_end());
+        }
+        assert_eq!((at, taken), (input.len(), 20));
     }
 
     #[test]
     fn what_is_cut_or_no_request_ends_the_look() {
-        let whole = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+        let request = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+        let whole = [&request[..], request].concat();
         for cut in 0..whole.len() {
-            assert_eq!(first_keys(&whole[..cut]), (Keys::new(), cut));
+            let mut ahead = Ahead::default();
+            ahead.find(Db(0), &whole[..cut], 0);
+            assert_eq!(ahead.len(), cut / request.len());
         }
-        let hostile: [&[u8]; 6] =
-            [b"PING\r\n", b"*-1\r\n", b"*2\r\n$99999999999\r\n", b"*2\r\n$3\r\nGETx", b"*0\r\n", b"*9999999\r\n$1\r\n"];
-        for bytes in hostile {
-            assert_eq!(first_keys(bytes), (Keys::new(), bytes.len()));
-        }
-        assert_eq!(first_keys(b"*1\r\n$4\r\nPING\r\n").0[..], [&b""[..]]);
+        let mut ahead = Ahead::default();
+        ahead.find(Db(0), b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n", 0);
+        assert_eq!((ahead.len(), ahead.places().count()), (2, 0), "they have no keys");
     }
 }

@@ -1,0 +1,226 @@
+//! What has come, read for several clients before any of it is run.
+//!
+//! Each client's requests are still run together and in order. But the keys that the first ones name are fetched into
+//! the cache at the same time (`ahead.rs`), which helps clients that send one request and wait; and the way through the
+//! system is walked sixteen times in a row, and then the way through the commands.
+
+use std::io::{ErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::data::client::{Blocked, Client, Closing, Kind, Session};
+use crate::data::stream;
+use crate::data::worker::ahead::{Ahead, TOGETHER};
+use crate::data::worker::{HELD_BACK, READ, Worker};
+
+/// What a group of clients has sent, and none of it was run.
+pub(super) struct Inbox {
+    buffer: Box<[u8]>,
+    filled: usize,
+    arrivals: Vec<Arrival>,
+    /// The first requests of the first clients.
+    ahead: Ahead,
+}
+
+/// What one client has sent.
+struct Arrival {
+    client: Arc<Client>,
+    /// Where it is in the buffer.
+    from: usize,
+    to: usize,
+    /// How many requests of the group have been found up to its last.
+    foreseen: usize,
+    /// Whether the socket may hold more, and whether its other end has closed its side.
+    more: bool,
+    ended: bool,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Inbox {
+        Inbox {
+            buffer: vec![0; 4 * READ].into_boxed_slice(),
+            filled: 0,
+            arrivals: Vec::with_capacity(TOGETHER),
+            ahead: Ahead::default(),
+        }
+    }
+
+    /// Whether what it holds has to be run before another client is read.
+    pub(super) fn is_full(&self) -> bool {
+        self.arrivals.len() == TOGETHER || self.buffer.len() - self.filled < READ
+    }
+}
+
+impl Worker {
+    /// Reads what has come for a client into the inbox; `ended` if the other end has closed its side. A client that
+    /// is in the midst of a request is served at once.
+    pub(super) fn receive(&mut self, client: &Arc<Client>, ended: bool) {
+        // SAFETY: this thread owns the client and is active.
+        if unsafe { client.session() }.arrived {
+            self.run_arrivals();
+        }
+        // SAFETY: as above, and the reference from there is not used any more.
+        let session = unsafe { client.session() };
+        if !session.input.is_empty() || self.is_condemned(client, session) {
+            return self.read(client, ended);
+        }
+        let from = self.inbox.filled;
+        let result = (&session.socket).read(&mut self.inbox.buffer[from..from + READ]);
+        let Some(count) = self.received(client, session, result) else { return };
+        session.arrived = true;
+        self.inbox.filled += count;
+        let (client, to, more) = (Arc::clone(client), from + count, count == READ || ended);
+        self.inbox.arrivals.push(Arrival { client, from, to, foreseen: 0, more, ended });
+    }
+
+    /// Runs what the inbox holds.
+    pub(super) fn run_arrivals(&mut self) {
+        let buffer = std::mem::take(&mut self.inbox.buffer);
+        let mut arrivals = std::mem::take(&mut self.inbox.arrivals);
+        let mut ahead = std::mem::take(&mut self.inbox.ahead);
+        if arrivals.len() > 1 {
+            self.look_ahead_at(&mut arrivals, &buffer, &mut ahead);
+        }
+        for arrival in arrivals.drain(..) {
+            self.run_arrival(&arrival, &buffer, &mut ahead);
+            ahead.skip_to(arrival.foreseen);
+            self.make_way();
+        }
+        ahead.clear();
+        self.inbox = Inbox { buffer, filled: 0, arrivals, ahead };
+    }
+
+    fn look_ahead_at(&self, arrivals: &mut [Arrival], buffer: &[u8], ahead: &mut Ahead) {
+        for arrival in arrivals {
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { arrival.client.session() };
+            if session.may_be_foreseen() {
+                ahead.find(session.db, &buffer[..arrival.to], arrival.from);
+            }
+            arrival.foreseen = ahead.len();
+        }
+        self.member.expect(ahead.places());
+    }
+
+    fn run_arrival(&mut self, arrival: &Arrival, buffer: &[u8], ahead: &mut Ahead) {
+        let client = &arrival.client;
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        session.arrived = false;
+        // Another client's command may have ended this one.
+        if self.is_condemned(client, session) {
+            return self.close(client);
+        }
+        let end = self.run_requests(client, &buffer[..arrival.to], arrival.from, ahead);
+        self.keep(client, &buffer[end..arrival.to]);
+        if self.has_run(client) && arrival.more {
+            self.read(client, arrival.ended);
+        }
+    }
+
+    /// Reads what has come for a client and runs it at once; `ended` if the other end has closed its side.
+    pub(super) fn read(&mut self, client: &Arc<Client>, ended: bool) {
+        loop {
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { client.session() };
+            if self.is_condemned(client, session) {
+                return self.close(client);
+            }
+            let fresh = session.input.is_empty();
+            let room = if fresh { READ } else { room_behind(&mut session.input) };
+            let result = if fresh {
+                (&session.socket).read(&mut self.scratch)
+            } else {
+                let room = rustix::buffer::spare_capacity(&mut session.input);
+                rustix::io::read(&session.socket, room).map_err(Into::into)
+            };
+            let Some(count) = self.received(client, session, result) else { return };
+            if fresh {
+                // Requests are run from the scratch buffer; only an incomplete rest is copied.
+                let scratch = std::mem::take(&mut self.scratch);
+                let end = self.run_requests(client, &scratch[..count], 0, &mut Ahead::default());
+                self.keep(client, &scratch[end..count]);
+                self.scratch = scratch;
+            } else {
+                self.run_buffered(client);
+            }
+            // A short read means that the socket is empty, and the next bytes raise a new event. The end of the
+            // connection does not, if it came with these.
+            if !self.has_run(client) || (count < room && !ended) {
+                return;
+            }
+        }
+    }
+
+    /// Keeps the beginning of a request until the rest has come.
+    fn keep(&mut self, client: &Arc<Client>, rest: &[u8]) {
+        if !rest.is_empty() {
+            // SAFETY: this thread owns the client and is active, and nothing else holds its session here.
+            let input = &mut unsafe { client.session() }.input;
+            input.reserve_exact(self.wanted.max(rest.len()));
+            input.extend_from_slice(rest);
+        }
+    }
+
+    /// What follows when the requests of a client have been run as far as they go; whether more may be read of it now.
+    fn has_run(&mut self, client: &Arc<Client>) -> bool {
+        // SAFETY: this thread owns the client and is active, and nothing else holds its session here.
+        let session = unsafe { client.session() };
+        if session.kind == Kind::Primary {
+            stream::note_unapplied(&self.server, session);
+            if matches!(session.blocked, Some(Blocked::OnPause)) && session.input.len() > HELD_BACK {
+                // The rest may wait on the other side; it is read when the pause is over.
+                return false;
+            }
+        }
+        self.weigh(client);
+        self.queue_write(client);
+        true
+    }
+
+    fn is_condemned(&self, client: &Client, session: &Session) -> bool {
+        session.closing == Some(Closing::Now) || client.condemned.load(Ordering::Acquire)
+    }
+
+    /// What reading from a client's socket has brought; `None` if nothing, and what follows from that is done.
+    #[inline]
+    fn received(
+        &mut self,
+        client: &Arc<Client>,
+        session: &mut Session,
+        result: std::io::Result<usize>,
+    ) -> Option<usize> {
+        match result {
+            Ok(0) if session.pending() > 0 && session.blocked.is_none() && session.kind == Kind::Normal => {
+                // It may have closed only its own side, and still waits for the answers to what it asked.
+                session.closing = Some(Closing::AfterReplies);
+                self.queue_write(client);
+                None
+            }
+            Ok(count @ 1..) => {
+                session.bytes_in += count as u64;
+                session.active_at = self.now.mono;
+                self.local.stats.bytes_in.add(count as i64);
+                self.local.stats.reads.add(1);
+                if session.kind == Kind::Primary {
+                    stream::heard(self, session);
+                }
+                Some(count)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+            Ok(0) | Err(_) => {
+                self.close(client);
+                None
+            }
+        }
+    }
+}
+
+/// How much may be read behind what is there. Where there was no room, some more is made than what is there calls for,
+/// but not much: it counts as the client's.
+fn room_behind(input: &mut Vec<u8>) -> usize {
+    if input.capacity() == input.len() {
+        input.reserve_exact(READ.max(input.len() / 4));
+    }
+    input.capacity() - input.len()
+}
