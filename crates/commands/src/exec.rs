@@ -21,6 +21,8 @@ pub struct Settings {
     pub max_string: usize,
     /// Whether DEL leaves large values to the freeing thread as UNLINK does (`lazyfree-lazy-user-del`).
     pub lazy_user_del: bool,
+    /// Whether what may be a lock is refused (`lock-quarantine`).
+    pub refuses_locks: bool,
     /// Whether small integers count as shared: not where each key's use is looked at to evict it.
     pub shares_integers: bool,
 }
@@ -32,6 +34,7 @@ impl Default for Settings {
             skip_checksums: false,
             max_string: 512 << 20,
             lazy_user_del: false,
+            refuses_locks: false,
             shares_integers: true,
         }
     }

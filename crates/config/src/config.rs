@@ -14,6 +14,7 @@ use crate::directives::events::EventClasses;
 use crate::directives::general::General;
 use crate::directives::latency::Latency;
 use crate::directives::lazy_free::LazyFree;
+use crate::directives::locks::Locks;
 use crate::directives::memory::Memory;
 use crate::directives::network::Network;
 use crate::directives::process::Process;
@@ -52,6 +53,8 @@ pub struct Config {
     pub process: Process,
     /// The append-only file.
     pub append_only: AppendOnly,
+    /// What makes a safe node for majority locks.
+    pub locks: Locks,
     /// What a shutdown does.
     pub shutdown: Shutdown,
     /// `busy-reply-threshold`: how long a script or function runs before others are answered BUSY.

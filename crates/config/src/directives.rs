@@ -12,6 +12,7 @@ pub(crate) mod events;
 pub(crate) mod general;
 pub(crate) mod latency;
 pub(crate) mod lazy_free;
+pub(crate) mod locks;
 pub(crate) mod memory;
 pub(crate) mod network;
 pub(crate) mod process;
@@ -42,6 +43,7 @@ pub(crate) static AREAS: &[&[Spec]] = &[
     shutdown::TABLE,
     scripting::TABLE,
     cluster::TABLE,
+    locks::TABLE,
     slow_log::TABLE,
     latency::TABLE,
     events::TABLE,

@@ -31,6 +31,7 @@ pub use directives::events::EventClasses;
 pub use directives::general::{General, LogLevel, Permission, Supervised, SyslogFacility};
 pub use directives::latency::Latency;
 pub use directives::lazy_free::LazyFree;
+pub use directives::locks::{Locks, TtlClock};
 pub use directives::memory::{Memory, Policy};
 pub use directives::network::Network;
 pub use directives::process::{OomScore, Process};

@@ -10,6 +10,7 @@ pub mod control;
 pub mod data;
 pub mod desk;
 pub mod listen;
+pub mod locks;
 pub mod log;
 pub mod persist;
 pub mod process;

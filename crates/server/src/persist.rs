@@ -37,7 +37,7 @@ pub use save::Snapshot;
 use crate::server::{Server, unix_now};
 
 /// Where the snapshot is: the process works in `dir`.
-fn path(config: &Config) -> PathBuf {
+pub(crate) fn path(config: &Config) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(config.snapshots.file_name.as_bytes()))
 }
 

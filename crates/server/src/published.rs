@@ -169,8 +169,9 @@ impl Published {
     /// Takes over what follows from the configuration. What is no setting (role, loading, pause) stays as it is.
     pub fn follow(&mut self, config: &Config) {
         self.settings = Settings {
-            // DEBUG sets these two, and the configuration has nothing to say of them.
+            // DEBUG and the start set these, and the configuration has nothing to say of them.
             skip_checksums: self.settings.skip_checksums,
+            refuses_locks: self.settings.refuses_locks,
             limits: Limits {
                 list_packed_threshold: self.settings.limits.list_packed_threshold,
                 ..config.encodings.limits

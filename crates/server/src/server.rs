@@ -74,6 +74,8 @@ pub struct Server {
     pub control: Control,
     /// The node of a cluster that this server is, if it is one.
     pub cluster: OnceLock<crate::control::cluster::Node>,
+    /// The clock by which keys expire, and the quarantine of locks.
+    pub locks: crate::locks::Locks,
     /// Our replicas.
     pub replicas: Replicas,
     /// The configuration; see [`Server::configure`] for how it changes.
@@ -163,6 +165,7 @@ impl Server {
             stream_db: AtomicU16::new(0),
             own_expiries: OwnExpiries::default(),
             migrations: Links::default(),
+            locks: crate::locks::Locks::default(),
             replicas: Replicas::default(),
             config: ArcSwap::from_pointee(config),
             config_file: None,
@@ -222,7 +225,8 @@ impl Server {
 
     /// Both clocks.
     pub fn now(&self) -> Now {
-        Now { mono: self.mono(), unix: unix_now() }
+        let mono = self.mono();
+        Now { mono, unix: self.locks.unix(mono) }
     }
 
     /// The monotonic clock: microseconds since the server started.
@@ -325,5 +329,13 @@ impl Server {
 /// The wall clock, milliseconds.
 pub fn unix_now() -> UnixMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(WALL_OFFSET.load(Ordering::Relaxed)))
+}
+
+/// What tests add to the wall clock, milliseconds (`wall-clock-offset`).
+static WALL_OFFSET: AtomicI64 = AtomicI64::new(0);
+
+/// Lets the wall clock jump.
+pub(crate) fn set_wall_offset(ms: i64) {
+    WALL_OFFSET.store(ms, Ordering::Relaxed);
 }

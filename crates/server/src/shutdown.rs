@@ -167,6 +167,7 @@ fn save(server: &Arc<Server>) -> bool {
 fn saved(server: &Arc<Server>, mut shutdown: Shutdown) -> Step {
     let saving = shutdown.saving.take();
     if saving.is_some_and(|saving| saving.join().unwrap_or(false)) {
+        crate::locks::leave_proof(server);
         return Step::End;
     }
     log::warning("Error trying to save the DB, can't exit.");

@@ -122,6 +122,7 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     let mut server = Server::new(config, seed);
     server.config_file.clone_from(&options.file);
     let server = Arc::new(server);
+    crate::locks::begin(&server);
     let source = persist::boot::prepare(&server).map_err(anyhow::Error::msg)?;
     let bus = crate::control::cluster::open(&server, seed)?;
     let Ok(mut desk) = FrontDesk::open(&server) else { anyhow::bail!("can't listen") };

@@ -5,6 +5,7 @@
 
 use quorate_stdx::UnixMs;
 
+use crate::exec::Origin;
 use crate::expiry::{self, Unit, Wish};
 use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 
@@ -80,6 +81,28 @@ struct Options {
     get: bool,
 }
 
+impl Options {
+    /// Whether this is how locks are taken: only if nobody has it, or for a while.
+    fn may_lock(&self) -> bool {
+        match self.condition {
+            Condition::IfAbsent => true,
+            Condition::Always => matches!(self.lifetime, Lifetime::Until(_)),
+            Condition::IfPresent => false,
+        }
+    }
+}
+
+/// Whether a lock may be granted. What a primary has granted is not ours to refuse.
+fn grant(cx: &Exec<'_, '_>) -> Outcome {
+    match cx.settings.refuses_locks && cx.origin != Origin::Replication {
+        true => Err(CommandError::text(
+            "QUARANTINE This server may have lost locks when it was started, and grants none until the longest may have \
+             ended (lock-quarantine).",
+        )),
+        false => Ok(()),
+    }
+}
+
 fn options(cx: &Exec<'_, '_>, args: Args<'_>) -> Result<Options, CommandError> {
     let (mut condition, mut get, mut wish) = (Condition::Always, false, Wish::None);
     let mut at = 3;
@@ -113,6 +136,9 @@ fn set(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         return Ok(());
     }
     let options = options(cx, args)?;
+    if options.may_lock() {
+        grant(cx)?;
+    }
     let mark = cx.reply.len();
     if options.get {
         match cx.string(key)?.map(|text| text.to_vec()) {
@@ -157,6 +183,7 @@ fn store(cx: &mut Exec<'_, '_>, key: &[u8], value: &[u8], lifetime: Lifetime) {
 }
 
 fn setnx(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
+    grant(cx)?;
     let key = args.at(1);
     let absent = cx.keys.find(cx.db, key).is_none();
     if absent {
@@ -176,6 +203,7 @@ fn psetex(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
 
 fn set_until(cx: &mut Exec<'_, '_>, args: Args<'_>, unit: Unit, command: &'static str) -> Outcome {
     let at = expiry::parse(args.at(2), unit, cx.now, command)?;
+    grant(cx)?;
     store(cx, args.at(1), args.at(3), Lifetime::Until(at));
     cx.reply.ok();
     Ok(())
@@ -207,6 +235,19 @@ mod tests {
              SET h v GET => WRONGTYPE Operation against a key holding the wrong kind of value
              SET h v => OK",
         );
+    }
+
+    #[test]
+    fn in_quarantine_nothing_is_set_that_may_be_a_lock() {
+        let mut bench = Bench::new();
+        bench.script("SET held v => OK");
+        bench.settings.refuses_locks = true;
+        let refused = "QUARANTINE This server may have lost locks when it was started, and grants none until the longest may have \
+                       ended (lock-quarantine).";
+        for lock in ["SET k v NX PX 9", "SET k v NX", "SET k v EX 9", "SETNX k v", "SETEX k 9 v", "PSETEX k 9 v"] {
+            bench.check(lock, refused);
+        }
+        bench.script("SET k v => OK\nSET k v XX PX 9000 => OK\nPEXPIRE held 9000 => 1\nDEL held => 1");
     }
 
     #[test]

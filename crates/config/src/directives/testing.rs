@@ -13,6 +13,8 @@ pub struct Testing {
     pub key_save_delay: Duration,
     /// `key-load-delay`: pause after each key that is loaded.
     pub key_load_delay: Duration,
+    /// `wall-clock-offset`: milliseconds that are added to the wall clock, so that it can be seen to jump.
+    pub wall_offset: i64,
     key_save_delay_shown: i32,
     key_load_delay_shown: i32,
 }
@@ -41,6 +43,9 @@ pub(super) static TABLE: &[Spec] = &[
         },
     )
     .is(Flags::HIDDEN),
+    number("wall-clock-offset", INT_RANGE, |c| c.testing.wall_offset.into(), |c, n| c.testing.wall_offset = n as i64)
+        .is(Flags::HIDDEN)
+        .ours(),
     kept(
         "loading-process-events-interval-bytes",
         Form::Number(decimal(1024, INT)),

@@ -17,10 +17,10 @@ use quorate_commands::{Run, Spec};
 use quorate_formats::dump;
 use quorate_formats::rdb::WriteOptions;
 use quorate_keyspace::{Db, KeyView, SlotSet};
+use quorate_stdx::UnixMs;
 
 use crate::data::call::{self, Cx, Local};
 use crate::data::own_expiries;
-use crate::server::unix_now;
 use link::{Broken, Link};
 
 pub use link::Links;
@@ -164,7 +164,7 @@ fn migrate(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     }
     let mut link = Link::to(&server.migrations, &request).map_err(Broken::into_error)?;
     let mut view = cx.access.view_unless(slots(), cx.scope, gives_up).ok_or_else(|| server.scripts.busy_error())?;
-    let parcels = pack(&mut view, db, request.keys);
+    let parcels = pack(&mut view, server.now().unix, db, request.keys);
     let delivery = link::deliver(&mut link, &request, &parcels);
     if !request.keeps {
         let taken = parcels.iter().zip(&delivery.taken).filter(|(_, taken)| **taken).map(|(parcel, _)| parcel.key);
@@ -208,8 +208,7 @@ struct Parcel<'a> {
     payload: Vec<u8>,
 }
 
-fn pack<'a>(view: &mut KeyView<'_>, db: Db, keys: &[&'a [u8]]) -> Vec<Parcel<'a>> {
-    let now = unix_now();
+fn pack<'a>(view: &mut KeyView<'_>, now: UnixMs, db: Db, keys: &[&'a [u8]]) -> Vec<Parcel<'a>> {
     let mut parcels = Vec::with_capacity(keys.len());
     for &key in keys {
         let Some(entry) = view.read(db, key) else { continue };

@@ -120,6 +120,7 @@ impl Upkeep {
             self.server.migrations.close_idle();
             self.make_room();
             self.end_pause();
+            self.look_after_locks();
             if !self.server.knobs.cron_paused.load(Ordering::Relaxed) {
                 self.expire(period);
             }
@@ -145,6 +146,17 @@ impl Upkeep {
             }
         });
         server.mail_all(|| Mail::Resume);
+    }
+
+    /// Keeps the clock of expiry, and ends the quarantine of locks when it is over.
+    fn look_after_locks(&mut self) {
+        let server = &self.server;
+        let config = server.config.load();
+        server.locks.tick(config.locks.clock, server.mono());
+        if server.locks.is_quarantine_over(&config, server.mono()) {
+            self.member.alone(|_| server.publish(|published| published.settings.refuses_locks = false));
+            server.locks.end_quarantine();
+        }
     }
 
     /// Evicts until there is room or nothing to evict.

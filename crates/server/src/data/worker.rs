@@ -217,7 +217,9 @@ impl Worker {
         let sweep = Duration::from_millis(100);
         match self.deadlines.first() {
             None => sweep,
-            Some((at, _)) => sweep.min(Duration::from_millis(u64::try_from(at - unix_now().0).unwrap_or(0))),
+            Some((at, _)) => {
+                sweep.min(Duration::from_millis(u64::try_from(at - self.server.now().unix.0).unwrap_or(0)))
+            }
         }
     }
 
