@@ -6,6 +6,7 @@
 
 mod checker;
 pub mod dataset;
+pub mod deployment;
 mod server;
 
 pub use checker::{Model, Record, linearize};

@@ -33,6 +33,12 @@ pub fn binary() -> OsString {
     })
 }
 
+/// Whether there is a real Redis to compare with.
+pub(crate) fn is_redis_installed() -> bool {
+    let is_there = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+    is_there.is_ok_and(|status| status.success())
+}
+
 impl Server {
     /// Starts a server with these options beyond the port and the directory, and waits until it answers.
     ///
@@ -58,8 +64,7 @@ impl Server {
     /// # Panics
     /// If it does not answer.
     pub fn start_redis(options: &[&str], snapshot: Option<&Path>) -> Option<Server> {
-        let is_there = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
-        if !is_there.is_ok_and(|status| status.success()) {
+        if !is_redis_installed() {
             println!("SKIPPED redis-server: not installed (cargo xtask peers)");
             return None;
         }

@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pub(crate) port: u16,
     pub(crate) globals: Globals,
     pub(crate) own_password: Option<Secret>,
+    /// Until then we may have voted and forgotten it: see `vote.rs`.
+    pub(crate) newcomer_until: Option<Mono>,
     pub(crate) periods: Periods,
     pub(crate) epoch: u64,
     pub(crate) rng: Rng,
@@ -89,6 +91,7 @@ impl Core {
             port,
             globals: Globals::default(),
             own_password: None,
+            newcomer_until: None,
             periods: Periods::default(),
             epoch: 0,
             rng: Rng::new(seed),
@@ -144,6 +147,14 @@ impl Core {
             self.wake = Some((at, timer));
         }
         false
+    }
+
+    /// Whether we abstain because our memory begins with this start.
+    pub(crate) fn is_newcomer(&mut self) -> bool {
+        if self.newcomer_until.is_some_and(|until| self.due(until, Timer::Candidacy)) {
+            self.newcomer_until = None;
+        }
+        self.newcomer_until.is_some()
     }
 
     /// Begins a pass over the state.

@@ -132,8 +132,9 @@ impl Primary {
         let is_eager = now.since(fresh_since) < EAGER;
         let period = if is_eager { EAGER_PERIOD.min(core.periods.ask) } else { core.periods.ask };
         let candidate = election.filter(|(_, _, saved)| core.is_saved(*saved)).map(|_| core.my_id);
-        let (addr, epoch, plain) =
-            (self.server.node.addr.clone(), core.epoch, Watch { renames: Default::default(), ..self.watch.clone() });
+        let (addr, plain) = (&self.server.node.addr, Watch { renames: Default::default(), ..self.watch.clone() });
+        // A vote is asked for the epoch of the candidacy, though a later one may have begun meanwhile.
+        let epoch = election.map_or(core.epoch, |(epoch, ..)| epoch);
         let shown = crate::Addr::new(core.names.shown(&addr.host, core.globals.announce_hostnames), addr.port);
         for peer in self.peers.values_mut() {
             // In an election only those are asked again whose vote is not known.

@@ -102,6 +102,17 @@ impl Failover {
         }
     }
 
+    /// The epoch in which we were elected, until the promotion.
+    #[cfg(test)]
+    pub(crate) fn leading(&self) -> Option<u64> {
+        match *self {
+            Failover::Selecting { epoch, .. }
+            | Failover::Promoting { epoch, .. }
+            | Failover::Awaiting { epoch, .. } => Some(epoch),
+            _ => None,
+        }
+    }
+
     /// How often INFO is asked for meanwhile.
     pub(crate) fn info_period(&self, now: Mono) -> Option<Duration> {
         let second = Duration::from_secs(1);

@@ -359,9 +359,9 @@ impl Node {
             return Lost::Commands;
         }
         let is_refused = why == LostReason::Refused;
-        let is_evidence = is_refused && (self.link.was_up || self.link.refused.is_some());
+        let is_evidence = is_refused && self.link.was_up && self.link.refused.is_none();
         if is_evidence {
-            self.link.refused.get_or_insert(now);
+            self.link.refused = Some(now);
         }
         self.link.was_up = false;
         core.names.doubt(&self.addr.host, now);

@@ -263,6 +263,7 @@ impl Sentinel {
         core.own_password = setup.own_password;
         core.epoch = saved.epoch;
         if saved.my_id.is_none() {
+            core.newcomer_until = Some(now.mono + core.periods.election);
             core.save();
         }
         let mut sentinel = Sentinel { core, primaries: BTreeMap::new() };
@@ -277,6 +278,13 @@ impl Sentinel {
     #[cfg(test)]
     pub(crate) fn plant(&mut self, planted: Option<crate::sim::Planted>) {
         self.core.planted = planted;
+    }
+
+    /// The epoch in which we lead a failover, and the replica that we chose.
+    #[cfg(test)]
+    pub(crate) fn leads(&self, name: &str) -> Option<(u64, Option<Addr>)> {
+        let failover = &self.primaries.get(name)?.failover;
+        Some((failover.leading()?, failover.chosen().cloned()))
     }
 
     pub(crate) fn core(&self) -> &Core {

@@ -138,6 +138,8 @@ pub(crate) struct Primary {
     pub(crate) failures: u32,
     /// Primaries before this one, the last one first.
     pub(crate) former: Vec<Addr>,
+    /// When the last failover put the primary where it is, if we saw that.
+    pub(crate) switched: Option<Mono>,
     /// When we began to watch it: it is not named to clients before the others were heard, for a while.
     pub(crate) since: Mono,
     /// Nobody has confirmed yet that the saved configuration still holds.
@@ -167,6 +169,7 @@ impl Primary {
             candidacy: None,
             failures: 0,
             former: Vec::new(),
+            switched: None,
             since: core.mono(),
             is_unconfirmed: !saved.peers.is_empty(),
             story: Story::default(),
@@ -626,6 +629,7 @@ impl Primary {
         }
         (self.o_down, self.candidacy, self.hold_until, self.failures) = (None, None, None, 0);
         self.failover = Failover::None;
+        self.switched = Some(now);
         self.want_news();
         let replicas: Vec<Addr> = self.replicas.keys().cloned().collect();
         replicas.iter().for_each(|addr| self.announce_replica(core, Level::Notice, "+slave", addr));

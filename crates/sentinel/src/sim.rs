@@ -1,4 +1,17 @@
-//! A whole deployment in one thread (to come).
+//! A whole deployment in one thread: Sentinels as they are, servers and clients as models, a network and disks that
+//! misbehave, and checkers.
+//!
+//! - `server.rs` models a server: its role, how far its stream is, what it answers to a Sentinel;
+//! - `world.rs` is the heap of events, the network, and the drivers of the machines, whose disks take their time;
+//! - `checks.rs` holds what must be true, one function per property;
+//! - `swarm.rs` draws a deployment and its faults from a seed, heals it in the end and demands that all agree.
+//!
+//! Requests, replies, hellos and INFO cross the network as the texts of `wire.rs`, `hello.rs` and `info.rs`.
+
+mod checks;
+mod server;
+mod swarm;
+mod world;
 
 /// Bugs that the checkers must catch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,4 +22,94 @@ pub(crate) enum Planted {
     VotesTwice,
     /// The majority of those that can be reached is enough.
     MajorityOfLive,
+}
+
+mod tests {
+    use super::Planted;
+    use super::swarm::{run, run_traced};
+
+    fn knob(name: &str, default: u64) -> u64 {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    }
+
+    /// `SIM_SEEDS` sets how many seeds are tried, `SIM_SEED` the first; they are shared out among the processors.
+    #[test]
+    fn nothing_breaks_under_faults_and_all_agree_when_they_end() {
+        let (first, count) = (knob("SIM_SEED", 0), knob("SIM_SEEDS", 1500));
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64).min(count);
+        let failures: Vec<String> = std::thread::scope(|scope| {
+            let work = |thread: u64| {
+                move || {
+                    let mut seeds = (first + thread..first + count).step_by(threads as usize);
+                    seeds.find_map(|seed| run(seed, None).err().map(|why| format!("seed {seed}: {why}")))
+                }
+            };
+            let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(work(thread))).collect();
+            workers.into_iter().filter_map(|worker| worker.join().expect("a seed does not panic")).collect()
+        });
+        if let Some(failure) = failures.into_iter().next() {
+            let seed: u64 = failure.split([' ', ':']).nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+            if std::env::var_os("SIM_TRACE").is_some() {
+                println!("{}", run_traced(seed, None).1);
+            }
+            panic!("{failure}\nreplay with a trace: SIM_SEED={seed} SIM_SEEDS=1 SIM_TRACE=1");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_trace() {
+        for seed in [1, 2, 3, 500, 1_000_000] {
+            let (first, second) = (run_traced(seed, None).1, run_traced(seed, None).1);
+            assert!(first.lines().count() > 100, "seed {seed} does too little to be a test");
+            assert!(first == second, "seed {seed} gives two traces");
+        }
+    }
+
+    /// What the seeds never reach they can't test.
+    #[test]
+    fn the_seeds_reach_every_corner_that_has_a_name() {
+        let traces: String = (0..150).map(|seed| run_traced(seed, None).1).collect();
+        for corner in [
+            "+sdown",
+            "-sdown",
+            "+odown",
+            "-odown",
+            "+new-epoch",
+            "+vote-for-leader",
+            "+elected-leader",
+            "-failover-abort-not-elected",
+            "-failover-abort-no-good-slave",
+            "-failover-abort-slave-timeout",
+            "+promoted-slave",
+            "+slave-reconf-sent",
+            "+slave-reconf-done",
+            "+failover-end ",
+            "+switch-master",
+            "+config-update-from",
+            "+convert-to-slave",
+            "+fix-slave-config",
+            "+role-change",
+            "-role-change",
+            "+reboot",
+            "+tilt",
+            "-tilt",
+            "+sentinel ",
+            "-config-save-error",
+            "is refused by",
+            "restarts with its disk",
+            "restarts without its disk",
+        ] {
+            assert!(traces.contains(corner), "no seed reaches {corner}");
+        }
+    }
+
+    #[test]
+    fn every_planted_bug_is_caught() {
+        for planted in [Planted::VotesBeforePersist, Planted::VotesTwice, Planted::MajorityOfLive] {
+            let caught = (0..2000).find_map(|seed| run(seed, Some(planted)).err().map(|why| (seed, why)));
+            let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} is never caught"));
+            println!("{planted:?}: seed {seed}: {why}");
+            assert!(run(seed, None).is_ok(), "seed {seed} fails without the bug too");
+        }
+    }
 }

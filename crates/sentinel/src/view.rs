@@ -132,7 +132,9 @@ impl Sentinel {
     /// SENTINEL CKQUORUM.
     pub fn quorum(&self, name: &str) -> Option<Quorum> {
         let primary = self.primaries().get(name)?;
-        let usable = primary.peers.values().filter(|peer| peer.node.is_reachable()).count() + 1;
+        let others = primary.peers.values().filter(|peer| peer.node.is_reachable()).count();
+        // Whoever has just been set up does not vote yet.
+        let usable = others + usize::from(self.core().newcomer_until.is_none_or(|until| until <= self.core().mono()));
         let is_quorum = usable >= primary.watch.quorum as usize;
         Some(Quorum { usable, is_quorum, is_majority: usable >= primary.majority() })
     }
@@ -202,10 +204,12 @@ fn link_flags(node: &Node, flags: &mut Vec<&'static str>) {
 }
 
 fn of_primary(core: &Core, primary: &Primary) -> Fields {
-    let server = &primary.server;
+    // Clients that read this instead of asking for the address find the promoted one as soon as it leads.
+    let promoted = primary.failover.promoted().and_then(|promoted| primary.replicas.get(promoted));
+    let server = promoted.unwrap_or(&primary.server);
     let mut flags = Vec::new();
     flags.extend(server.node.down.map(|_| "s_down"));
-    flags.extend(primary.o_down.map(|_| "o_down"));
+    flags.extend(primary.o_down.filter(|_| promoted.is_none()).map(|_| "o_down"));
     flags.push("master");
     link_flags(&server.node, &mut flags);
     if !primary.failover.is_none() {
@@ -221,7 +225,7 @@ fn of_primary(core: &Core, primary: &Primary) -> Fields {
         fields.push(("failover-state", primary.failover.word().to_owned()));
     }
     pings(core, &server.node, &mut fields);
-    if let Some(since) = primary.o_down {
+    if let Some(since) = primary.o_down.filter(|_| promoted.is_none()) {
         fields.push(("o-down-time", millis(core, since)));
     }
     let watch = &primary.watch;

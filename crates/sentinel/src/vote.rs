@@ -2,7 +2,8 @@
 //!
 //! **Safety.** A vote is told to nobody before it is on disk, and neither is a candidacy, which is a vote for ourselves.
 //! So at most one candidate gets a majority in an epoch, whoever crashes. At least quorum Sentinels must vote for it too,
-//! if the quorum is greater than the majority.
+//! if the quorum is greater than the majority. A Sentinel that starts without a memory may have lost it with its disk, and
+//! may have voted: it neither votes nor stands before every election that it could have voted in is over.
 //!
 //! **Speed.** Nobody waits a random second for a rival that may not exist. Among the Sentinels that can be reached, the one
 //! with the smallest id stands at once and the others a little later each, so that they rather find themselves asked than
@@ -56,7 +57,7 @@ impl Primary {
     /// Another Sentinel asks for our vote. The answer is given when the vote is on disk.
     pub(crate) fn on_vote_asked(&mut self, core: &mut Core, epoch: u64, candidate: ReplId) -> Option<(ReplId, u64)> {
         self.see_epoch(core, epoch);
-        let may = may_vote(epoch, self.leader_epoch, core.epoch);
+        let may = may_vote(epoch, self.leader_epoch, core.epoch) && !core.is_newcomer();
         #[cfg(test)]
         let may = may || (core.planted == Some(crate::sim::Planted::VotesTwice) && epoch == core.epoch);
         if may {
@@ -95,6 +96,9 @@ impl Primary {
     pub(crate) fn stand(&mut self, core: &mut Core) {
         if self.o_down.is_none() || !self.failover.is_none() {
             self.candidacy = None;
+            return;
+        }
+        if core.is_newcomer() {
             return;
         }
         self.release_if_leader_is_gone(core);
@@ -137,6 +141,7 @@ impl Primary {
         self.announce_self(core, Level::Warning, "+try-failover");
         self.vote_for(core, core.my_id, epoch);
         self.peers.values_mut().for_each(|peer| peer.asked = None);
+        self.replicas.values_mut().for_each(|replica| replica.node.link.want_info());
         let saved = core.save_point();
         self.failover = Failover::Electing { epoch, since: core.mono(), saved, is_forced };
         core.acted();
@@ -160,6 +165,10 @@ impl Primary {
             Some(id) if id == core.my_id => return Standing::Won,
             Some(by) => return Standing::Lost { by: Some(by) },
             None => {}
+        }
+        // In a later epoch nobody votes in this one any more.
+        if core.epoch > epoch {
+            return Standing::Lost { by: None };
         }
         // Who has voted in this epoch or a later one votes no more in this one.
         let undecided = self.peers.values().filter(|peer| peer.vote.is_none_or(|(_, voted)| voted < epoch)).count();

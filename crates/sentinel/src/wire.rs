@@ -129,6 +129,10 @@ fn configuration(reply: Reply) -> Option<Answer> {
         _ => return None,
     }
     let field = |name: &[u8]| fields.get(name).map(Vec::as_slice);
+    // A Redis Sentinel that leads a failover names the old address with the new epoch until all is done.
+    if field(b"flags")?.split(|&byte| byte == b',').any(|flag| flag == b"failover_in_progress") {
+        return Some(Answer::Done);
+    }
     let primary = Addr::parse(field(b"ip")?, field(b"port")?)?;
     Some(Answer::Configuration { primary, epoch: parse_epoch(field(b"config-epoch")?)? })
 }
@@ -206,12 +210,17 @@ mod tests {
 
     #[test]
     fn a_configuration_is_read_in_both_protocols() {
-        let fields = [("ip", "1.1.1.1"), ("port", "7"), ("config-epoch", "4"), ("other", "x")];
+        let fields = [("ip", "1.1.1.1"), ("port", "7"), ("config-epoch", "4"), ("flags", "master")];
         let flat = fields.iter().flat_map(|(name, value)| [bulk(name), bulk(value)]).collect();
         let map = fields.iter().map(|(name, value)| (bulk(name), bulk(value))).collect();
         for reply in [Reply::Array(flat), Reply::Map(map)] {
             let expected = Answer::Configuration { primary: Addr::new("1.1.1.1", 7), epoch: 4 };
             assert_eq!(read(Tag::Configuration, reply), expected);
         }
+        // In the middle of a failover address and epoch may not belong together.
+        let busy = fields
+            .map(|(name, value)| if name == "flags" { (name, "master,failover_in_progress") } else { (name, value) });
+        let busy = busy.iter().map(|(name, value)| (bulk(name), bulk(value))).collect();
+        assert_eq!(read(Tag::Configuration, Reply::Map(busy)), Answer::Done);
     }
 }
