@@ -1,12 +1,13 @@
 //! `quorate demo`: what Quorate is for, shown on real processes.
 //!
 //! The demonstration is a client like any other: it starts servers as child processes and knows only the documented
-//! commands (REPLICAOF, INFO, WAIT, SET, MGET). So it shows what an operator would see, and shows it of any server that
+//! commands (REPLICAOF, INFO, WAIT, SET, MGET, SENTINEL). So it shows what an operator would see, and shows it of any server that
 //! speaks the protocol (`--binary redis-server`).
 
 mod node;
 mod replication;
 mod screen;
+mod sentinel;
 mod view;
 mod writer;
 
@@ -19,6 +20,8 @@ use clap::Parser;
 #[command(name = "quorate demo", about = "Shows on real processes what Quorate is for")]
 enum Demo {
     Replication(Options),
+    /// Kills a primary that three Sentinels watch, under load, and shows how another takes its place.
+    Sentinel(Options),
 }
 
 /// Kills a primary under load, promotes its best replica and counts the acknowledged writes that were lost.
@@ -46,8 +49,11 @@ pub fn run(words: &[String]) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let Demo::Replication(options) = demo;
-    match replication::show(&options) {
+    let shown = match demo {
+        Demo::Replication(options) => replication::show(&options),
+        Demo::Sentinel(options) => sentinel::show(&options),
+    };
+    match shown {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,6 +1,6 @@
 //! A server as a child process, on a free port, in a directory of its own.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Node {
     child: Option<Child>,
+    binary: PathBuf,
+    arguments: Vec<String>,
     port: u16,
     log: PathBuf,
     /// For what the demonstration asks; opened when it is needed.
@@ -29,19 +31,43 @@ impl Node {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let directory = place.join(port.to_string());
         fs::create_dir_all(&directory)?;
-        let log = directory.join("log");
-        let out = File::create(&log)?;
-        let mut command = Command::new(binary);
-        let name = binary.file_name().unwrap_or_default().to_string_lossy();
+        let words = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""].map(str::to_owned);
+        let more = ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--dir"].map(str::to_owned);
+        let arguments = words.into_iter().chain(more).chain([directory.display().to_string()]).collect();
+        Node::launch(binary, port, directory.join("log"), arguments)
+    }
+
+    /// Starts a server or a Sentinel that keeps its configuration in a file and finds it there when it is started again.
+    pub(crate) fn start_with_file(binary: &Path, place: &Path, lines: &str, is_sentinel: bool) -> Result<Node> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let directory = place.join(port.to_string());
+        fs::create_dir_all(&directory)?;
+        let file = directory.join("conf");
+        fs::write(&file, format!("port {port}\nbind 127.0.0.1\ndir {}\n{lines}\n", directory.display()))?;
+        let sentinel = is_sentinel.then(|| "--sentinel".to_owned());
+        let arguments = [file.display().to_string()].into_iter().chain(sentinel).collect();
+        Node::launch(binary, port, directory.join("log"), arguments)
+    }
+
+    fn launch(binary: &Path, port: u16, log: PathBuf, arguments: Vec<String>) -> Result<Node> {
+        let mut node = Node { child: None, binary: binary.to_owned(), arguments, port, log, client: None };
+        node.start_again()?;
+        Ok(node)
+    }
+
+    /// Starts it, or starts it again after it was killed.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        let out = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.binary);
+        let name = self.binary.file_name().unwrap_or_default().to_string_lossy();
         if !["redis-server", "valkey-server"].iter().any(|other| name.starts_with(other)) {
             command.arg("server");
         }
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&directory);
-        command.args(["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"]);
+        command.args(&self.arguments);
         // Ctrl-C is for the demonstration, which ends its servers itself.
         command.process_group(0).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-        let child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
-        Ok(Node { child: Some(child), port, log, client: None })
+        self.child = Some(command.spawn().with_context(|| format!("start {}", self.binary.display()))?);
+        Ok(())
     }
 
     pub(crate) fn port(&self) -> u16 {

@@ -18,11 +18,11 @@ use crate::view::{Role, View};
 use crate::writer::{Writer, key};
 
 /// How long each step may take.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// How long a probe that found nothing waits before the next.
-const PROBE: Duration = Duration::from_millis(5);
+pub(crate) const PROBE: Duration = Duration::from_millis(5);
 /// Keys that one MGET asks for.
-const BATCH: u64 = 1_000;
+pub(crate) const BATCH: u64 = 1_000;
 
 /// Runs the demonstration; how many acknowledged writes were lost.
 pub(crate) fn show(options: &Options) -> Result<u64> {

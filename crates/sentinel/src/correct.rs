@@ -11,7 +11,6 @@ use crate::address::Addr;
 use crate::core::{Core, NodeId};
 use crate::event::Level;
 use crate::failover::Failover;
-use crate::link::Conn;
 use crate::machine::Timer;
 use crate::primary::{Primary, Reconfiguration};
 
@@ -105,11 +104,7 @@ impl Primary {
         let is_former = self.former.iter().any(|former| core.names.same_place(former, of));
         let at = server.follows_since + self.watch.failover_timeout;
         // Whom the leader of the failover could reach is told by it, when `parallel-syncs` allows.
-        let was_away = match (server.node.link.commands, self.switched) {
-            (Conn::Up { since, .. }, Some(switched)) => since > switched,
-            _ => false,
-        };
-        let is_known = is_former && was_away && is_sure && self.looks_sane(core);
+        let is_known = is_former && server.missed_switch && is_sure && self.looks_sane(core);
         let is_old = core.due(at, Timer::Correct) && self.looks_sane(core);
         (is_known || is_old).then_some("+fix-slave-config")
     }

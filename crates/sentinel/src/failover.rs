@@ -26,7 +26,9 @@ use crate::wire::{self, Tag};
 /// The choice waits so long for fresh INFO of all replicas that can be reached.
 const FRESH_WAIT: Duration = Duration::from_millis(200);
 /// How often a server is asked whether it has done what it was told.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(20);
+/// The same for servers that take up a new primary, which takes longer.
+const LOOK_AT_REPLICAS: Duration = Duration::from_millis(100);
 /// For so long; then once a second.
 const LOOK_TIME: Duration = Duration::from_secs(5);
 
@@ -118,13 +120,10 @@ impl Failover {
         let second = Duration::from_secs(1);
         match *self {
             Failover::None => None,
-            Failover::Awaiting { since, .. }
-            | Failover::HandingOver { since, .. }
-            | Failover::Reconfiguring { since, .. }
-                if now.since(since) < LOOK_TIME =>
-            {
+            Failover::Awaiting { since, .. } | Failover::HandingOver { since, .. } if now.since(since) < LOOK_TIME => {
                 Some(LOOK)
             }
+            Failover::Reconfiguring { since, .. } if now.since(since) < LOOK_TIME => Some(LOOK_AT_REPLICAS),
             _ => Some(second),
         }
     }
@@ -343,6 +342,8 @@ impl Primary {
             self.announce_self(core, Level::Warning, "+failover-end-for-timeout");
         }
         self.announce_self(core, Level::Warning, "+failover-end");
+        let text = format!("{} {}", self.title(core), self.story.summary());
+        core.announce(Level::Notice, "+failover-steps", Some(&self.name), text);
         if is_late {
             for addr in self.not_told(promoted) {
                 if self.tell(core, &addr, Some(promoted)) {

@@ -174,11 +174,10 @@ impl Link {
         }
     }
 
-    /// Closes both connections.
-    pub(crate) fn close(&mut self, core: &mut Core) {
-        let now = core.mono();
+    /// Closes both connections; new ones are opened at that time.
+    pub(crate) fn close(&mut self, core: &mut Core, again_at: Mono) {
         for conn in [&mut self.commands, &mut self.events] {
-            disconnect(conn, core, now);
+            disconnect(conn, core, again_at);
         }
         self.pending = 0;
     }
@@ -320,21 +319,21 @@ impl Node {
         let events = self.link.events.id() == Some(conn);
         *self.conn(events) = Conn::Up { id: conn, since: now };
         let my_id = core.my_id;
-        let mut say = |words: &[&str]| {
-            core.push(Output::Send { conn, tag: Tag::Quiet, words: renamed(wire::words(words), care.watch) });
+        let mut say = |tag, words: &[&str]| {
+            core.push(Output::Send { conn, tag, words: renamed(wire::words(words), care.watch) });
         };
         let mut said = 1;
         if let Some(password) = care.credentials.password {
             match care.credentials.user {
-                Some(user) => say(&["AUTH", user, password]),
-                None => say(&["AUTH", password]),
+                Some(user) => say(Tag::Auth, &["AUTH", user, password]),
+                None => say(Tag::Auth, &["AUTH", password]),
             }
             said += 1;
         }
         let kind = if events { "pubsub" } else { "cmd" };
-        say(&["CLIENT", "SETNAME", &format!("sentinel-{}-{kind}", &my_id.as_str()[..8])]);
+        say(Tag::Quiet, &["CLIENT", "SETNAME", &format!("sentinel-{}-{kind}", &my_id.as_str()[..8])]);
         if events {
-            say(&["SUBSCRIBE", CHANNEL]);
+            say(Tag::Quiet, &["SUBSCRIBE", CHANNEL]);
             self.link.last_event = now;
             return;
         }

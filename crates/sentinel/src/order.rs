@@ -103,7 +103,7 @@ impl Change {
                 let is_secret = matches!(name.as_str(), "auth-pass" | "auth-user");
                 if is_secret {
                     // Links that are open introduced themselves with the old one.
-                    primary.servers_mut().for_each(|server| server.node.link.close(core));
+                    primary.servers_mut().for_each(|server| server.node.link.close(core, core.mono()));
                 }
                 format!("{title} {name} {}", if name == "auth-pass" { "******" } else { value })
             }

@@ -48,6 +48,8 @@ pub(crate) struct Server {
     pub(crate) reconfiguration: Reconfiguration,
     /// When it was last told whom to follow outside of a failover.
     pub(crate) corrected: Option<Mono>,
+    /// It could not be reached when the primary changed, so that the leader of the failover can't have told it.
+    pub(crate) missed_switch: bool,
 }
 
 /// See [`Server::reconfiguration`].
@@ -81,6 +83,7 @@ impl Server {
             emptied: None,
             reconfiguration: Reconfiguration::No,
             corrected: None,
+            missed_switch: false,
         }
     }
 
@@ -138,8 +141,6 @@ pub(crate) struct Primary {
     pub(crate) failures: u32,
     /// Primaries before this one, the last one first.
     pub(crate) former: Vec<Addr>,
-    /// When the last failover put the primary where it is, if we saw that.
-    pub(crate) switched: Option<Mono>,
     /// When we began to watch it: it is not named to clients before the others were heard, for a while.
     pub(crate) since: Mono,
     /// Nobody has confirmed yet that the saved configuration still holds.
@@ -169,7 +170,6 @@ impl Primary {
             candidacy: None,
             failures: 0,
             former: Vec::new(),
-            switched: None,
             since: core.mono(),
             is_unconfirmed: !saved.peers.is_empty(),
             story: Story::default(),
@@ -306,8 +306,8 @@ impl Primary {
 
     /// Closes all links.
     pub(crate) fn close(&mut self, core: &mut Core) {
-        self.servers_mut().for_each(|server| server.node.link.close(core));
-        self.peers.values_mut().for_each(|peer| peer.node.link.close(core));
+        self.servers_mut().for_each(|server| server.node.link.close(core, core.mono()));
+        self.peers.values_mut().for_each(|peer| peer.node.link.close(core, core.mono()));
     }
 
     // ---- links ----------------------------------------------------------------------------------------------
@@ -420,6 +420,10 @@ impl Primary {
             match answer {
                 Answer::Alive { .. } => peer.node.link.on_pong(now, true),
                 Answer::Busy | Answer::Error(_) if tag == Tag::Ping => peer.node.link.on_pong(now, false),
+                Answer::Stranger(_) => {
+                    peer.node.link.on_pong(now, false);
+                    peer.node.link.close(core, now + core.periods.ping);
+                }
                 Answer::Opinion { is_down, vote } => self.on_opinion(core, id, is_down, vote),
                 Answer::Configuration { primary, epoch } => {
                     peer.heard = Some(now);
@@ -446,6 +450,12 @@ impl Primary {
                     server.script_killed = true;
                     server.node.send(core, Tag::Quiet, crate::wire::words(&["SCRIPT", "KILL"]), &watch);
                 }
+            }
+            Answer::Stranger(error) => {
+                server.node.link.on_pong(now, false);
+                server.node.link.close(core, now + core.periods.ping);
+                let text = format!("{} does not let this Sentinel in: {error}", server.node.addr);
+                self.story.tell(core.now, text);
             }
             Answer::Error(_) if tag == Tag::Ping => server.node.link.on_pong(now, false),
             Answer::Error(error) if tag == Tag::Handover => self.on_handover_refused(core, &error),
@@ -550,7 +560,7 @@ impl Primary {
                 return;
             }
             let old = self.peers.remove(&hello.id);
-            old.into_iter().for_each(|mut peer| peer.node.link.close(core));
+            old.into_iter().for_each(|mut peer| peer.node.link.close(core, core.mono()));
             let shown = self.shown(core, &addr);
             let (host, port) = shown.split_once(' ').unwrap_or((&shown, ""));
             let text = format!("{} ip {host} port {port} for {}", self.title(core), hello.id);
@@ -560,7 +570,7 @@ impl Primary {
             // Whoever lived there has been replaced by one that does not know its id.
             let old = *old;
             self.announce_peer(core, "+sentinel-invalid-addr", old);
-            self.peers.remove(&old).into_iter().for_each(|mut peer| peer.node.link.close(core));
+            self.peers.remove(&old).into_iter().for_each(|mut peer| peer.node.link.close(core, core.mono()));
         }
         let peer = Peer::new(core, addr);
         self.peers.insert(hello.id, peer);
@@ -585,6 +595,12 @@ impl Primary {
         self.see_epoch(core, epoch);
         core.save();
         if core.names.same_place(&primary, &self.server.node.addr) {
+            if !self.failover.is_none() {
+                // A later failover than ours has ended where ours began.
+                self.story.tell(core.now, format!("the failover is given up: epoch {epoch} has been decided"));
+                self.failover = Failover::None;
+                core.acted();
+            }
             return;
         }
         let sender = self.peers.get(&from).map_or_else(|| primary.clone(), |peer| peer.node.addr.clone());
@@ -620,6 +636,7 @@ impl Primary {
         for server in self.replicas.values_mut() {
             server.reconfiguration = Reconfiguration::No;
             server.corrected = None;
+            server.missed_switch = !server.node.is_reachable();
         }
         self.server.node.down = None;
         self.server.was_primary = false;
@@ -629,7 +646,6 @@ impl Primary {
         }
         (self.o_down, self.candidacy, self.hold_until, self.failures) = (None, None, None, 0);
         self.failover = Failover::None;
-        self.switched = Some(now);
         self.want_news();
         let replicas: Vec<Addr> = self.replicas.keys().cloned().collect();
         replicas.iter().for_each(|addr| self.announce_replica(core, Level::Notice, "+slave", addr));
@@ -696,13 +712,13 @@ impl Primary {
 
     pub(crate) fn forget_replica(&mut self, core: &mut Core, addr: &Addr) {
         self.announce_replica(core, Level::Notice, "-slave", addr);
-        self.replicas.remove(addr).into_iter().for_each(|mut server| server.node.link.close(core));
+        self.replicas.remove(addr).into_iter().for_each(|mut server| server.node.link.close(core, core.mono()));
         core.save();
     }
 
     pub(crate) fn forget_peer(&mut self, core: &mut Core, id: ReplId) {
         self.announce_peer(core, "-sentinel", id);
-        self.peers.remove(&id).into_iter().for_each(|mut peer| peer.node.link.close(core));
+        self.peers.remove(&id).into_iter().for_each(|mut peer| peer.node.link.close(core, core.mono()));
         core.save();
     }
 }

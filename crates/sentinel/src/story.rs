@@ -56,6 +56,22 @@ impl Story {
         (self.has_ended, self.last) = (true, now.mono);
     }
 
+    /// When each step came, in one line: the first of its kind after the beginning.
+    pub(crate) fn summary(&self) -> String {
+        const STEPS: [&str; 7] = [
+            "+sdown",
+            "+odown",
+            "+try-failover",
+            "+elected-leader",
+            "+selected-slave",
+            "+promoted-slave",
+            "+failover-end",
+        ];
+        let first = |step: &&str| self.lines.iter().find(|(_, line)| line.starts_with(*step)).map(|(after, _)| *after);
+        let steps = STEPS.iter().filter_map(|step| Some(format!("{} {} ms", &step[1..], first(step)?.as_millis())));
+        steps.collect::<Vec<_>>().join(", ")
+    }
+
     /// When it began, and its lines with the time since then.
     pub(crate) fn lines(&self) -> Option<(UnixMs, impl Iterator<Item = (Duration, &str)>)> {
         let began = self.began?;
@@ -91,5 +107,7 @@ mod tests {
         (0..1000).for_each(|n| story.tell(at(21), n.to_string()));
         assert_eq!(lines(&story).len(), LINES_MAX);
         assert_eq!(lines(&story)[0].1, "d");
+        story.tell(at(22), "+odown master m".to_owned());
+        assert_eq!(story.summary(), "odown 2000 ms");
     }
 }

@@ -22,7 +22,7 @@ use crate::machine::{Output, Reply, Timer};
 use crate::primary::Primary;
 
 /// How much later each next Sentinel stands for election.
-const STAGGER: Duration = Duration::from_millis(30);
+const STAGGER: Duration = Duration::from_millis(80);
 /// The first repetition of what failed comes within this time ...
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// ... and none waits longer than this.

@@ -17,6 +17,8 @@ use crate::info::{self, Info};
 pub enum Tag {
     /// The reply doesn't matter.
     Quiet,
+    /// AUTH.
+    Auth,
     /// PING.
     Ping,
     /// INFO.
@@ -45,7 +47,9 @@ pub enum Answer {
     },
     /// It lives but runs a script for too long.
     Busy,
-    /// Any error, in its words.
+    /// It does not know who we are: no request on this connection will do any good.
+    Stranger(String),
+    /// Any other error, in its words.
     Error(String),
     /// INFO, read, and its text.
     Info(Box<Info>, Vec<u8>),
@@ -74,6 +78,7 @@ pub fn read(tag: Tag, reply: Reply) -> Answer {
         return match (tag, text.split(' ').next()) {
             (Tag::Ping, Some("LOADING" | "MASTERDOWN")) => Answer::Alive { serves: false },
             (Tag::Ping, Some("BUSY")) => Answer::Busy,
+            (Tag::Auth, Some("WRONGPASS")) | (Tag::Ping, Some("NOAUTH")) => Answer::Stranger(text),
             _ => Answer::Error(text),
         };
     }
@@ -93,7 +98,7 @@ pub fn read(tag: Tag, reply: Reply) -> Answer {
             Some(Reply::Error(text)) => Answer::Error(String::from_utf8_lossy(&text).into_owned()),
             _ => Answer::Done,
         },
-        (Tag::Quiet | Tag::Publish | Tag::Order | Tag::Handover, _) => Answer::Done,
+        (Tag::Quiet | Tag::Auth | Tag::Publish | Tag::Order | Tag::Handover, _) => Answer::Done,
         (tag, _) => Answer::Nonsense(format!("the reply to {tag:?}")),
     }
 }
@@ -191,7 +196,8 @@ mod tests {
         }
         assert_eq!(read(Tag::Ping, Reply::Simple(b"PONG".to_vec())), Answer::Alive { serves: true });
         assert_eq!(read(Tag::Ping, Reply::Error(b"BUSY Redis is busy".to_vec())), Answer::Busy);
-        assert!(matches!(read(Tag::Ping, Reply::Error(b"NOAUTH x".to_vec())), Answer::Error(_)));
+        assert!(matches!(read(Tag::Ping, Reply::Error(b"NOAUTH x".to_vec())), Answer::Stranger(_)));
+        assert!(matches!(read(Tag::Ping, Reply::Error(b"ERR x".to_vec())), Answer::Error(_)));
         assert!(matches!(read(Tag::Ping, Reply::Int(1)), Answer::Nonsense(_)));
     }
 

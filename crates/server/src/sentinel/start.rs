@@ -59,6 +59,11 @@ fn configuration(options: &Options) -> Result<(Loaded, Saved), ParseError> {
     let lines: Vec<&[Vec<u8>]> = loaded.sentinel.iter().map(|kept| kept.arguments.as_slice()).collect();
     let saved = saved::parse(&lines, &Periods::default())
         .map_err(|(index, why)| ParseError::at(loaded.sentinel[index].place.clone(), why))?;
+    if let Some(folder) = &loaded.config.general.directory {
+        std::env::set_current_dir(folder.as_path())
+            .map_err(|error| ParseError::of(format!("Can't chdir to '{folder}': {}", plain(&error))))?;
+    }
+    // Relative paths of scripts are meant from there.
     for (name, primary) in &saved.primaries {
         let scripts = [&primary.watch.notification_script, &primary.watch.reconfig_script];
         if let Some(script) = scripts.into_iter().flatten().find(|script| !is_executable(script)) {
@@ -70,10 +75,6 @@ fn configuration(options: &Options) -> Result<(Loaded, Saved), ParseError> {
                 primary.addr.host
             )));
         }
-    }
-    if let Some(folder) = &loaded.config.general.directory {
-        std::env::set_current_dir(folder.as_path())
-            .map_err(|error| ParseError::of(format!("Can't chdir to '{folder}': {}", plain(&error))))?;
     }
     log::set_level(loaded.config.general.log_level.into());
     log::set_file(&loaded.config.general.log_file.to_string())

@@ -1,7 +1,7 @@
 //! COMMAND: what may be asked here. The specifications are the server's own; SENTINEL, which a server does not have, is
 //! described by its name and arity.
 
-use super::{COMMANDS, Cx, Outcome, unknown_subcommand};
+use super::{COMMANDS, Command, Cx, Outcome, unknown_subcommand};
 use crate::admin::command::describe;
 use crate::data::table::table;
 
@@ -10,10 +10,10 @@ pub(super) fn command(cx: &mut Cx<'_>) -> Outcome {
     match sub.as_str() {
         "" => describe_all(cx),
         "count" => {
-            cx.client().reply().count(COMMANDS.len());
+            cx.client().reply().count(listed().count());
             Ok(())
         }
-        "list" => cx.lines(&COMMANDS.iter().map(|command| command.name.to_owned()).collect::<Vec<_>>()),
+        "list" => cx.lines(&listed().flat_map(names).collect::<Vec<_>>()),
         "info" if cx.words.len() == 2 => describe_all(cx),
         "info" => {
             let words = cx.words;
@@ -33,10 +33,28 @@ pub(super) fn command(cx: &mut Cx<'_>) -> Outcome {
     }
 }
 
+/// QUIT and RESET are understood, but belong to the connection more than to what runs behind it: Redis' Sentinel does not
+/// list them either.
+fn listed() -> impl Iterator<Item = &'static Command> {
+    COMMANDS.iter().filter(|command| !["quit", "reset"].contains(&command.name))
+}
+
+/// A command's name and those of its subcommands.
+fn names(command: &'static Command) -> Vec<String> {
+    let subcommands: Vec<&str> = match command.name {
+        "sentinel" => super::sentinel::subcommands().collect(),
+        name => table().find(name.as_bytes()).map_or_else(Vec::new, |command| {
+            command.subcommands.iter().map(|subcommand| subcommand.spec.name).collect()
+        }),
+    };
+    let of = |subcommand: &str| format!("{}|{subcommand}", command.name);
+    std::iter::once(command.name.to_owned()).chain(subcommands.into_iter().map(of)).collect()
+}
+
 fn describe_all(cx: &mut Cx<'_>) -> Outcome {
     let client = cx.client();
-    client.reply().array(COMMANDS.len());
-    for command in &COMMANDS {
+    client.reply().array(listed().count());
+    for command in listed() {
         describe_one(client, command.name);
     }
     Ok(())

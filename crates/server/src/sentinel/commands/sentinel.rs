@@ -41,6 +41,11 @@ static SUBCOMMANDS: [Subcommand; 28] = [
     ("tilt", 2, Some(2), show::tilt),
 ];
 
+/// Their names.
+pub(super) fn subcommands() -> impl Iterator<Item = &'static str> {
+    SUBCOMMANDS.iter().map(|(name, ..)| *name)
+}
+
 pub(super) const NO_SUCH: &str = "ERR No such master with that name";
 
 pub(super) fn sentinel(cx: &mut Cx<'_>) -> Outcome {

@@ -1,0 +1,113 @@
+//! Client libraries in their Sentinel mode ride through a failover: redis-py, ioredis and redis-rs, unchanged, keep writing
+//! while the primary is killed, and nobody helps them.
+//!
+//! What is not installed is skipped, and says so (`cargo xtask peers`).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use quorate_interop::PATIENCE;
+use quorate_interop::deployment::Make::Ours;
+use quorate_interop::deployment::{Deployment, NAME, Process};
+use redis::Commands as _;
+use redis::sentinel::{Sentinel, SentinelNodeConnectionInfo};
+
+fn peers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers")
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+/// Runs a program that writes until it is told to end, and kills the primary meanwhile.
+fn ride_through(mut program: Command) {
+    let mut deployment = Deployment::start(&[Ours; 3], &[Ours; 3], "").unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let stop = place.path().join("stop");
+    program.arg(&stop).args(deployment.sentinels.iter().map(|sentinel| sentinel.port().to_string()));
+    let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    lines.read_line(&mut first).unwrap();
+    if first == "writing\n" {
+        let old = deployment.servers[0].port();
+        deployment.servers[0].kill();
+        let next = deployment.await_successor(old);
+        let written = || deployment.servers[next].info("stats", "total_commands_processed");
+        let (before, deadline) = (written(), Instant::now() + PATIENCE);
+        while written() == before {
+            assert!(Instant::now() < deadline, "the client does not find the new primary");
+        }
+        deployment.servers[0].start();
+        deployment.await_links();
+    }
+    std::fs::write(&stop, "").unwrap();
+    let (mut out, mut errors) = (String::new(), String::new());
+    lines.read_to_string(&mut out).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success() && out.ends_with("all is well\n"), "{status}\n{first}{out}\n{errors}");
+    println!("{out}");
+}
+
+#[test]
+fn redis_py_rides_through_a_failover() {
+    let python = peers().join("py/bin/python");
+    if !python.exists() {
+        println!("SKIPPED redis-py: not installed (cargo xtask peers)");
+        return;
+    }
+    let mut program = Command::new(python);
+    program.arg(script("sentinel_redis_py.py"));
+    ride_through(program);
+}
+
+#[test]
+fn ioredis_rides_through_a_failover() {
+    let modules = peers().join("node/node_modules");
+    if !modules.join("ioredis").exists() {
+        println!("SKIPPED ioredis: not installed (cargo xtask peers)");
+        return;
+    }
+    let mut program = Command::new("node");
+    program.env("NODE_PATH", modules).arg(script("sentinel_ioredis.js"));
+    ride_through(program);
+}
+
+#[test]
+fn redis_rs_rides_through_a_failover() {
+    let mut deployment = Deployment::start(&[Ours; 3], &[Ours; 3], "").unwrap();
+    let urls: Vec<String> =
+        deployment.sentinels.iter().map(Process::address).map(|address| format!("redis://{address}/")).collect();
+    let mut sentinel = Sentinel::build(urls).unwrap();
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let old = deployment.servers[0].port();
+    let (mut last, mut killed_at, mut errors) = (0_u64, None, 0);
+    while killed_at.is_none_or(|killed| last < killed + 50) {
+        assert!(Instant::now() < deadline, "{last} writes, {errors} errors");
+        let found = sentinel.master_for(NAME, None::<&SentinelNodeConnectionInfo>);
+        let Some(mut connection) = found.ok().and_then(|client| client.get_connection_with_timeout(PATIENCE).ok())
+        else {
+            errors += 1;
+            continue;
+        };
+        connection.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        while let Ok(count) = connection.incr::<_, _, u64>("redis-rs", 1) {
+            last = count;
+            if last == 100 && killed_at.is_none() {
+                deployment.servers[0].kill();
+                killed_at = Some(last);
+            }
+            if killed_at.is_some_and(|killed| last >= killed + 50) {
+                break;
+            }
+        }
+    }
+    let next = deployment.await_successor(old);
+    println!("{last} writes, {errors} times nobody was found, and port {} leads", deployment.servers[next].port());
+}
