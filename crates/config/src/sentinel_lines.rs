@@ -58,7 +58,7 @@ pub fn sentinel_rewritten(old: &[u8], lines: &[Vec<String>]) -> Vec<u8> {
         out.pop();
     }
     let added: Vec<Vec<u8>> =
-        lines.iter().filter(|line| !placed.contains(&std::ptr::from_ref(*line))).map(written).collect();
+        lines.iter().filter(|line| !placed.contains(&std::ptr::from_ref(*line))).map(|line| written(line)).collect();
     if !added.is_empty() && !has_signature {
         out.push(Vec::new());
         out.push(SIGNATURE.to_vec());
@@ -69,7 +69,7 @@ pub fn sentinel_rewritten(old: &[u8], lines: &[Vec<String>]) -> Vec<u8> {
     text
 }
 
-fn written(line: &Vec<String>) -> Vec<u8> {
+fn written(line: &[String]) -> Vec<u8> {
     [b"sentinel ".as_slice(), &line::joined(line)].concat()
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A server that should follow but leads, or follows the wrong one, is told. Redis waits until the contradiction is old (8
 //! seconds, or `failover-timeout`), because another Sentinel may know better and its hello may be on its way. We don't wait
-//! where nothing can be on its way: the server was the primary before this one, and a majority of the Sentinels has told
-//! us a moment ago that they agree on the present one.
+//! where nothing can be on its way: the server was the primary before this one, and since it is back a majority of the
+//! Sentinels has told us, because we asked, that they know of no later one.
 
 use std::time::Duration;
 
@@ -23,7 +23,12 @@ impl Primary {
         let Some(server) = self.server_mut(node) else { return };
         let (addr, leads) = (server.node.addr.clone(), server.says_it_leads);
         if !leads {
-            server.was_primary = false;
+            (server.was_primary, server.leads_since) = (false, None);
+        }
+        if leads && server.was_primary && server.leads_since.is_none() {
+            // It has come back. Whether another Sentinel has put it in its place again is asked at once.
+            server.leads_since = Some(core.mono());
+            self.peers.values_mut().for_each(|peer| peer.was_asked_where = false);
         }
         match self.failover.clone() {
             Failover::Awaiting { epoch, replica, .. } | Failover::HandingOver { epoch, replica, .. }
@@ -93,6 +98,7 @@ impl Primary {
         let is_sure = self.is_sure(core);
         if server.says_it_leads {
             let at = server.role_since + core.periods.publish * 4;
+            let is_sure = server.leads_since.is_some_and(|since| self.is_sure_since(since));
             let is_known = server.was_primary && is_sure && self.looks_sane(core);
             let is_old = core.due(at, Timer::Correct) && self.looks_sane(core);
             return (is_known || is_old).then_some("+convert-to-slave");

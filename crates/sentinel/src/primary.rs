@@ -40,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) script_killed: bool,
     /// It was the primary until a failover, and has not been seen to follow since.
     pub(crate) was_primary: bool,
+    /// Since when it has been seen to lead although another is the primary.
+    pub(crate) leads_since: Option<Mono>,
     /// It restarted, which was noticed then, and does not serve yet.
     pub(crate) rebooted: Option<Mono>,
     /// As the primary it restarted without what its replicas still hold, which was noticed then.
@@ -79,6 +81,7 @@ impl Server {
             follows_since: now,
             script_killed: false,
             was_primary: false,
+            leads_since: None,
             rebooted: None,
             emptied: None,
             reconfiguration: Reconfiguration::No,
@@ -297,10 +300,14 @@ impl Primary {
     /// Whether a majority of the Sentinels, ourselves included, has told us of its configuration a moment ago. Who is cut
     /// off, or has just come back, is not sure of anything.
     pub(crate) fn is_sure(&self, core: &Core) -> bool {
-        let fresh = |peer: &&Peer| {
-            let heard = peer.heard.filter(|heard| core.mono().since(*heard) <= core.periods.publish * 3);
-            heard.is_some() && peer.node.link.commands.up().is_some()
-        };
+        let a_moment = core.periods.publish * 3;
+        self.is_sure_since(Mono(core.mono().since(Mono(0) + a_moment).as_micros() as u64))
+    }
+
+    /// The same with what was heard at that instant or later.
+    pub(crate) fn is_sure_since(&self, since: Mono) -> bool {
+        let fresh =
+            |peer: &&Peer| peer.heard.is_some_and(|heard| heard >= since) && peer.node.link.commands.up().is_some();
         self.peers.values().filter(fresh).count() + 1 >= self.majority()
     }
 
@@ -396,6 +403,7 @@ impl Primary {
         let is_primary = self.server.node.id == node;
         let watch = self.watch.clone();
         let (kind, lost, addr) = if let Some(server) = self.server_mut(node) {
+            server.leads_since = None;
             let kind = if is_primary { "master" } else { "slave" };
             (kind, server.node.on_lost(core, conn, why, &watch), server.node.addr.clone())
         } else if let Some((_, peer)) = self.peer_mut(node) {
@@ -626,7 +634,7 @@ impl Primary {
         let mut old = promoted;
         old.was_primary = true;
         for server in [&mut old, &mut self.server] {
-            (server.rebooted, server.emptied) = (None, None);
+            (server.rebooted, server.emptied, server.leads_since) = (None, None, None);
             (server.role_since, server.follows_since) = (now, now);
         }
         self.former.retain(|addr| addr != to && *addr != old.node.addr);

@@ -71,7 +71,10 @@ impl Sentinel {
     /// SENTINEL REPLICAS.
     pub fn replicas(&self, name: &str) -> Option<Vec<Fields>> {
         let primary = self.primaries().get(name)?;
-        Some(primary.replicas.values().map(|replica| of_replica(self.core(), primary, replica)).collect())
+        // A replica that does not want to be announced (`replica-announced no`) is known to Sentinels only.
+        let is_announced = |replica: &&Server| replica.following().is_none_or(|following| following.is_announced);
+        let announced = primary.replicas.values().filter(is_announced);
+        Some(announced.map(|replica| of_replica(self.core(), primary, replica)).collect())
     }
 
     /// SENTINEL SENTINELS.

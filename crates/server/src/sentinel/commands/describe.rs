@@ -39,12 +39,13 @@ fn listed() -> impl Iterator<Item = &'static Command> {
     COMMANDS.iter().filter(|command| !["quit", "reset"].contains(&command.name))
 }
 
-/// A command's name and those of its subcommands.
+/// A command's name and those of its subcommands that every Sentinel since 7.0 has; HELP tells of the others.
 fn names(command: &'static Command) -> Vec<String> {
     let subcommands: Vec<&str> = match command.name {
         "sentinel" => super::sentinel::subcommands().collect(),
         name => table().find(name.as_bytes()).map_or_else(Vec::new, |command| {
-            command.subcommands.iter().map(|subcommand| subcommand.spec.name).collect()
+            let specs = command.subcommands.iter().map(|subcommand| subcommand.spec);
+            specs.filter(|spec| spec.since <= "7.0.0").map(|spec| spec.name).collect()
         }),
     };
     let of = |subcommand: &str| format!("{}|{subcommand}", command.name);

@@ -41,9 +41,13 @@ static SUBCOMMANDS: [Subcommand; 28] = [
     ("tilt", 2, Some(2), show::tilt),
 ];
 
-/// Their names.
+/// Subcommands that Redis' Sentinel does not have.
+const BEYOND: [&str; 7] =
+    ["explain", "forget", "get-primary-addr-by-name", "is-primary-down-by-addr", "primaries", "primary", "tilt"];
+
+/// The names of those that every Sentinel has.
 pub(super) fn subcommands() -> impl Iterator<Item = &'static str> {
-    SUBCOMMANDS.iter().map(|(name, ..)| *name)
+    SUBCOMMANDS.iter().map(|(name, ..)| *name).filter(|name| !BEYOND.contains(name))
 }
 
 pub(super) const NO_SUCH: &str = "ERR No such master with that name";
