@@ -31,6 +31,8 @@ pub enum Order {
     },
     /// FAILOVER ABORT.
     AbortFailover,
+    /// DEBUG CHANGE-REPL-ID: from now on the history has a name that nobody knows, so that whoever comes back starts over.
+    Rename,
 }
 
 /// On whose word a primary is followed. It decides whether our data may be replaced by nothing.

@@ -297,6 +297,11 @@ impl Replication {
                 self.abort_handover(now, "Failover manually aborted");
                 Answer::Ok
             }
+            Order::Rename => {
+                self.history.replace(ReplId::random(&mut self.rng));
+                self.out.push_back(Output::Adopt(self.history.clone()));
+                Answer::Ok
+            }
         };
         self.out.push_back(Output::Answer { by, answer });
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
+use quorate_replication::Order;
 use quorate_values::{Case, glob_matches, parse_double, parse_i64};
 
 use crate::data::call::Cx;
@@ -61,6 +62,7 @@ type Sub = (&'static str, Arity, fn(&mut Cx<'_, '_>, Args<'_>) -> Outcome);
 static SUBCOMMANDS: &[Sub] = &[
     ("aof-flush-sleep", Arity::Exactly(3), accept),
     ("assert", Arity::AtLeast(2), abort),
+    ("change-repl-id", Arity::Exactly(2), change_history),
     ("config-rewrite-force-all", Arity::Exactly(2), rewrite_configuration),
     ("dict-resizing", Arity::Exactly(3), accept),
     ("digest", Arity::Exactly(2), digest::dataset),
@@ -129,6 +131,8 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         cx,
         "DEBUG",
         &[
+            "CHANGE-REPL-ID",
+            "    Give the history of the dataset another name, so that replicas that come back start over.",
             "DIGEST",
             "    A fingerprint of the whole dataset.",
             "DIGEST-VALUE <key> [<key> ...]",
@@ -221,6 +225,12 @@ fn set_disable_deny_scripts(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 fn sleep(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     let seconds = parse_double(args.at(2)).filter(|seconds| *seconds > 0.0).unwrap_or(0.0);
     std::thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    accept(cx, args)
+}
+
+fn change_history(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    log::notice("Changing replication IDs after receiving change-repl-id");
+    cx.server.control.order(cx.server, cx.access.alone(), Order::Rename);
     accept(cx, args)
 }
 

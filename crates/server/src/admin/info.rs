@@ -162,7 +162,11 @@ fn keyspace(lines: &mut Lines, server: &Arc<Server>) {
         if keys > 0 {
             lines.field(
                 format_args!("db{index}"),
-                format_args!("keys={keys},expires={},avg_ttl=0", server.space.volatile(db)),
+                format_args!(
+                    "keys={keys},expires={},avg_ttl={}",
+                    server.space.volatile(db),
+                    server.expiry.average_ttl(db)
+                ),
             );
         }
     }

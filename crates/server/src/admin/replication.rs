@@ -13,7 +13,7 @@ use quorate_replication::primary::{self, Asks, Goal};
 use quorate_replication::{Addr, Authority, Input, Order, PeerId, PeerState, PrimaryView, Psync, Replconf, RoleView};
 
 use crate::data::call::Cx;
-use crate::data::client::{Blocked, Kind, Peer};
+use crate::data::client::{Blocked, Kind, Peer, Socket};
 use crate::data::replicas::Link;
 use crate::server::Role;
 
@@ -193,6 +193,10 @@ fn synchronise(cx: &mut Cx<'_, '_>, asks: Asks) -> Outcome {
     // What was answered before, and not sent yet, stands in front of what the link writes.
     let pending = cx.out.split_off(std::mem::take(&mut cx.session.sent));
     cx.out.clear();
+    if let (Socket::Tcp(stream), true) = (&cx.session.socket, cx.server.config.load().replication.disable_tcp_nodelay) {
+        // It is a matter of packets, not of correctness.
+        let _ = stream.set_nodelay(false);
+    }
     let link = Link::new(cx.client.id, cx.client.worker, socket, pending);
     cx.server.replicas.add(&link);
     cx.session.kind = Kind::Replica;

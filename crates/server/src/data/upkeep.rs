@@ -5,12 +5,14 @@
 //! `active-expire-effort` says) and nobody waits for it noticeably. It holds one slot at a time, for as
 //! long as it takes to look at a few dozen keys.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use quorate_keyspace::{Expiry, Member, Scope, SlotSet, Sweep};
+use parking_lot::Mutex;
+use quorate_keyspace::{Db, Expiry, Member, Scope, SlotSet, Sweep};
 use quorate_stdx::{Rng, UnixMs};
 
 use crate::data::call::{Local, log_notices};
@@ -23,6 +25,8 @@ use crate::server::{Loading, Server, unix_now};
 const BITE: Duration = Duration::from_millis(1);
 /// Entries looked at under a slot's lock before it is given up for a moment.
 const ENTRIES: usize = 64;
+/// Keys of a database whose time to live is looked at in a round.
+const TTLS: usize = 20;
 
 /// The figures of active expiry.
 pub struct ActiveExpiry {
@@ -32,11 +36,18 @@ pub struct ActiveExpiry {
     pub cut_short: AtomicU64,
     /// Millionths of the keys with an expiry that are estimated to be expired but not removed.
     stale_millionths: AtomicU64,
+    /// How long keys with an expiry have to live, milliseconds, by database: moving averages of samples.
+    ttls: Mutex<BTreeMap<Db, i64>>,
 }
 
 impl Default for ActiveExpiry {
     fn default() -> ActiveExpiry {
-        ActiveExpiry { nanos: AtomicU64::new(0), cut_short: AtomicU64::new(0), stale_millionths: AtomicU64::new(0) }
+        ActiveExpiry {
+            nanos: AtomicU64::new(0),
+            cut_short: AtomicU64::new(0),
+            stale_millionths: AtomicU64::new(0),
+            ttls: Mutex::default(),
+        }
     }
 }
 
@@ -44,6 +55,20 @@ impl ActiveExpiry {
     /// `expired_stale_perc`: percents, a moving average.
     pub fn stale_percent(&self) -> f64 {
         self.stale_millionths.load(Ordering::Relaxed) as f64 / 1e4
+    }
+
+    /// `avg_ttl` of a database, milliseconds; 0 if nothing in it has an expiry.
+    pub fn average_ttl(&self, db: Db) -> i64 {
+        self.ttls.lock().get(&db).copied().unwrap_or(0)
+    }
+
+    /// Takes one sample's mean into a database's average; none if there is nothing to sample.
+    fn note_ttl(&self, db: Db, mean: Option<i64>) {
+        let mut ttls = self.ttls.lock();
+        match mean {
+            Some(mean) => _ = ttls.entry(db).and_modify(|average| *average += (mean - *average) / 50).or_insert(mean),
+            None => _ = ttls.remove(&db),
+        }
     }
 
     /// Forgets the figures (CONFIG RESETSTAT).
@@ -215,11 +240,7 @@ impl Upkeep {
         let mut more = volatile > 0;
         while more && spent < limit && !self.server.stopping.load(Ordering::Acquire) {
             let began = Instant::now();
-            self.active(|this| {
-                more = this.bite(&mut round);
-                // A bite is short but for large values, whose freeing may keep others waiting.
-                this.server.latency.note(&this.server, "expire-cycle", began.elapsed());
-            });
+            self.active(|this| more = this.bite(&mut round));
             let took = began.elapsed();
             spent += took;
             if more {
@@ -233,6 +254,26 @@ impl Upkeep {
             figures.cut_short.fetch_add(1, Ordering::Relaxed);
         }
         figures.estimate(round.stale_share(volatile));
+        self.sample_ttls();
+    }
+
+    /// Looks how long a few keys of each database have to live.
+    fn sample_ttls(&mut self) {
+        for db in (0..self.server.space.databases()).map(|number| Db(number as u16)) {
+            let (mut sum, mut count) = (0, 0);
+            if self.server.space.volatile(db) > 0 {
+                self.active(|this| {
+                    let now = this.scope.now;
+                    this.member.view(SlotSet::None, &this.scope).sample(db, true, TTLS, |entry| {
+                        let left = entry.expiry().map_or(0, |at| at.0.saturating_sub(now.0));
+                        sum += i128::from(left.max(0));
+                        count += 1;
+                    });
+                });
+            }
+            let mean = (count > 0).then(|| i64::try_from(sum / count).unwrap_or(i64::MAX));
+            self.server.expiry.note_ttl(db, mean);
+        }
     }
 
     fn volatile(&self) -> usize {
@@ -251,6 +292,11 @@ impl Upkeep {
                 log_notices(&self.server, &mut view, &mut self.local);
             }
             drop(view);
+            let took = began.elapsed();
+            if took > BITE {
+                // A large value was freed. It is noted before somebody has a turn who may ask for it.
+                self.server.latency.note(&self.server, "expire-cycle", took);
+            }
             round.removed += bite.removed;
             if bite.finished {
                 round.swept += 1;
@@ -261,7 +307,7 @@ impl Upkeep {
             if self.server.generation.load(Ordering::Relaxed) != self.generation {
                 self.refresh();
             }
-            if began.elapsed() >= BITE {
+            if took >= BITE {
                 return true;
             }
         }
@@ -308,6 +354,16 @@ mod tests {
         assert_eq!(Round { due_slots: 10, swept: 5, removed: 20 }.stale_share(100), 0.4);
         assert_eq!(Round { due_slots: 0, swept: 1, removed: 1 }.stale_share(10), 0.1);
         assert_eq!(Round::default().stale_share(10), 0.0);
+    }
+
+    #[test]
+    fn the_average_time_to_live_follows_slowly_and_goes_with_the_last_key() {
+        let figures = ActiveExpiry::default();
+        let shown = [Some(1000), Some(2000), Some(1020), None].map(|mean| {
+            figures.note_ttl(Db(3), mean);
+            figures.average_ttl(Db(3))
+        });
+        assert_eq!(shown, [1000, 1020, 1020, 0]);
     }
 
     #[test]

@@ -173,7 +173,9 @@ impl Worker {
                 return false;
             }
         }
-        self.weigh(client);
+        if self.weigh_input(client) {
+            return false;
+        }
         self.queue_write(client);
         true
     }

@@ -1,6 +1,7 @@
 //! A network thread's part in `maxmemory-clients`; see [`crate::data::client_memory`].
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::data::client::Client;
 use crate::data::client_memory::{self, STEP};
@@ -13,6 +14,18 @@ impl Worker {
         if self.local.published.client_memory.is_some() {
             self.weigh_now(client);
         }
+    }
+
+    /// What has come from a client is in its buffer. Whether the client was closed on that account: what it holds is free
+    /// before the next one is read.
+    #[inline]
+    pub(super) fn weigh_input(&mut self, client: &Arc<Client>) -> bool {
+        self.weigh(client);
+        if self.local.published.client_memory.is_none() || !client.condemned.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.close(client);
+        true
     }
 
     #[cold]
