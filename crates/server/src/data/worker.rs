@@ -36,7 +36,7 @@ use crate::data::pubsub::Message;
 use crate::data::stats::Rate;
 use crate::data::stream;
 use crate::listen::Seat;
-use crate::server::{Server, unix_now};
+use crate::server::Server;
 use ahead::Ahead;
 use deadline::Deadline;
 use inbox::Inbox;
@@ -254,6 +254,10 @@ impl Worker {
         self.write_all();
         if self.grown > 0 {
             self.evict_clients();
+        }
+        if self.local.published.memory.max > 0 {
+            // What was taken for requests that are not whole yet would be in the next sample, and told again later.
+            self.local.meter.used(&self.server.memory);
         }
         self.member.leave();
     }

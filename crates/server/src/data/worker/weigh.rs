@@ -38,6 +38,7 @@ impl Worker {
             return;
         }
         client_memory::weigh(&self.server, client, session);
+        self.local.meter.used(&self.server.memory);
         self.grown += session.weight.saturating_sub(before);
         if self.grown >= STEP {
             self.evict_clients();
