@@ -9,6 +9,7 @@ use std::time::Duration;
 use quorate_stdx::ReplId;
 
 use crate::address::{Addr, is_host};
+use crate::event::Level;
 use crate::hello::{parse_epoch, parse_name};
 use crate::settings::{Globals, Periods, Secret, Watch};
 
@@ -233,6 +234,21 @@ pub fn set_watch(watch: &mut Watch, directive: &str, value: &str) -> Result<(), 
             let millis: u32 = value.parse().map_err(|_| NotSet::Time)?;
             watch.reboot_down_after = Duration::from_millis(millis.into());
         }
+        "webhook" => {
+            let is_url = value.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.contains(' '));
+            watch.webhook = Some(value.to_owned()).filter(|_| is_url);
+            if !is_url && !value.is_empty() {
+                return Err(NotSet::Invalid);
+            }
+        }
+        "webhook-level" => {
+            watch.webhook_level = match value {
+                "verbose" => Level::Verbose,
+                "notice" => Level::Notice,
+                "warning" => Level::Warning,
+                _ => return Err(NotSet::Invalid),
+            };
+        }
         "crash-evidence" => watch.crash_evidence = yes_no(value).ok_or(NotSet::Invalid)?,
         _ => return Err(NotSet::Unknown),
     }
@@ -275,6 +291,11 @@ impl SavedPrimary {
         let (watch, default) = (&self.watch, Watch::new(self.watch.quorum, periods));
         line(&["monitor", name, &self.addr.host, &self.addr.port.to_string(), &watch.quorum.to_string()]);
         let millis = |new: Duration, old: Duration| (new != old).then(|| new.as_millis().to_string());
+        let level = match watch.webhook_level {
+            Level::Debug | Level::Warning => None,
+            Level::Verbose => Some("verbose"),
+            Level::Notice => Some("notice"),
+        };
         let parallel = (watch.parallel_syncs != 1).then(|| watch.parallel_syncs.to_string());
         for (directive, value) in [
             ("down-after-milliseconds", millis(watch.down_after, default.down_after)),
@@ -285,6 +306,8 @@ impl SavedPrimary {
             ("auth-pass", watch.password.as_ref().map(|secret| secret.0.clone())),
             ("auth-user", watch.user.clone()),
             ("master-reboot-down-after-period", millis(watch.reboot_down_after, Duration::ZERO)),
+            ("webhook", watch.webhook.clone()),
+            ("webhook-level", level.map(str::to_owned)),
             ("crash-evidence", (!watch.crash_evidence).then(|| "no".to_owned())),
         ] {
             if let Some(value) = value {
@@ -327,7 +350,7 @@ mod tests {
             "down-after-milliseconds m 1000\nmyid {ID}\nmonitor m 10.0.0.1 6379 2\nparallel-syncs m 3\nauth-pass m s\n\
              rename-command m config x\nconfig-epoch m 4\nleader-epoch m 5\nknown-replica m 10.0.0.2 6379\n\
              known-slave m 10.0.0.3 6379\nknown-sentinel m 10.0.0.4 26379 {ID}\nannounce-ip 9.9.9.9\ncurrent-epoch 5\n\
-             crash-evidence m no\nforget-after 60\nresolve-hostnames yes\nmaster-reboot-down-after-period m 7"
+             crash-evidence m no\nforget-after 60\nresolve-hostnames yes\nmaster-reboot-down-after-period m 7\nwebhook m http://h/x\nwebhook-level m notice"
         );
         let saved = read(&text).unwrap();
         let primary = &saved.primaries["m"];
@@ -373,6 +396,9 @@ mod tests {
     fn values_that_could_break_out_of_their_line_are_refused() {
         let mut watch = Watch::new(1, &Periods::default());
         assert_eq!(set_watch(&mut watch, "auth-pass", "a\nsentinel myid x"), Err(NotSet::Invalid));
+        for url in ["https://h/", "http://", "http://h/ x", "h"] {
+            assert_eq!(set_watch(&mut watch, "webhook", url), Err(NotSet::Invalid), "{url}");
+        }
         assert!(set_global(&mut Globals::default(), "sentinel-user", "a\rb").is_err());
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::event::Level;
+
 /// What holds for all primaries. The names in quotes are those of sentinel.conf.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Globals {
@@ -53,6 +55,10 @@ pub struct Watch {
     pub notification_script: Option<String>,
     /// `client-reconfig-script`.
     pub reconfig_script: Option<String>,
+    /// `webhook`: where events are posted.
+    pub webhook: Option<String>,
+    /// `webhook-level`: which ones: those that matter so much, or more.
+    pub webhook_level: Level,
     /// `master-reboot-down-after-period`; zero switches it off.
     pub reboot_down_after: Duration,
     /// `crash-evidence`: a link that closes and can't be opened again because nobody listens is as good as silence for
@@ -74,6 +80,8 @@ impl Watch {
             password: None,
             notification_script: None,
             reconfig_script: None,
+            webhook: None,
+            webhook_level: Level::Warning,
             reboot_down_after: Duration::ZERO,
             crash_evidence: true,
             renames: BTreeMap::new(),

@@ -63,6 +63,14 @@ impl Sentinel {
         self.primaries().keys().map(String::as_str)
     }
 
+    /// Where an event is to be posted.
+    pub fn webhooks(&self, event: &crate::Event) -> Vec<String> {
+        let concerns = |primary: &&Primary| event.primary.as_ref().is_none_or(|name| *name == primary.name);
+        let wanted = self.primaries().values().filter(concerns);
+        let matters = wanted.filter(|primary| event.level >= primary.watch.webhook_level);
+        matters.filter_map(|primary| primary.watch.webhook.clone()).collect()
+    }
+
     /// SENTINEL MASTER.
     pub fn primary(&self, name: &str) -> Option<Fields> {
         self.primaries().get(name).map(|primary| of_primary(self.core(), primary))

@@ -14,5 +14,6 @@ mod links;
 mod scripts;
 mod shell;
 mod start;
+mod webhook;
 
 pub use start::run;

@@ -58,6 +58,19 @@ const DEFAULT: &[&str] = &[
     "integration/failover",
     "integration/redis-cli",
     "integration/redis-benchmark",
+    "sentinel/tests/00-base",
+    "sentinel/tests/01-conf-update",
+    "sentinel/tests/02-slaves-reconf",
+    "sentinel/tests/03-runtime-reconf",
+    "sentinel/tests/05-manual",
+    "sentinel/tests/06-ckquorum",
+    "sentinel/tests/07-down-conditions",
+    "sentinel/tests/08-hostname-conf",
+    "sentinel/tests/09-acl-support",
+    "sentinel/tests/10-replica-priority",
+    "sentinel/tests/11-port-0",
+    "sentinel/tests/12-master-reboot",
+    "sentinel/tests/13-info-command",
 ];
 
 /// The files that `wanted` names: each is a file's name, or the beginning of some of the default files' names.

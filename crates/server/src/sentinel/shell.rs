@@ -19,6 +19,7 @@ use super::clients::{Clients, Found};
 use super::commands;
 use super::links::Links;
 use super::scripts::Scripts;
+use super::webhook::Webhooks;
 use crate::log;
 use crate::process::plain;
 use crate::server::unix_now;
@@ -85,6 +86,7 @@ pub(super) struct Shell {
     links: Links,
     pub(super) clients: Clients,
     scripts: Scripts,
+    webhooks: Webhooks,
     pub(super) context: Context,
     /// What has happened and the machine does not know yet.
     inputs: VecDeque<Input>,
@@ -123,6 +125,7 @@ impl Shell {
             mail,
             machine,
             scripts: Scripts::default(),
+            webhooks: Webhooks::default(),
             context,
             inputs: VecDeque::new(),
             accept_at: None,
@@ -323,6 +326,9 @@ impl Shell {
             Level::Warning => log::Level::Warning,
         };
         log::write(level, &event.to_string());
+        for url in self.machine.webhooks(event) {
+            self.webhooks.post(&url, event, self.machine.id().as_str(), unix_now().0);
+        }
         if event.level != Level::Debug {
             self.clients.publish(event.name.as_bytes(), event.text.as_bytes());
         }
