@@ -101,12 +101,17 @@ impl Node {
 
     /// A reply that is no error. A connection that broke is opened anew the next time.
     pub(crate) fn call(&mut self, arguments: &[&str]) -> Result<Reply> {
-        let context = || format!("{} on port {}", arguments.join(" "), self.port);
-        let mut client = match self.client.take() {
-            Some(client) => client,
-            None => Client::connect(self.address(), PATIENCE).with_context(context)?,
+        let shown = arguments[..arguments.len().min(4)].join(" ");
+        let context = || format!("{shown} on port {}", self.port);
+        // A failover sends clients away, so that they ask where to go: whoever finds that out asks again.
+        let answered = self.client.take().and_then(|mut client| Some((client.call(arguments).ok()?, client)));
+        let (reply, client) = match answered {
+            Some(answered) => answered,
+            None => {
+                let mut client = Client::connect(self.address(), PATIENCE).with_context(context)?;
+                (client.call(arguments).with_context(context)?, client)
+            }
         };
-        let reply = client.call(arguments).with_context(context)?;
         if let Reply::Error(text) = &reply {
             bail!("{}: {}", context(), String::from_utf8_lossy(text));
         }

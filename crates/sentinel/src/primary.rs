@@ -370,7 +370,10 @@ impl Primary {
         if let Some(period) = self.failover.info_period(core.mono()) {
             return period.min(core.periods.info);
         }
-        let is_busy = self.server.node.down.is_some() || self.replicas.values().any(is_cut) || self.has_returned();
+        // In the beginning there is somebody to find with each INFO.
+        let is_new = core.mono().since(self.since) < core.periods.info;
+        let is_busy =
+            is_new || self.server.node.down.is_some() || self.replicas.values().any(is_cut) || self.has_returned();
         if is_busy { core.periods.info.min(std::time::Duration::from_secs(1)) } else { core.periods.info }
     }
 
