@@ -59,13 +59,17 @@ impl Cluster {
         self.is_conf_dirty = true;
     }
 
-    /// Somebody tells us of a claim with a greater epoch than we have heard of.
+    /// Somebody tells us of a claim with a greater epoch than we have heard of, or of more slots with the same: slot by slot
+    /// only what is better than what we know counts, so that old news does no harm.
     pub(crate) fn on_update(&mut self, claim: Claim<'_>) {
         let Some(node) = self.nodes.get(&claim.node).filter(|node| !node.is_in_handshake()) else { return };
-        if node.config_epoch >= claim.config_epoch || claim.node == self.me {
+        if node.config_epoch > claim.config_epoch || claim.node == self.me {
             return;
         }
         let was_primary = node.is_primary();
+        if node.config_epoch == claim.config_epoch && !was_primary {
+            return; // It follows now, and this is what it had when it led.
+        }
         let node = self.node_mut(claim.node);
         node.config_epoch = claim.config_epoch;
         if !was_primary {

@@ -99,8 +99,8 @@ pub enum CloseReason {
     Refused,
     /// It couldn't be made, or couldn't be written to, for another reason.
     Unreachable,
-    /// What came through it is no packet.
-    Malformed,
+    /// What came through it is no packet, though it may have begun like one of this kind.
+    Malformed(Option<&'static str>),
 }
 
 /// How our own data stand.

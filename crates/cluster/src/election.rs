@@ -269,7 +269,7 @@ impl Cluster {
             return;
         }
         match self.may_vote(header) {
-            Ok(primary) => self.vote(header.sender, primary),
+            Ok(primary) => self.vote(header, primary),
             Err(why) => self.announce(Event::VoteDenied { to: header.sender, why }),
         }
     }
@@ -305,13 +305,20 @@ impl Cluster {
         Ok(primary)
     }
 
-    fn vote(&mut self, to: NodeId, primary: NodeId) {
+    fn vote(&mut self, header: &Header, primary: NodeId) {
+        let to = header.sender;
         let now = self.now.mono;
         let epoch = self.current_epoch;
         self.node_mut(primary).voted = Some(now);
         self.last_vote_epoch = epoch;
         self.announce(Event::VoteGranted { to, epoch });
         self.persist();
+        // A slot that had just come to the primary when it died may be news to its replica, and would stay with the dead.
+        let primary = &self.nodes[&primary];
+        if primary.slots != header.slots {
+            let (config_epoch, slots) = (primary.config_epoch, primary.slots.clone());
+            self.send(to, Body::Update { config_epoch, node: primary.id, slots });
+        }
         self.send(to, Body::AuthAck);
     }
 }

@@ -74,6 +74,9 @@ impl Cluster {
 
     pub(crate) fn on_closed(&mut self, link: LinkId, why: CloseReason) {
         self.inbound.remove(&link);
+        if let CloseReason::Malformed(Some(word)) = why {
+            self.counts.received_word(word);
+        }
         let Some(id) = self.node_of(link) else { return };
         let node = self.node_mut(id);
         let was_up = node.is_linked();

@@ -68,6 +68,15 @@ pub enum Order {
     FailoverForce,
     /// FAILOVER TAKEOVER.
     FailoverTakeover,
+    /// DEBUG CLUSTERLINK KILL.
+    KillLinks {
+        /// Those with which node.
+        node: NodeId,
+        /// That which we made.
+        to: bool,
+        /// Those which it made.
+        from: bool,
+    },
 }
 
 /// SETSLOT.
@@ -129,6 +138,7 @@ impl Cluster {
             }
             Order::Failover => self.may_take_over(true).map(|primary| self.begin_manual(primary, false)).into(),
             Order::FailoverForce => self.may_take_over(false).map(|primary| self.begin_manual(primary, true)).into(),
+            Order::KillLinks { node, to, from } => self.kill_links(node, to, from).into(),
             Order::FailoverTakeover => self.may_take_over(false).map(|_| self.take_over_by_force()).into(),
         }
     }
@@ -149,6 +159,22 @@ impl Cluster {
         // Others learn of it at once, as long as it is news.
         for id in self.linked(|node| node.knows_shards()) {
             self.send_heartbeat(id, Heartbeat::Pong);
+        }
+        Ok(())
+    }
+
+    fn kill_links(&mut self, node: NodeId, to: bool, from: bool) -> Result<(), String> {
+        if !self.nodes.contains_key(&node) {
+            return Err(format!("Unknown node {node}"));
+        }
+        if to {
+            self.drop_link(node);
+        }
+        let its: Vec<_> =
+            self.inbound.iter().filter(|(_, link)| link.node == Some(node)).map(|(link, _)| *link).collect();
+        for link in its.into_iter().filter(|_| from) {
+            self.inbound.remove(&link);
+            self.push(Output::Disconnect { link });
         }
         Ok(())
     }

@@ -142,6 +142,12 @@ pub fn length(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     Ok(Some(length))
 }
 
+/// The word that CLUSTER INFO counts a packet under, whatever else is wrong with it.
+pub fn word(bytes: &[u8]) -> Option<&'static str> {
+    let start = bytes.first_chunk::<LIGHT_HEADER>().filter(|start| start.starts_with(SIGNATURE))?;
+    body::word_of(u16::from_be_bytes([start[12], start[13]]) & !LIGHT)
+}
+
 impl Packet {
     /// Reads a whole packet, of the length that [`length`] tells; `None` if it is of a version or type that only nodes
     /// to come understand.

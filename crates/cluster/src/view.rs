@@ -20,7 +20,11 @@ impl Counts {
     }
 
     pub(crate) fn received(&mut self, body: &Body) {
-        count(&mut self.received, body.word());
+        self.received_word(body.word());
+    }
+
+    pub(crate) fn received_word(&mut self, word: &'static str) {
+        count(&mut self.received, word);
     }
 }
 

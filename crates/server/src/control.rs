@@ -191,7 +191,8 @@ impl Control {
         if let Some(node) = server.node()
             && node.has_tasks()
         {
-            member.alone(|alone| node.perform(server, alone));
+            // SAFETY: the control thread has no clients of its own, and holds no session.
+            member.alone(|alone| unsafe { node.perform(server, alone) });
         }
         self.drop_slow_replicas(server);
     }

@@ -19,6 +19,15 @@ const PUBLISH_SHARD: u16 = 10;
 /// Bytes that a module's data are preceded by: an id, a length and a type.
 const MODULE_PREFIX: usize = 13;
 
+/// The words that CLUSTER INFO counts packets under, by their types.
+const WORDS: [&str; 11] =
+    ["ping", "pong", "meet", "fail", "publish", "auth-req", "auth-ack", "update", "mfstart", "module", "publishshard"];
+
+/// The word of a type.
+pub(super) fn word_of(kind: u16) -> Option<&'static str> {
+    WORDS.get(usize::from(kind)).copied()
+}
+
 /// What a packet is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
@@ -111,19 +120,6 @@ impl Body {
 
     /// The word that CLUSTER INFO counts such packets under.
     pub fn word(&self) -> &'static str {
-        const WORDS: [&str; 11] = [
-            "ping",
-            "pong",
-            "meet",
-            "fail",
-            "publish",
-            "auth-req",
-            "auth-ack",
-            "update",
-            "mfstart",
-            "module",
-            "publishshard",
-        ];
         WORDS[usize::from(self.kind())]
     }
 

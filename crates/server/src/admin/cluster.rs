@@ -134,6 +134,22 @@ fn set_readonly(cx: &mut Cx<'_, '_>, on: bool) -> Outcome {
     Ok(())
 }
 
+/// DEBUG CLUSTERLINK KILL to|from|all node
+pub(super) fn debug_link(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let (to, from) = (args.is(3, "to"), args.is(3, "from"));
+    let all = args.is(3, "all");
+    if !args.is(2, "kill") || !(to || from || all) {
+        return Err(CommandError::Syntax);
+    }
+    let unknown = || error(format!("Unknown node {}", String::from_utf8_lossy(args.at(4))));
+    let named = quorate_cluster::NodeId::parse(args.at(4)).ok_or_else(unknown)?;
+    match node(cx.server)?.kill_links(cx.server, named, to || all, from || all) {
+        quorate_cluster::Answer::Refused(why) => return Err(error(why)),
+        _ => cx.reply().ok(),
+    }
+    Ok(())
+}
+
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let mut lines = Vec::new();
     for spec in SUBCOMMANDS.iter().filter(|spec| spec.name != "help") {

@@ -63,6 +63,7 @@ static SUBCOMMANDS: &[Sub] = &[
     ("aof-flush-sleep", Arity::Exactly(3), accept),
     ("assert", Arity::AtLeast(2), abort),
     ("change-repl-id", Arity::Exactly(2), change_history),
+    ("clusterlink", Arity::Exactly(5), super::cluster::debug_link),
     ("config-rewrite-force-all", Arity::Exactly(2), rewrite_configuration),
     ("dict-resizing", Arity::Exactly(3), accept),
     ("digest", Arity::Exactly(2), digest::dataset),

@@ -145,6 +145,26 @@ pub(super) fn with_interpreter(
     outcome
 }
 
+/// Why a script can't run here and now, by what it says of itself.
+fn refused_by(cx: &Cx<'_, '_>, reads_only: bool, flags: Option<Declared>) -> Option<CommandError> {
+    if reads_only && flags.is_some_and(|flags| !flags.no_writes) {
+        return Some(CommandError::text("ERR Can not execute a script with write flag using *_ro command."));
+    }
+    if flags.is_some_and(|flags| flags.no_cluster) && cx.server.node().is_some() {
+        return Some(CommandError::text("ERR Can not run script on cluster, 'no-cluster' flag is set."));
+    }
+    if let Role::Replica(replica) = &cx.local.published.role
+        && !replica.link_up
+        && !replica.serves_stale
+        && !flags.is_some_and(|flags| flags.allow_stale)
+    {
+        return Some(CommandError::text(
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        ));
+    }
+    None
+}
+
 /// Runs a script or function that has been found, and answers.
 pub(super) fn run(
     cx: &mut Cx<'_, '_>,
@@ -156,17 +176,8 @@ pub(super) fn run(
     let id = program.id();
     let flags = interpreter.declared(program);
     let reads_only = cx.command.spec.flags.has(Flags::READONLY);
-    if reads_only && flags.is_some_and(|flags| !flags.no_writes) {
-        return Err(CommandError::text("ERR Can not execute a script with write flag using *_ro command."));
-    }
-    if let Role::Replica(replica) = &cx.local.published.role
-        && !replica.link_up
-        && !replica.serves_stale
-        && !flags.is_some_and(|flags| flags.allow_stale)
-    {
-        return Err(CommandError::text(
-            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-        ));
+    if let Some(error) = refused_by(cx, reads_only, flags) {
+        return Err(error);
     }
     let is_alone = matches!(cx.access, Access::Alone(_));
     let is_loner = interpreter.is_loner(&id);
@@ -179,6 +190,8 @@ pub(super) fn run(
     let rules = Rules {
         read_only: reads_only || flags.is_some_and(|flags| flags.no_writes),
         allow_oom: flags.is_some_and(|flags| flags.allow_oom),
+        // Scripts of old that say nothing of themselves may do as they always could.
+        single_slot: flags.is_some_and(|flags| !flags.allow_cross_slot_keys),
     };
     let own = Own::of(cx.session);
     let call = Call { keys, argv, protocol: own.protocol() };

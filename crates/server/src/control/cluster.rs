@@ -22,7 +22,7 @@ mod settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use quorate_cluster::packet::Published;
@@ -43,6 +43,8 @@ pub use file::Saved;
 pub struct Node {
     inner: Mutex<Inner>,
     waker: OnceLock<mio::Waker>,
+    /// The map has changed, and clients that listen to channels of shards have not been looked through yet.
+    has_new_map: AtomicBool,
     /// How many `Persist` have been written.
     persisted: AtomicU64,
     /// The file, for as long as the node runs: it is locked.
@@ -82,6 +84,7 @@ impl Node {
         Node {
             inner: Mutex::new(inner),
             waker: OnceLock::new(),
+            has_new_map: AtomicBool::new(false),
             persisted: AtomicU64::new(0),
             saved: Mutex::new(saved),
         }
@@ -103,6 +106,19 @@ impl Node {
         let answer = inner.answers.remove(&by).expect("the machine answers each order before it takes the next input");
         drop(inner);
         self.perform_tasks(server, alone, u64::MAX);
+        self.wake();
+        answer
+    }
+
+    /// DEBUG CLUSTERLINK KILL: closes links with a node, and changes nothing that clients see.
+    pub fn kill_links(&self, server: &Server, node: quorate_cluster::NodeId, to: bool, from: bool) -> Answer {
+        let mut inner = self.inner.lock();
+        inner.orders += 1;
+        let by = OrderId(inner.orders);
+        inner.machine.handle(server.now(), Input::Ordered { by, order: Order::KillLinks { node, to, from } });
+        inner.sort();
+        let answer = inner.answers.remove(&by).expect("the machine answers each order before it takes the next input");
+        drop(inner);
         self.wake();
         answer
     }
@@ -134,13 +150,26 @@ impl Node {
 
     /// Whether there is anything to be performed alone.
     pub fn has_tasks(&self) -> bool {
+        if self.has_new_map.load(Ordering::Acquire) {
+            return true;
+        }
         let persisted = self.persisted.load(Ordering::Acquire);
         self.inner.lock().tasks.front().is_some_and(|(barrier, _)| *barrier <= persisted)
     }
 
     /// Performs what the data plane must stand still for.
-    pub fn perform(&self, server: &Arc<Server>, alone: &mut Alone<'_>) {
+    ///
+    /// # Safety
+    /// The calling thread holds no reference to any session: it is no network thread.
+    pub unsafe fn perform(&self, server: &Arc<Server>, alone: &mut Alone<'_>) {
         self.perform_tasks(server, alone, self.persisted.load(Ordering::Acquire));
+        if self.has_new_map.swap(false, Ordering::AcqRel)
+            && let Some(routing) = &server.published().cluster
+        {
+            let is_elsewhere = |channel: &[u8]| !routing.map.is_held_here(Slot::of(channel).index() as u16);
+            // SAFETY: the caller vouches for it.
+            unsafe { crate::data::pubsub::end_shard_channels(server, alone, is_elsewhere) };
+        }
     }
 
     fn perform_tasks(&self, server: &Arc<Server>, alone: &mut Alone<'_>, persisted: u64) {
@@ -158,6 +187,7 @@ impl Node {
                 let routing = Arc::new(Routing::new(map, &server.config.load()));
                 server.publish(|next| next.cluster = Some(routing));
                 crate::data::redirect::after_change(server);
+                self.has_new_map.store(true, Ordering::Release);
             }
             Output::Follow { ip, port } => {
                 let to = replication::Addr::new(ip, port);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use quorate_commands::{Class, Events};
+use quorate_keyspace::Alone;
 use quorate_resp::ReplyWriter;
 use quorate_values::{Case, glob_matches};
 
@@ -167,6 +168,33 @@ fn send(
         server.mail(listener.worker, Mail::Message { client: listener.client, message: Arc::clone(&message) });
     }
     listeners.len()
+}
+
+/// Ends listening to the channels of shards that are elsewhere now, and tells those who did.
+///
+/// # Safety
+/// The calling thread holds no reference to any session.
+pub unsafe fn end_shard_channels(server: &Server, _alone: &mut Alone<'_>, is_elsewhere: impl Fn(&[u8]) -> bool) {
+    if server.pubsub.len(Kind::Shard) == 0 {
+        return;
+    }
+    let clients: Vec<_> = server.clients.lock().values().cloned().collect();
+    for client in clients {
+        // SAFETY: this thread is alone, and the caller vouches that it holds no other reference to a session.
+        let session = unsafe { client.session() };
+        let gone: Vec<Name> = session.shard_channels.iter().filter(|name| is_elsewhere(name)).cloned().collect();
+        for name in gone {
+            session.shard_channels.remove(&name);
+            server.pubsub.unsubscribe(Kind::Shard, &name, client.id);
+            let mut bytes = Vec::new();
+            let mut reply = ReplyWriter::new(&mut bytes, session.protocol);
+            reply.push(3);
+            reply.bulk(b"sunsubscribe");
+            reply.bulk(&name);
+            reply.count(session.shard_channels.len());
+            server.mail(client.worker, Mail::Feed { client: client.id, bytes: bytes.into() });
+        }
+    }
 }
 
 /// Publishes keyspace notifications.

@@ -235,11 +235,54 @@ pub fn looks_itself(command: &Command) -> bool {
     matches!(command.runner, Runner::Data(_))
 }
 
+/// What a script gets that touches a key of another node.
+pub const NOT_LOCAL: CommandError =
+    CommandError::text("ERR Script attempted to access a non local key in a cluster node");
+
+/// Why a script may not call a command with these keys. `single` is the slot of the keys that it has touched so far, if
+/// all must be in one.
+pub fn elsewhere_for_script(
+    routing: &Routing,
+    session: &Session,
+    command: &Command,
+    args: Args<'_>,
+    single: Option<&mut Option<Slot>>,
+) -> Option<CommandError> {
+    const CROSS: CommandError =
+        CommandError::text("ERR Script attempted to access keys that do not hash to the same slot");
+    let mut keys = routed_keys(command, args).into_iter().map(|index| Slot::of(args.at(index)));
+    let slot = keys.next()?;
+    if keys.any(|other| other != slot) {
+        return Some(CROSS);
+    }
+    let writes = command.spec.flags.has(Flags::WRITE);
+    let asked = Asked { writes, readonly: session.readonly, asking: true, moves_keys: false };
+    if !routing.map.is_ok {
+        let text = match routing.reads_when_down {
+            false => "ERR Script attempted to execute a command while the cluster is down",
+            true => "ERR Script attempted to execute a write command while the cluster is down and readonly",
+        };
+        if writes || !routing.reads_when_down {
+            return Some(CommandError::text(text));
+        }
+    }
+    match routing.map.route(slot.index() as u16, asked) {
+        Route::Here | Route::HereIfPresent => {}
+        _ => return Some(NOT_LOCAL),
+    }
+    let before = single?.get_or_insert(slot);
+    (*before != slot).then_some(CROSS)
+}
+
 /// What follows for clients when the map has changed: whoever waits for keys that are elsewhere now is told so.
 pub fn after_change(server: &Arc<Server>) {
     let published = server.published();
     let Some(routing) = &published.cluster else { return };
+    let is_down = !routing.map.is_ok && !routing.reads_when_down;
     crate::data::blocked::redirect(server, |slots| {
+        if is_down {
+            return Some(CommandError::text("CLUSTERDOWN The cluster is down"));
+        }
         let moved = slots.iter().find(|slot| !routing.map.is_held_here(slot.index() as u16))?;
         let number = moved.index() as u16;
         Some(match routing.map.owner(number) {

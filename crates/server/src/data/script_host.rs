@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use quorate_commands::{Args, CommandError, Flags, Origin};
-use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet};
+use quorate_keyspace::{Alone, Db, KeyView, Scope, Slot, SlotSet};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_scripting::{Host, LogLevel, Replicate, Stop};
 use quorate_stdx::Now;
@@ -19,6 +19,7 @@ use crate::data::client::{Client, Session};
 use crate::data::dispatch::resolve;
 use crate::data::gates;
 use crate::data::net::Net;
+use crate::data::redirect;
 use crate::data::scripts::{Busy, BusyScript, Kind, MOST_UNDO, Run};
 use crate::data::stats::Verdict;
 use crate::data::table::{Command, Runner};
@@ -42,6 +43,8 @@ pub struct Rules {
     pub read_only: bool,
     /// It may write although memory is short.
     pub allow_oom: bool,
+    /// In a cluster all of its keys must be in one slot.
+    pub single_slot: bool,
 }
 
 /// The host of one script; see the module's text.
@@ -85,6 +88,8 @@ struct State {
     wrote: bool,
     /// Whether memory was short when the script began.
     short_of_memory: bool,
+    /// The slot of its keys, in a cluster.
+    slot: Option<Slot>,
     /// It has to be run again, alone.
     again: bool,
     /// It has done nothing yet that it could not have done beside others.
@@ -128,6 +133,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             Access::Alone(alone) => Keys::Alone(alone),
             Access::Withheld => unreachable!("no script is run by a script"),
         };
+        let slot = declared.iter().next();
         let short_of_memory = cx.local.published.memory.max > 0 && cx.server.is_out_of_memory();
         cx.session.protocol = Protocol::Resp2;
         Some(ScriptHost {
@@ -151,6 +157,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
                 replicates: true,
                 wrote: false,
                 short_of_memory,
+                slot,
                 again: false,
                 harmless: true,
                 held_back: HeldBack::default(),
@@ -194,6 +201,9 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
                 self.server.pubsub.publish_to_shard(self.server, channel, payload);
             } else {
                 self.server.pubsub.publish(self.server, channel, payload);
+            }
+            if let Some(node) = self.server.node() {
+                node.publish(self.server, *shard, channel, payload);
             }
         }
     }
@@ -279,6 +289,23 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             .then(|| CommandError::text("ERR Can not execute the command on a stale replica"))
     }
 
+    /// Why a command's keys are not here, on a node of a cluster.
+    #[cold]
+    fn elsewhere(&mut self, command: &'static Command, args: Args<'_>) -> Option<CommandError> {
+        let routing = Arc::clone(self.local.published.cluster.as_ref()?);
+        if self.session.kind == crate::data::client::Kind::Primary {
+            return None;
+        }
+        let single = self.rules.single_slot.then_some(&mut self.state.slot);
+        if let Some(error) = redirect::elsewhere_for_script(&routing, self.session, command, args, single) {
+            return Some(error);
+        }
+        // A script in a slot that moves runs alone.
+        let Keys::Alone(alone) = &mut self.keys else { return None };
+        let keys = command.spec.keys_of(args);
+        redirect::absent(&routing, &alone.view(self.scope), self.session.db, keys).map(|_| redirect::NOT_LOCAL)
+    }
+
     /// Whether a command stays within what the script holds, or would hold if it ran beside others.
     fn stays_within(&mut self, command: &'static Command, args: Args<'_>) -> bool {
         let spec = command.spec;
@@ -352,7 +379,9 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         let (channel, payload) = (args.at(1).to_vec(), args.at(2).to_vec());
         let count = self.server.pubsub.receivers(&channel, shard);
         self.state.held_back.messages.push(Message { channel, payload, shard });
-        self.local.effects.force();
+        if self.server.node().is_none() {
+            self.local.effects.force();
+        }
         ReplyWriter::new(reply, self.session.protocol).count(count);
     }
 
@@ -410,6 +439,12 @@ impl Host for ScriptHost<'_, '_> {
             Ok(command) => command,
             Err(error) => return write_error(reply, 0, &error, &self.local.stats),
         };
+        if !self.local.published.all_clear
+            && let Some(error) = self.elsewhere(command, args)
+        {
+            self.local.stats.rejected(command);
+            return write_error(reply, 0, &error, &self.local.stats);
+        }
         if self.state.harmless && !self.stays_within(command, args) {
             self.state.harmless = false;
             self.state.again = matches!(self.keys, Keys::Held(_));

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use quorate_cluster::packet::{self, Packet};
-use quorate_cluster::{CloseReason, Input, Level, LinkId, Output};
+use quorate_cluster::{CloseReason, Input, Level, LinkId, NodesConf, Output};
 use quorate_stdx::Machine as _;
 
 use super::{Node, lock, settings};
@@ -148,7 +148,8 @@ impl Bus {
         }
     }
 
-    /// Hands an input in; what it leads to for the bus is performed before this returns.
+    /// Hands an input in. What it leads to for the bus is performed when all that has come has been handed in: then
+    /// nodes.conf is written once for all of it, and no packet waits for the disk behind each one before it.
     fn hand(&mut self, input: Input) {
         let mut inner = lock(Bus::node(&self.server));
         if matches!(input, Input::Received { .. } | Input::Closed { .. }) {
@@ -156,8 +157,6 @@ impl Bus {
         }
         inner.machine.handle(self.server.now(), input);
         inner.sort();
-        drop(inner);
-        self.perform();
     }
 
     // ---- outputs ----------------------------------------------------------------------------------------
@@ -175,15 +174,7 @@ impl Bus {
 
     fn perform_one(&mut self, output: Output) {
         match output {
-            Output::Persist(conf) => {
-                let node = Bus::node(&self.server);
-                if let Err(error) = node.saved.lock().write(&conf.to_text()) {
-                    // A vote that can't be kept must not be given, and a node that can't remember must not go on.
-                    log::warning(&format!("Fatal: can't update cluster config file: {}", plain(&error)));
-                    std::process::exit(1);
-                }
-                node.persisted.fetch_add(1, Ordering::Release);
-            }
+            Output::Persist(conf) => self.persist(*conf),
             Output::Connect { link, ip, port } => self.resolve(link, ip, port),
             Output::Disconnect { link } => self.forget(link),
             Output::Send { link, packet } => self.send(link, &packet),
@@ -202,6 +193,25 @@ impl Bus {
             },
             other => unreachable!("{other:?} is for whoever is alone"),
         }
+    }
+
+    /// Writes what must not be forgotten. If more of it waits already, the last of all is written in the place of each:
+    /// it holds what they hold, and heartbeats must not wait for one write after the other.
+    fn persist(&self, mut conf: NodesConf) {
+        let node = Bus::node(&self.server);
+        let mut count = 1;
+        lock(node).bus.retain_mut(|output| {
+            let Output::Persist(later) = output else { return true };
+            std::mem::swap(&mut conf, later);
+            count += 1;
+            false
+        });
+        if let Err(error) = node.saved.lock().write(&conf.to_text()) {
+            // A vote that can't be kept must not be given, and a node that can't remember must not go on.
+            log::warning(&format!("Fatal: can't update cluster config file: {}", plain(&error)));
+            std::process::exit(1);
+        }
+        node.persisted.fetch_add(count, Ordering::Release);
     }
 
     /// Finds the address and connects; a name is looked up by a thread of its own, because that may take long.
@@ -383,9 +393,10 @@ impl Bus {
                     }
                 }
                 Err(error) => {
+                    let word = packet::word(&link.input[at..]);
                     let from = link.stream.peer_addr().map(|from| from.to_string()).unwrap_or_default();
                     log::warning(&format!("Bad message of the cluster bus from {from}, closing the link: {error}"));
-                    return self.close(token, CloseReason::Malformed);
+                    return self.close(token, CloseReason::Malformed(word));
                 }
             }
         }
