@@ -175,6 +175,9 @@ impl Worker {
 
     /// The thread with that index.
     pub fn new(server: Arc<Server>, index: usize, poll: Poll, seed: u64) -> Worker {
+        // In this order: what is published in between is taken over at the first turn. The other way round a thread that
+        // starts while the dataset is being loaded could hold that for the newest state, and answer so for good.
+        let generation = server.generation.load(Ordering::Acquire);
         let published = server.published();
         let now = server.now();
         let stats = Arc::clone(&server.workers.get().expect("all threads are known")[index].stats);
@@ -182,7 +185,7 @@ impl Worker {
             member: server.space.join(),
             local: Local::new(Arc::clone(&published), stats, index),
             scope: published.scope(now.unix, Rng::new(seed)),
-            generation: server.generation.load(Ordering::Acquire),
+            generation,
             writes: Vec::new(),
             deadlines: Default::default(),
             scratch: vec![0; READ].into_boxed_slice(),
