@@ -27,12 +27,17 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a server whose files go below `place`.
     pub(crate) fn start(binary: &Path, place: &Path) -> Result<Node> {
+        Node::start_with(binary, place, &["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"])
+    }
+
+    /// The same with these options.
+    pub(crate) fn start_with(binary: &Path, place: &Path, options: &[&str]) -> Result<Node> {
         // Whoever takes the port in between makes the start fail with a message that says so.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let directory = place.join(port.to_string());
         fs::create_dir_all(&directory)?;
         let words = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""].map(str::to_owned);
-        let more = ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--dir"].map(str::to_owned);
+        let more = options.iter().map(|&word| word.to_owned()).chain(["--dir".to_owned()]);
         let arguments = words.into_iter().chain(more).chain([directory.display().to_string()]).collect();
         Node::launch(binary, port, directory.join("log"), arguments)
     }
@@ -133,6 +138,13 @@ impl Node {
             child.kill()?;
             child.wait()?;
         }
+        Ok(())
+    }
+
+    /// Sends its process a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let child = self.child.as_ref().with_context(|| format!("the server on port {} is dead", self.port))?;
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal)?;
         Ok(())
     }
 

@@ -12,6 +12,8 @@
 
 mod builder;
 mod clock;
+#[cfg(test)]
+mod conformance;
 mod ears;
 mod error;
 pub mod fenced;

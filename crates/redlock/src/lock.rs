@@ -194,7 +194,7 @@ struct Asking {
     round: Round,
     valid_until: Mono,
     fences: Vec<Option<u64>>,
-    /// Nodes that said no, and said later that it was given up.
+    /// Nodes that have told of a release since the attempt began.
     freed: Vec<bool>,
 }
 
@@ -211,8 +211,11 @@ struct Raising {
 #[derive(Debug)]
 struct Waiting {
     retry_at: Mono,
-    /// Who said that somebody else has it.
-    held: Vec<bool>,
+    token: Token,
+    /// Who said that somebody else has it and has not told of its release, or gave no vote.
+    closed: Vec<bool>,
+    /// Who has told of a release since that attempt began.
+    freed: Vec<bool>,
 }
 
 impl Lock {
@@ -381,11 +384,17 @@ impl Lock {
     fn refuse(&mut self, now: Mono, asking: Asking, reason: RefusalReason) -> Phase {
         let Asking { token, round, freed, .. } = asking;
         let nodes = self.terms.nodes;
-        let held: Vec<bool> = (0..nodes).map(|n| *round.vote(NodeId(n)) == Vote::No && !freed[n]).collect();
+        let is_closed = |n: usize| match round.vote(NodeId(n)) {
+            Vote::No => !freed[n],
+            Vote::Failed(_) => true,
+            Vote::Yes | Vote::Pending => false,
+        };
+        let closed: Vec<bool> = (0..nodes).map(is_closed).collect();
+        let was_told = freed.contains(&true);
         self.splits = if round.yes() > 0 { (self.splits + 1).min(16) } else { self.splits };
         let is_last = now >= self.give_up_at;
         // The last attempt is made when patience ends, not up to a pause before.
-        let retry_at = self.next_attempt(now, &round, &held).min(self.give_up_at);
+        let retry_at = self.next_attempt(now, &round, &closed, was_told).min(self.give_up_at);
         for node in (0..nodes).map(NodeId) {
             if *round.vote(node) != Vote::No || is_last && self.terms.is_fair {
                 let leave = if is_last { self.place() } else { None };
@@ -400,22 +409,19 @@ impl Lock {
             self.is_listening = true;
             self.outputs.push_back(Output::Listen);
         }
-        Phase::Waiting(Waiting { retry_at, held })
+        Phase::Waiting(Waiting { retry_at, token, closed, freed })
     }
 
     /// When to try again, if nobody says earlier that the lock was given up.
-    fn next_attempt(&mut self, now: Mono, round: &Round, held: &[bool]) -> Mono {
-        let is_free = self.is_possible(held) && round.no() > 0;
-        if is_free && !self.terms.is_fair && !self.terms.wait.is_zero() {
-            return now + self.scatter();
+    fn next_attempt(&mut self, now: Mono, round: &Round, closed: &[bool], was_told: bool) -> Mono {
+        let open = closed.iter().filter(|is_closed| !**is_closed).count();
+        let is_possible = open >= quorum(self.terms.nodes) && round.no() > 0;
+        // In order nobody takes votes from another, so that only a release is a reason.
+        if is_possible && (was_told || !self.terms.is_fair) {
+            return now + if self.terms.is_fair { Duration::ZERO } else { self.scatter() };
         }
         let jitter = self.rng.below(self.terms.retry.jitter.as_micros() as u64 + 1);
         now + self.terms.retry.delay + Duration::from_micros(jitter)
-    }
-
-    /// A majority does not hold it for another, as far as we know.
-    fn is_possible(&self, held: &[bool]) -> bool {
-        held.iter().filter(|is_held| !**is_held).count() >= quorum(self.terms.nodes)
     }
 
     /// A short time by chance: contenders that split the votes must not meet again at once.
@@ -451,6 +457,12 @@ impl Lock {
                 round.count(node, request, answer);
                 self.judge_release(now, round)
             }
+            Phase::Waiting(mut waiting) => {
+                // A vote that came after the attempt was decided says who has to be waited for.
+                let is_last = opened.as_ref().is_some_and(|(_, token)| *token == waiting.token);
+                waiting.closed[node.0] |= is_last && *answer == Answer::NotOurs && !waiting.freed[node.0];
+                Phase::Waiting(waiting)
+            }
             phase => phase,
         };
         if let (Some((node, token)), Answer::Done { .. }) = (opened, answer)
@@ -475,24 +487,27 @@ impl Lock {
             return;
         }
         match &mut self.phase {
-            Phase::Asking(asking) => asking.freed[node.0] |= *asking.round.vote(node) == Vote::No,
+            // Its vote may be on its way still.
+            Phase::Asking(asking) => asking.freed[node.0] = true,
             Phase::Waiting(waiting) => {
-                waiting.held[node.0] = false;
-                let held = waiting.held.clone();
-                self.splits = self.splits.saturating_sub(1);
-                self.hurry(now, &held);
+                waiting.freed[node.0] = true;
+                let was_closed = std::mem::replace(&mut waiting.closed[node.0], false);
+                let open = waiting.closed.iter().filter(|is_closed| !**is_closed).count();
+                if was_closed && open >= quorum(self.terms.nodes) {
+                    // The one that makes a majority possible counts, and not those that follow.
+                    self.splits = self.splits.saturating_sub(u32::from(open == quorum(self.terms.nodes)));
+                    self.hurry(now);
+                }
             }
             _ => {}
         }
     }
 
-    /// Brings the next attempt forward if it may succeed now.
-    fn hurry(&mut self, now: Mono, held: &[bool]) {
-        if self.is_possible(held) {
-            let soon = now + if self.terms.is_fair { Duration::ZERO } else { self.scatter() };
-            if let Phase::Waiting(waiting) = &mut self.phase {
-                waiting.retry_at = waiting.retry_at.min(soon);
-            }
+    /// Brings the next attempt forward: it may succeed now.
+    fn hurry(&mut self, now: Mono) {
+        let soon = now + if self.terms.is_fair { Duration::ZERO } else { self.scatter() };
+        if let Phase::Waiting(waiting) = &mut self.phase {
+            waiting.retry_at = waiting.retry_at.min(soon);
         }
     }
 

@@ -5,7 +5,7 @@
 //! - `checks.rs` holds what must be true, one function for each property;
 //! - `swarm.rs` draws a deployment and its faults from a seed, heals it in the end and demands that nobody is stuck.
 //!
-//! The driver's tests ask a real server the same questions as the model (`driver/wire.rs`), so that the model is known to
+//! The driver's tests ask a real server the same questions as the model (`driver/conformance.rs`), so that the model is known to
 //! be one.
 
 mod checks;

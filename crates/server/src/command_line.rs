@@ -148,6 +148,7 @@ fn version() -> String {
 fn usage() -> String {
     "Usage: quorate server [/path/to/redis.conf | -] [--directive value ...]\n\
      \x20      quorate demo replication | sentinel [--keep] [--binary PATH]\n\
+     \x20      quorate demo redlock [--binary PATH]\n\
      \x20      quorate lock --nodes HOST:PORT,HOST:PORT,HOST:PORT RESOURCE [--ttl 30s] [--wait 10s] -- command ...\n\
      \x20      quorate lock status RESOURCE --nodes HOST:PORT,...\n\
      \x20      quorate --version | --help\n\n\

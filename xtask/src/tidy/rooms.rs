@@ -52,7 +52,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("quorate-scripting", Only(&["quorate-resp", "quorate-stdx"])),
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
     room("quorate-client", Only(&["quorate-resp"])),
-    room("quorate-demo", Only(&["quorate-client"])),
+    room("quorate-demo", Only(&["quorate-client", "quorate-redlock"])),
     room("quorate-lock", Only(&["quorate-redlock"])),
     room("quorate-interop", Only(&["quorate-client", "quorate-redlock", "quorate-cluster", "quorate-stdx"])),
     room("quorate-feed", Only(&["quorate-keyspace", "quorate-stdx"])),

@@ -1,5 +1,6 @@
 //! Which servers a lock is made of, and the defaults of its requests.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -148,7 +149,7 @@ impl Builder {
         let identities = Arc::new(Mutex::new(vec![None; infos.len()]));
         let node = |(index, info)| Arc::new(Node::new(NodeId(index), info, ears.clone(), identities.clone()));
         let all = infos.into_iter().enumerate().map(node).collect();
-        Ok(RedLock::new(Nodes { all, ears }, self.defaults))
+        Ok(RedLock::new(Nodes { all, ears, lingers: AtomicBool::new(false) }, self.defaults))
     }
 
     /// The lock, with a connection to each server that can be reached.

@@ -184,6 +184,7 @@ impl Keeper {
         }
         self.extending = Some(reply);
         self.session.tell(Input::Extend { ttl });
+        self.note_validity();
     }
 
     fn on_output(&mut self, output: Output) -> Option<Loss> {
@@ -193,9 +194,7 @@ impl Keeper {
                 self.answer(Ok(()));
             }
             Output::NotExtended(votes) => {
-                if let Some(valid_until) = self.session.valid_until() {
-                    self.status.send_modify(|status| status.valid_until = valid_until);
-                }
+                self.note_validity();
                 let votes = NodeVotes::new(&self.addresses, votes);
                 self.answer(Err(ExtendError::NoMajority(votes)));
             }
@@ -209,6 +208,13 @@ impl Keeper {
             _ => {}
         }
         None
+    }
+
+    /// An extension to a shorter time is believed from the moment in which it is sent.
+    fn note_validity(&mut self) {
+        if let Some(valid_until) = self.session.valid_until() {
+            self.status.send_modify(|status| status.valid_until = valid_until);
+        }
     }
 
     fn answer(&mut self, extended: Result<(), ExtendError>) {

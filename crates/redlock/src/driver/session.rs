@@ -3,9 +3,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use quorate_stdx::{Machine, Mono};
 use tokio::runtime::Handle;
@@ -25,6 +27,8 @@ type Asked = Pin<Box<dyn Future<Output = Input> + Send>>;
 pub(crate) struct Nodes {
     pub(crate) all: Vec<Arc<Node>>,
     pub(crate) ears: Arc<Ears>,
+    /// Whether a task waits to give up channels that nobody listens to.
+    pub(crate) lingers: AtomicBool,
 }
 
 pub(crate) struct Session(Option<Running>);
@@ -141,14 +145,14 @@ impl Running {
     }
 
     fn stop_listening(&mut self) {
-        if self.listener.take().is_some() {
-            for node in &self.nodes.all {
-                let node = Arc::clone(node);
-                tokio::spawn(async move {
-                    tokio::time::sleep(LINGER).await;
-                    node.listen().await;
-                });
-            }
+        // One task at a time tidies up after all.
+        if self.listener.take().is_some() && !self.nodes.lingers.swap(true, Ordering::Relaxed) {
+            let nodes = Arc::clone(&self.nodes);
+            self.runtime.spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                nodes.lingers.store(false, Ordering::Relaxed);
+                join_all(nodes.all.iter().map(|node| node.listen())).await;
+            });
         }
     }
 
