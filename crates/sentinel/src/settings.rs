@@ -88,9 +88,10 @@ impl Watch {
         }
     }
 
-    /// How often its servers are sent PING.
+    /// How often its servers are sent PING: silence is counted from one, so that a period as long as `down_after` would let
+    /// it go unnoticed for twice as long.
     pub(crate) fn ping_period(&self, periods: &Periods) -> Duration {
-        self.down_after.min(periods.ping)
+        (self.down_after / 3).min(periods.ping)
     }
 }
 
