@@ -167,7 +167,7 @@ fn page(rows: &[Row], exempt: &[Exemption], differences: &str) -> String {
     out.push_str("\n## Why tests are not applicable\n\n");
     for Exemption { file, tests, reason } in exempt {
         let names: Vec<String> = tests.iter().map(|test| format!("`{test}`")).collect();
-        let _ = writeln!(out, "- {file}: {reason} ({})", names.join(", "));
+        out.push_str(&bullet(&format!("{file}: {reason} ({})", names.join(", "))));
     }
     out.push_str(&conditions());
     out
@@ -177,12 +177,26 @@ fn page(rows: &[Row], exempt: &[Exemption], differences: &str) -> String {
 fn conditions() -> String {
     let mut out = String::from("\n## How our server is run, and what is changed in the suite for it\n\n");
     for Directive { name, value, why } in DIRECTIVES {
-        let _ = writeln!(out, "- Every server has `{name} {value}`. {why}");
+        out.push_str(&bullet(&format!("Every server has `{name} {value}`. {why}")));
     }
     for Change { file, text, instead, why } in CHANGES {
         let (text, instead) = (one_line(text), one_line(instead));
-        let _ = writeln!(out, "- `{file}`: `{text}` is `{instead}`. {why}");
+        out.push_str(&bullet(&format!("`{file}`: `{text}` is `{instead}`. {why}")));
     }
+    out
+}
+
+/// An item of a list, in lines that a reader's editor has room for.
+fn bullet(text: &str) -> String {
+    let mut out = String::from("-");
+    let mut width = 1;
+    for word in text.split_whitespace() {
+        let is_full = width + 1 + word.chars().count() > 120 && width > 1;
+        out.push_str(if is_full { "\n  " } else { " " });
+        width = if is_full { 2 } else { width + 1 } + word.chars().count();
+        out.push_str(word);
+    }
+    out.push('\n');
     out
 }
 
