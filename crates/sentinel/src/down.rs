@@ -1,8 +1,9 @@
 //! Is it down? First by what this Sentinel sees (subjectively), then by what enough of them say (objectively).
 //!
-//! A server is down for us when an answer has been owed for `down-after-milliseconds`, or when nobody listens there any
-//! more (`link.rs`), or when the primary keeps saying that it is a replica, or has restarted without its data. While we suspect the primary we ask the other
-//! Sentinels: at once, then quickly while the news is fresh, then once a second.
+//! A server is down for us when an answer has been owed for `down-after-milliseconds`, or when nobody listens there
+//! any more (`link.rs`), or when the primary keeps saying that it is a replica, or has restarted without its data.
+//! While we suspect the primary we ask the other Sentinels: at once, then quickly while the news is fresh, then once a
+//! second.
 
 use std::time::Duration;
 

@@ -350,7 +350,8 @@ mod tests {
             "down-after-milliseconds m 1000\nmyid {ID}\nmonitor m 10.0.0.1 6379 2\nparallel-syncs m 3\nauth-pass m s\n\
              rename-command m config x\nconfig-epoch m 4\nleader-epoch m 5\nknown-replica m 10.0.0.2 6379\n\
              known-slave m 10.0.0.3 6379\nknown-sentinel m 10.0.0.4 26379 {ID}\nannounce-ip 9.9.9.9\ncurrent-epoch 5\n\
-             crash-evidence m no\nforget-after 60\nresolve-hostnames yes\nmaster-reboot-down-after-period m 7\nwebhook m http://h/x\nwebhook-level m notice"
+             crash-evidence m no\nforget-after 60\nresolve-hostnames yes\nmaster-reboot-down-after-period m 7\n\
+             webhook m http://h/x\nwebhook-level m notice"
         );
         let saved = read(&text).unwrap();
         let primary = &saved.primaries["m"];
