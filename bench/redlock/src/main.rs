@@ -1,6 +1,7 @@
 //! Our lock beside rslock and npm's redlock, over five local servers, in one run.
 //!
-//! `cargo run --manifest-path bench/redlock/Cargo.toml` prints a table. QUORATE_BINARY names another server than redis-server.
+//! `cargo run --manifest-path bench/redlock/Cargo.toml` prints tables; words behind `--` choose among
+//! them (uncontended, contended, wakes, hung). QUORATE_BINARY names another server than redis-server.
 //! Each library has its defaults. Times are medians, and each acquisition is compared with what the network costs in the
 //! same run: `SET NX` sent to all five, until the third has answered. The libraries take turns sample by sample, so that
 //! a machine that is busy with other things is so for all.
@@ -89,7 +90,9 @@ impl Floor {
         }
         let asked = self.0.iter().map(|connection| {
             let (mut connection, cmd) = (connection.clone(), cmd.clone());
-            async move { tokio::time::timeout(Duration::from_millis(20), connection.send_packed_command(&cmd)).await.is_ok() }
+            async move {
+                tokio::time::timeout(Duration::from_millis(20), connection.send_packed_command(&cmd)).await.is_ok()
+            }
         });
         join_all(asked).await;
     }
@@ -297,7 +300,8 @@ async fn rate<F: Future<Output = bool> + 'static>(count: usize, work: impl Fn() 
     let begun = Instant::now();
     let mut running: FuturesUnordered<_> = (0..count).map(|_| work()).collect();
     let mut done = 0;
-    while let Ok(Some(is_done)) = tokio::time::timeout(CONTENTION.saturating_sub(begun.elapsed()), running.next()).await {
+    while let Ok(Some(is_done)) = tokio::time::timeout(CONTENTION.saturating_sub(begun.elapsed()), running.next()).await
+    {
         done += u32::from(is_done);
         running.push(work());
     }
@@ -312,9 +316,20 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let bench = Bench::begin().await?;
-        bench.uncontended().await?;
-        bench.contended().await?;
-        bench.wakes().await?;
-        bench.hung().await
+        let parts: Vec<String> = std::env::args().skip(1).collect();
+        let wanted = |part: &str| parts.is_empty() || parts.iter().any(|other| other == part);
+        if wanted("uncontended") {
+            bench.uncontended().await?;
+        }
+        if wanted("contended") {
+            bench.contended().await?;
+        }
+        if wanted("wakes") {
+            bench.wakes().await?;
+        }
+        if wanted("hung") {
+            bench.hung().await?;
+        }
+        Ok(())
     })
 }
