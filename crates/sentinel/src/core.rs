@@ -63,6 +63,8 @@ pub(crate) struct Core {
     pub(crate) own_password: Option<Secret>,
     /// Until then we may have voted and forgotten it: see `vote.rs`.
     pub(crate) newcomer_until: Option<Mono>,
+    /// In epochs up to this one we may have voted and forgotten it, too: they had begun by then.
+    pub(crate) forgotten_epoch: u64,
     pub(crate) periods: Periods,
     pub(crate) epoch: u64,
     pub(crate) rng: Rng,
@@ -92,6 +94,7 @@ impl Core {
             globals: Globals::default(),
             own_password: None,
             newcomer_until: None,
+            forgotten_epoch: 0,
             periods: Periods::default(),
             epoch: 0,
             rng: Rng::new(seed),
@@ -153,6 +156,7 @@ impl Core {
     pub(crate) fn is_newcomer(&mut self) -> bool {
         if self.newcomer_until.is_some_and(|until| self.due(until, Timer::Candidacy)) {
             self.newcomer_until = None;
+            self.forgotten_epoch = self.epoch;
         }
         self.newcomer_until.is_some()
     }

@@ -3,7 +3,7 @@
 //! **Safety.** A vote is told to nobody before it is on disk, and neither is a candidacy, which is a vote for ourselves.
 //! So at most one candidate gets a majority in an epoch, whoever crashes. At least quorum Sentinels must vote for it too,
 //! if the quorum is greater than the majority. A Sentinel that starts without a memory may have lost it with its disk, and
-//! may have voted: it neither votes nor stands before every election that it could have voted in is over.
+//! may have voted: it neither votes nor stands for a while, and never votes in an epoch that had begun by then.
 //!
 //! **Speed.** Nobody waits a random second for a rival that may not exist. Among the Sentinels that can be reached, the one
 //! with the smallest id stands at once and the others a little later each, so that they rather find themselves asked than
@@ -56,8 +56,10 @@ enum Standing {
 impl Primary {
     /// Another Sentinel asks for our vote. The answer is given when the vote is on disk.
     pub(crate) fn on_vote_asked(&mut self, core: &mut Core, epoch: u64, candidate: ReplId) -> Option<(ReplId, u64)> {
+        // Asked first: an epoch that begins with this question is none that we can have forgotten.
+        let is_newcomer = core.is_newcomer();
         self.see_epoch(core, epoch);
-        let may = may_vote(epoch, self.leader_epoch, core.epoch) && !core.is_newcomer();
+        let may = may_vote(epoch, self.leader_epoch.max(core.forgotten_epoch), core.epoch) && !is_newcomer;
         #[cfg(test)]
         let may = may || (core.planted == Some(crate::sim::Planted::VotesTwice) && epoch == core.epoch);
         if may {
