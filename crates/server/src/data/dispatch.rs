@@ -43,13 +43,7 @@ pub fn request(
     let args = Args::new(words);
     let command = match resolve(args) {
         Ok(command) => command,
-        Err(error) => {
-            if let Some(command) = named(args) {
-                worker.local.stats.rejected(command);
-            }
-            refuse(&mut worker.local, session, None, &error);
-            return Step::Done;
-        }
+        Err(error) => return refuse_unresolved(&mut worker.local, session, args, &error),
     };
     session.commands += 1;
     session.last_command = Some(command);
@@ -102,6 +96,16 @@ pub fn request(
         let (server, _, local, ..) = worker.parts();
         refuse(local, session, Some(command), &server.scripts.busy_error());
     }
+    Step::Done
+}
+
+/// What is asked for is no command, or not so.
+#[cold]
+fn refuse_unresolved(local: &mut Local, session: &mut Session, args: Args<'_>, error: &CommandError) -> Step {
+    if let Some(command) = named(args) {
+        local.stats.rejected(command);
+    }
+    refuse(local, session, None, error);
     Step::Done
 }
 

@@ -213,7 +213,7 @@ impl Folded {
             (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
             _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
                 (Some(head), Some(tail)) => (u32::from_le_bytes(*head).into(), u32::from_le_bytes(*tail).into()),
-                _ => (name.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0),
+                _ => (name.iter().fold(0, |word, &byte| (word << 8) | u64::from(byte)), 0),
             },
         };
         Folded { head: to_lower(head), tail: to_lower(tail), len: name.len() }
@@ -228,7 +228,7 @@ impl Folded {
     /// Where the search for it begins.
     #[inline]
     fn cell(self) -> usize {
-        let mixed = self.head ^ self.tail.rotate_left(23) ^ (self.len as u64) << 59;
+        let mixed = self.head ^ self.tail.rotate_left(23) ^ ((self.len as u64) << 59);
         (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 53) as usize % CELLS
     }
 }
@@ -237,12 +237,12 @@ impl Folded {
 #[inline]
 fn to_lower(word: u64) -> u64 {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
-    let low = word & EACH * 0x7f;
+    let low = word & (EACH * 0x7f);
     // The highest bit of a byte tells, of one below 128, whether it is beyond `Z`, or at least `A`.
     let beyond = low + EACH * u64::from(0x7f - b'Z');
     let at_least = low + EACH * u64::from(0x80 - b'A');
-    let is_upper = !word & (at_least ^ beyond) & EACH * 0x80;
-    word | is_upper >> 2
+    let is_upper = !word & (at_least ^ beyond) & (EACH * 0x80);
+    word | (is_upper >> 2)
 }
 
 #[cfg(test)]

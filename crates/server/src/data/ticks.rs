@@ -38,7 +38,7 @@ impl Ticker {
     #[inline]
     pub fn between(&self, from: Tick, to: Tick) -> Duration {
         let ticks = to.0.saturating_sub(from.0);
-        let nanos = if self.scale == 0 { ticks } else { (u128::from(ticks) * u128::from(self.scale) >> 32) as u64 };
+        let nanos = if self.scale == 0 { ticks } else { ((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64 };
         Duration::from_nanos(nanos)
     }
 }
