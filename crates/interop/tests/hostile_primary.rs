@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use quorate_client::Reply;
+use quorate_client::{Client, Reply};
 use quorate_interop::{PATIENCE, Server};
 
 /// A snapshot without a key and without a checksum.
@@ -79,6 +79,17 @@ fn begin(answer: Vec<u8>, close: bool) -> (u16, Receiver<()>) {
     (port, hears)
 }
 
+/// The answer to a command; the replica may have come back for another snapshot, which takes a moment to load.
+fn loaded(client: &mut Client, command: &str) -> Reply {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client.call(&[command]).unwrap() {
+            Reply::Error(error) if error.starts_with(b"LOADING") && Instant::now() < deadline => {}
+            other => return other,
+        }
+    }
+}
+
 /// Lets a replica that holds ten keys follow such a primary until it has come back once more.
 fn suffer(name: &str, answer: Vec<u8>, close: bool, keys_left: i64) {
     let server = Server::start(&["--repl-timeout", "3"]);
@@ -91,22 +102,14 @@ fn suffer(name: &str, answer: Vec<u8>, close: bool, keys_left: i64) {
     for time in ["asks", "comes back"] {
         hears.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{name}: the replica never {time}"));
     }
-    assert_eq!(client.call(&["PING"]).unwrap(), Reply::Simple(b"PONG".to_vec()), "{name}");
+    assert_eq!(loaded(&mut client, "PING"), Reply::Simple(b"PONG".to_vec()), "{name}");
     let memory = client.call(&["INFO", "memory"]).unwrap();
     let Reply::Bulk(memory) = memory else { panic!("INFO is a text") };
     let memory = String::from_utf8(memory).unwrap();
     let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
     assert!(used.parse::<u64>().unwrap() < 64 << 20, "{name}: {used} bytes");
     client.call(&["REPLICAOF", "NO", "ONE"]).unwrap();
-    // It may have come back with another snapshot, whose loading takes a moment to end.
-    let deadline = Instant::now() + PATIENCE;
-    let keys = loop {
-        match client.call(&["DBSIZE"]).unwrap() {
-            Reply::Error(error) if error.starts_with(b"LOADING") && Instant::now() < deadline => {}
-            other => break other,
-        }
-    };
-    assert_eq!(keys, Reply::Int(keys_left), "{name}");
+    assert_eq!(loaded(&mut client, "DBSIZE"), Reply::Int(keys_left), "{name}");
 }
 
 #[test]
