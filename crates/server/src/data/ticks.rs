@@ -4,6 +4,7 @@
 //! The count is used where the system itself keeps its time by it, which it does only if the count runs evenly and
 //! agrees on all cores. Elsewhere the system is asked.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How long the count is compared with the system's time: an error of a hundred nanoseconds is one part in ten thousand.
@@ -23,9 +24,10 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    /// The best that works here; takes a millisecond to find out.
+    /// The best that works here; the first one takes a millisecond to find out.
     pub fn new() -> Ticker {
-        Ticker { since: Instant::now(), scale: measured_scale().unwrap_or(0) }
+        static SCALE: OnceLock<u64> = OnceLock::new();
+        Ticker { since: Instant::now(), scale: *SCALE.get_or_init(|| measured_scale().unwrap_or(0)) }
     }
 
     /// This moment.
