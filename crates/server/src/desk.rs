@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mio::net::UnixStream;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use parking_lot::Mutex;
 use quorate_config::{ChangeError, Config};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -83,12 +83,7 @@ impl FrontDesk {
     /// There is nothing to listen on; it has been logged why.
     pub fn open(server: &Arc<Server>) -> io::Result<FrontDesk> {
         let poll = Poll::new()?;
-        let hear = |signal, token| {
-            let (mut ours, theirs) = UnixStream::pair()?;
-            signal_hook::low_level::pipe::register(signal, theirs)?;
-            poll.registry().register(&mut ours, token, Interest::READABLE)?;
-            io::Result::Ok(ours)
-        };
+        let hear = |signal, token| crate::process::hear(signal, poll.registry(), token);
         let signals = [hear(SIGTERM, TERM)?, hear(SIGINT, INT)?];
         // A terminal that closes does not end a server.
         signal_hook::flag::register(SIGHUP, Arc::default())?;

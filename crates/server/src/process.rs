@@ -9,6 +9,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use mio::net::UnixStream;
+use mio::{Interest, Registry, Token};
 use quorate_config::{Config, OomScore, Supervised};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -23,6 +25,28 @@ const DAEMON_PID_FILE: &str = "/var/run/redis.pid";
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Says in the log that the process begins, in the lines that scripts know.
+pub fn greet() {
+    log::warning("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    log::warning(&format!(
+        "Redis version={}, bits={}, commit=00000000, modified=0, pid={}, just started",
+        crate::REDIS_VERSION,
+        usize::BITS,
+        std::process::id()
+    ));
+}
+
+/// A stream that raises an event of that token when the process gets the signal.
+///
+/// # Errors
+/// The operating system lacks something.
+pub fn hear(signal: i32, registry: &Registry, token: Token) -> io::Result<UnixStream> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(signal, theirs)?;
+    registry.register(&mut ours, token, Interest::READABLE)?;
+    Ok(ours)
 }
 
 /// Goes to the background: the caller's process ends here, and its child goes on without a terminal. Must be called

@@ -80,13 +80,7 @@ fn rename_commands(renames: &[Rename]) -> Result<(), ParseError> {
 fn serve(options: &Options, mut config: Config) -> anyhow::Result<()> {
     // Relative names are meant from where the program was started, so this comes before anything else of the start.
     log::set_role(b'C');
-    log::warning("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
-    log::warning(&format!(
-        "Redis version={}, bits={}, commit=00000000, modified=0, pid={}, just started",
-        crate::REDIS_VERSION,
-        usize::BITS,
-        std::process::id()
-    ));
+    process::greet();
     let names_a_file = options.file.is_some() || options.from_stdin || !options.lines.is_empty();
     log::warning(if names_a_file {
         "Configuration loaded"

@@ -104,12 +104,7 @@ impl Shell {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(index * KINDS + LISTENER), Interest::READABLE)?;
         }
-        let hear = |signal, token| {
-            let (mut ours, theirs) = UnixStream::pair()?;
-            signal_hook::low_level::pipe::register(signal, theirs)?;
-            poll.registry().register(&mut ours, token, Interest::READABLE)?;
-            io::Result::Ok(ours)
-        };
+        let hear = |signal, token| crate::process::hear(signal, poll.registry(), token);
         let signals = [hear(SIGTERM, TERM)?, hear(SIGINT, INT)?];
         // A terminal that closes does not end a Sentinel.
         signal_hook::flag::register(SIGHUP, Arc::default())?;

@@ -87,13 +87,7 @@ fn configuration(options: &Options) -> Result<(Loaded, Saved), ParseError> {
 fn serve(options: &Options, loaded: Loaded, saved: Saved) -> anyhow::Result<()> {
     let mut config = loaded.config;
     log::set_role(b'X');
-    log::warning("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
-    log::warning(&format!(
-        "Redis version={}, bits={}, commit=00000000, modified=0, pid={}, just started",
-        crate::REDIS_VERSION,
-        usize::BITS,
-        std::process::id()
-    ));
+    process::greet();
     log::warning("Configuration loaded");
     let supervisor = Supervisor::find(config.general.supervised);
     if config.general.daemonize && supervisor == Supervisor::None {
