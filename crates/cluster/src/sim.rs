@@ -11,21 +11,19 @@ mod world;
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::swarm::{run, run_traced, time_to_recover};
     use crate::config::Planted;
 
-    /// How many seeds a test run tries; `SIM_SEEDS=10000 cargo test -p quorate-cluster` tries more.
-    fn seeds() -> u64 {
-        std::env::var("SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10)
-    }
-
-    fn first_seed() -> u64 {
-        std::env::var("SIM_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+    /// The seeds that a test run tries; `SIM_SEEDS=10000 cargo test -p quorate-cluster` tries more.
+    fn seeds() -> Range<u64> {
+        quorate_stdx::seeds(10)
     }
 
     #[test]
     fn nothing_breaks_under_faults_and_all_agree_when_they_end() {
-        for seed in first_seed()..first_seed() + seeds() {
+        for seed in seeds() {
             if let Err(violation) = run(seed, None) {
                 panic!("seed {seed}: {violation}\nreplay: SIM_SEED={seed} SIM_SEEDS=1, trace: SIM_TRACE={seed}");
             }
@@ -82,7 +80,7 @@ mod tests {
 
     /// Each checker is shown to see: with the bug in place some seed must fail, and say so in these words.
     fn is_caught(bug: Planted, property: &str) {
-        let tried = seeds().max(400);
+        let tried = (seeds().end - seeds().start).max(400);
         let caught = (0..tried).find_map(|seed| run(seed, Some(bug)).err().map(|violation| (seed, violation)));
         let Some((seed, violation)) = caught else { panic!("{bug:?} was not caught by {tried} seeds") };
         assert!(violation.contains(property), "{bug:?}, seed {seed}, was caught as something else: {violation}");

@@ -32,23 +32,23 @@ pub(crate) enum Planted {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::Planted;
     use super::swarm::{Outcome, run};
 
-    fn number(name: &str, otherwise: u64) -> u64 {
-        std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
+    /// The seeds that a test run tries; `SIM_SEEDS=1000000 cargo test -p quorate-redlock` tries more.
+    fn seeds() -> Range<u64> {
+        quorate_stdx::seeds(10_000)
     }
 
-    /// How many seeds a test run tries; `SIM_SEEDS=1000000 cargo test -p quorate-redlock` tries more.
-    fn seeds() -> u64 {
-        number("SIM_SEEDS", 10_000)
+    fn count() -> u64 {
+        seeds().end - seeds().start
     }
 
     #[test]
     fn nothing_breaks_under_faults_and_nobody_is_stuck_when_they_end() {
-        let first = number("SIM_SEED", 0);
-        let all = first..first + seeds();
-        let share = |skip| all.clone().skip(skip).step_by(2);
+        let share = |skip| seeds().skip(skip).step_by(2);
         // Most machines have two cores, and seeds know nothing of each other.
         let mut sum = Outcome::default();
         std::thread::scope(|scope| {
@@ -56,8 +56,8 @@ mod tests {
             sum.add(&run_all(share(0)));
             sum.add(&other.join().unwrap());
         });
-        println!("{} seeds: {sum:?}", seeds());
-        if seeds() >= 1000 {
+        println!("{} seeds: {sum:?}", count());
+        if count() >= 1000 {
             assert!(sum.reaches_all(), "something was never seen: {sum:?}");
         }
     }
@@ -98,8 +98,8 @@ mod tests {
 
     /// Each checker is shown to see: with the bug in place some seed must fail, and say so in these words.
     fn is_caught(bug: Planted, property: &str) {
-        let caught = (0..seeds()).find_map(|seed| run(seed, Some(bug), false).err().map(|violation| (seed, violation)));
-        let Some((seed, violation)) = caught else { panic!("{bug:?} was not caught by {} seeds", seeds()) };
+        let caught = (0..count()).find_map(|seed| run(seed, Some(bug), false).err().map(|violation| (seed, violation)));
+        let Some((seed, violation)) = caught else { panic!("{bug:?} was not caught by {} seeds", count()) };
         assert!(violation.contains(property), "{bug:?}, seed {seed}, was caught as something else: {violation}");
         println!("{bug:?}: seed {seed}: {violation}");
     }

@@ -28,21 +28,15 @@ mod tests {
     use super::Planted;
     use super::swarm::{run, run_traced};
 
-    fn knob(name: &str, default: u64) -> u64 {
-        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-    }
-
     /// `SIM_SEEDS` sets how many seeds are tried, `SIM_SEED` the first; they are shared out among the processors.
     #[test]
     fn nothing_breaks_under_faults_and_all_agree_when_they_end() {
-        let (first, count) = (knob("SIM_SEED", 0), knob("SIM_SEEDS", 1500));
-        let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64).min(count);
+        let all = quorate_stdx::seeds(1500);
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
         let failures: Vec<String> = std::thread::scope(|scope| {
-            let work = |thread: u64| {
-                move || {
-                    let mut seeds = (first + thread..first + count).step_by(threads as usize);
-                    seeds.find_map(|seed| run(seed, None).err().map(|why| format!("seed {seed}: {why}")))
-                }
+            let work = |thread: usize| {
+                let mut seeds = all.clone().skip(thread).step_by(threads);
+                move || seeds.find_map(|seed| run(seed, None).err().map(|why| format!("seed {seed}: {why}")))
             };
             let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(work(thread))).collect();
             workers.into_iter().filter_map(|worker| worker.join().expect("a seed does not panic")).collect()

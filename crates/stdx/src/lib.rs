@@ -7,11 +7,13 @@
 mod id;
 mod machine;
 mod rng;
+mod seeds;
 mod time;
 
 pub use id::ReplId;
 pub use machine::Machine;
 pub use rng::Rng;
+pub use seeds::seeds;
 pub use time::{Mono, Now, UnixMs};
 
 /// A position in a replication stream, in bytes since the history began.
