@@ -1,57 +1,15 @@
 //! Clients that wait for keys, over real connections to a real server with several threads.
 
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod common;
+
+use std::time::Instant;
 
 use quorate_client::Client;
-use quorate_resp::Reply;
 
-/// After so long something has gone wrong.
-const LIMIT: Duration = Duration::from_secs(30);
+use common::{LIMIT, Server, show};
 
-struct Server {
-    process: Child,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Server {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        command.args([
-            "server",
-            "--port",
-            &address.port().to_string(),
-            "--save",
-            "",
-            "--network-threads",
-            "4",
-            "--dir",
-        ]);
-        command.arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().expect("the server was built for this test");
-        let server = Server { process, address, _folder: folder };
-        let deadline = Instant::now() + LIMIT;
-        while Client::connect(address, LIMIT).is_err() {
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::yield_now();
-        }
-        server
-    }
-
-    fn connect(&self) -> Client {
-        Client::connect(self.address, LIMIT).expect("the server listens")
-    }
+fn start() -> Server {
+    Server::start(&["--network-threads", "4"])
 }
 
 /// Runs a line and returns its reply in readable form.
@@ -78,19 +36,9 @@ fn receive(client: &mut Client) -> String {
     show(&client.receive().expect("a reply"))
 }
 
-fn show(reply: &Reply) -> String {
-    match reply {
-        Reply::Simple(text) | Reply::Error(text) | Reply::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
-        Reply::Int(value) => value.to_string(),
-        Reply::Null => "nil".to_owned(),
-        Reply::Array(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
-        other => format!("{other:?}"),
-    }
-}
-
 #[test]
 fn who_waits_first_is_served_first() {
-    let server = Server::start();
+    let server = start();
     let (mut watcher, mut clients) = (server.connect(), [server.connect(), server.connect(), server.connect()]);
     for (index, client) in clients.iter_mut().enumerate() {
         block(client, "BLPOP k 0", &mut watcher, index + 1);
@@ -106,7 +54,7 @@ fn who_waits_first_is_served_first() {
 
 #[test]
 fn only_a_key_that_has_become_a_list_wakes_who_waits_for_one() {
-    let server = Server::start();
+    let server = start();
     let (mut watcher, mut client) = (server.connect(), server.connect());
     block(&mut client, "BRPOP k 0", &mut watcher, 1);
     for line in ["SET k v", "DEL k", "ZADD k 1 m", "DEL k", "MULTI", "RPUSH k gone", "DEL k", "SET k v", "EXEC"] {
@@ -121,7 +69,7 @@ fn only_a_key_that_has_become_a_list_wakes_who_waits_for_one() {
 
 #[test]
 fn an_element_goes_from_hand_to_hand_across_slots() {
-    let server = Server::start();
+    let server = start();
     let (mut watcher, mut first, mut second, mut third) =
         (server.connect(), server.connect(), server.connect(), server.connect());
     block(&mut third, "BLPOP none c 0", &mut watcher, 1);
@@ -136,7 +84,7 @@ fn an_element_goes_from_hand_to_hand_across_slots() {
 
 #[test]
 fn waiting_ends_with_the_time_or_when_somebody_says_so() {
-    let server = Server::start();
+    let server = start();
     let (mut watcher, mut client) = (server.connect(), server.connect());
     let id = run(&mut client, "CLIENT ID");
     assert_eq!(run(&mut client, "BLPOP k 0.01"), "nil");
@@ -155,7 +103,7 @@ fn waiting_ends_with_the_time_or_when_somebody_says_so() {
 #[test]
 fn each_element_reaches_exactly_one_of_many() {
     const EACH: usize = 400;
-    let server = Server::start();
+    let server = start();
     let keys = ["a", "b", "c"];
     let mut taken: Vec<String> = std::thread::scope(|scope| {
         let producers = keys.map(|key| {

@@ -1,69 +1,17 @@
 //! Scripts and functions over real connections to a real server with several threads.
 
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod common;
+
+use std::time::Instant;
 
 use quorate_client::Client;
 use quorate_resp::Reply;
 
-/// After so long something has gone wrong.
-const LIMIT: Duration = Duration::from_secs(30);
+use common::{LIMIT, Server, show};
 
-struct Server {
-    process: Child,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Server {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let mut server = Server::spawn();
-            // Another server may have been quicker to take the port: then ours ends.
-            while server.process.try_wait().is_ok_and(|ended| ended.is_none()) {
-                let ours = format!("process_id:{}\r\n", server.process.id());
-                if Client::connect(server.address, LIMIT)
-                    .is_ok_and(|mut client| run(&mut client, &["INFO", "server"]).contains(&ours))
-                {
-                    return server;
-                }
-                assert!(Instant::now() < deadline, "the server does not listen");
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    fn spawn() -> Server {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        command.args(["server", "--port", &address.port().to_string(), "--save", "", "--network-threads", "4"]);
-        command.args(["--busy-reply-threshold", "10", "--dir"]);
-        command.arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().expect("the server was built for this test");
-        Server { process, address, _folder: folder }
-    }
-
-    fn connect(&self) -> Client {
-        Client::connect(self.address, LIMIT).expect("the server listens")
-    }
-}
-
-fn show(reply: &Reply) -> String {
-    match reply {
-        Reply::Simple(text) | Reply::Bulk(text) | Reply::Error(text) => String::from_utf8_lossy(text).into_owned(),
-        Reply::Array(items) => items.iter().map(show).collect::<Vec<_>>().join(" "),
-        other => format!("{other:?}"),
-    }
+/// Several threads, and scripts that are soon called busy.
+fn start() -> Server {
+    Server::start(&["--network-threads", "4", "--busy-reply-threshold", "10"])
 }
 
 fn run(client: &mut Client, words: &[&str]) -> String {
@@ -89,7 +37,7 @@ fn await_busy(client: &mut Client) -> String {
 
 #[test]
 fn a_script_that_touches_keys_it_did_not_declare_does_all_of_it_once() {
-    let server = Server::start();
+    let server = start();
     let source = "redis.call('INCR', KEYS[1]) redis.call('RPUSH', 'undeclared:' .. ARGV[1], KEYS[2]) \
                   return redis.call('INCR', 'undeclared')";
     let workers: Vec<_> = (0..4)
@@ -118,7 +66,7 @@ fn a_script_that_touches_keys_it_did_not_declare_does_all_of_it_once() {
 
 #[test]
 fn a_busy_script_keeps_everybody_waiting_until_it_is_killed() {
-    let server = Server::start();
+    let server = start();
     let (mut caller, mut others) = (server.connect(), [server.connect(), server.connect(), server.connect()]);
     assert!(run(&mut others[0], &["SCRIPT", "KILL"]).starts_with("NOTBUSY"));
     send(&mut caller, &["EVAL", "while true do end", "1", "key"]);
@@ -134,9 +82,32 @@ fn a_busy_script_keeps_everybody_waiting_until_it_is_killed() {
     assert_eq!(run(&mut others[2], &["SET", "key", "1"]), "OK");
 }
 
+/// The thread reads several clients before it runs the requests of the first. Here that is a script, and what it lets wait
+/// has been read already when the thread begins to answer with -BUSY.
+#[test]
+fn what_came_before_a_script_was_busy_is_answered_before_what_comes_later() {
+    let arguments = ["--network-threads", "1", "--busy-reply-threshold", "10", "--enable-debug-command", "yes"];
+    let server = Server::start(&arguments);
+    let (mut sleeper, mut caller) = (server.connect(), server.connect());
+    let (mut other, mut killer) = (server.connect(), server.connect());
+    send(&mut sleeper, &["DEBUG", "SLEEP", "0.3"]);
+    send(&mut caller, &["EVAL", "while true do end", "0"]);
+    send(&mut other, &["ECHO", "first"]);
+    await_busy(&mut killer);
+    send(&mut other, &["ECHO", "second"]);
+    // Each goes through all clients once.
+    for _ in 0..2 {
+        await_busy(&mut killer);
+    }
+    assert_eq!(run(&mut killer, &["SCRIPT", "KILL"]), "OK");
+    let replies = [(); 2].map(|()| show(&other.receive().expect("a reply")));
+    // If the machine was so slow that the first came while the script ran, it was told so.
+    assert!(replies == ["first", "second"] || replies[0].starts_with("BUSY") && replies[1] != "first", "{replies:?}");
+}
+
 #[test]
 fn a_script_that_has_written_is_not_killed() {
-    let server = Server::start();
+    let server = start();
     let (mut caller, mut other) = (server.connect(), server.connect());
     let source = "redis.call('SET', KEYS[1], 1) while redis.call('TIME')[1] do end";
     send(&mut caller, &["EVAL", source, "1", "key"]);
@@ -149,7 +120,7 @@ fn a_script_that_has_written_is_not_killed() {
 
 #[test]
 fn a_function_is_found_by_every_thread_and_killed_by_its_own_command() {
-    let server = Server::start();
+    let server = start();
     let (mut caller, mut other) = (server.connect(), server.connect());
     let library = "#!lua name=lib\nredis.register_function('store', function(keys, args) \
                    return redis.call('SET', keys[1], args[1]) end)\n\
@@ -162,7 +133,7 @@ fn a_function_is_found_by_every_thread_and_killed_by_its_own_command() {
     }
     send(&mut caller, &["FCALL", "spin", "0"]);
     assert!(await_busy(&mut other).ends_with("You can only call FUNCTION KILL or SHUTDOWN NOSAVE."));
-    assert!(run(&mut other, &["FUNCTION", "STATS"]).starts_with("running_script name spin command FCALL spin 0 "));
+    assert!(run(&mut other, &["FUNCTION", "STATS"]).starts_with("[running_script [name spin command [FCALL spin 0] "));
     assert!(run(&mut other, &["SCRIPT", "KILL"]).starts_with("BUSY"));
     assert_eq!(run(&mut other, &["FUNCTION", "KILL"]), "OK");
     assert!(show(&caller.receive().expect("a reply")).contains("FUNCTION KILL"));

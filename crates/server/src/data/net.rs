@@ -29,6 +29,7 @@ use crate::data::client::{Client, ClientId, Closing, Kind, Session, Socket};
 use crate::data::dispatch::{refuse, resolve};
 use crate::data::table::{Command, Runner};
 use crate::data::worker::Mail;
+use crate::data::worker::inbox::Inbox;
 use crate::server::Server;
 
 /// The most that is read from one client before the others have their turn.
@@ -42,6 +43,8 @@ pub struct Net {
     pub poll: Poll,
     /// Its clients.
     pub clients: BTreeMap<ClientId, Arc<Client>>,
+    /// What has been read and was not run.
+    pub(crate) inbox: Inbox,
     /// The client whose requests are being run.
     pub current: Option<ClientId>,
     /// Mail that came while a script was busy.
@@ -51,7 +54,7 @@ pub struct Net {
 impl Net {
     /// A thread without clients.
     pub fn new(index: usize, poll: Poll) -> Net {
-        Net { index, poll, clients: BTreeMap::new(), current: None, postponed: VecDeque::new() }
+        Net { index, poll, clients: BTreeMap::new(), inbox: Inbox::new(), current: None, postponed: VecDeque::new() }
     }
 
     /// The next mail.
@@ -97,6 +100,8 @@ impl Net {
                 other => self.postponed.push_back(other),
             }
         }
+        // What has arrived, and was not run, comes before what is still in the sockets.
+        self.inbox.put_back();
         for client in self.clients.values() {
             if self.current == Some(client.id) {
                 continue;
@@ -104,9 +109,7 @@ impl Net {
             // SAFETY: the thread owns the client; see the module's text for why that is enough here. The
             // client whose session is in use further up the stack was left out.
             let session = unsafe { client.session() };
-            // What has arrived, and was not run, comes before what is still in the socket.
-            let waits = session.blocked.is_some() || session.closing.is_some() || session.arrived;
-            let is_served = session.kind == Kind::Normal && !waits;
+            let is_served = session.kind == Kind::Normal && session.blocked.is_none() && session.closing.is_none();
             if is_served && !serve(server, client, session, local, scope, now) {
                 // It is closed when its thread has time for that.
                 client.condemn();

@@ -10,7 +10,7 @@
 
 mod ahead;
 mod deadline;
-mod inbox;
+pub(crate) mod inbox;
 mod stock;
 mod sweep;
 mod weigh;
@@ -39,7 +39,6 @@ use crate::listen::Seat;
 use crate::server::Server;
 use ahead::Ahead;
 use deadline::Deadline;
-use inbox::Inbox;
 
 /// The token of the mailbox's waker; clients' tokens are their ids.
 const MAIL: Token = Token(usize::MAX);
@@ -150,8 +149,9 @@ pub struct Worker {
     /// When blocked clients give up: (milliseconds since the epoch, client).
     deadlines: std::collections::BTreeSet<(i64, ClientId)>,
     scratch: Box<[u8]>,
-    inbox: Inbox,
+    /// What was foreseen of one client, and of the first ones of a group.
     ahead: Ahead,
+    group_ahead: Ahead,
     now: Now,
     swept_at: Mono,
     stock_taken_at: Mono,
@@ -189,8 +189,8 @@ impl Worker {
             writes: Vec::new(),
             deadlines: Default::default(),
             scratch: vec![0; READ].into_boxed_slice(),
-            inbox: Inbox::new(),
             ahead: Ahead::default(),
+            group_ahead: Ahead::default(),
             now,
             swept_at: now.mono,
             stock_taken_at: now.mono,
@@ -244,9 +244,6 @@ impl Worker {
             }
             if event.is_writable() {
                 self.writable(&client);
-            }
-            if self.inbox.is_full() {
-                self.run_arrivals();
             }
         }
         self.run_arrivals();

@@ -4,6 +4,7 @@
 //! the cache at the same time (`ahead.rs`), which helps clients that send one request and wait; and the way through the
 //! system is walked sixteen times in a row, and then the way through the commands.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,13 +14,12 @@ use crate::data::stream;
 use crate::data::worker::ahead::{Ahead, TOGETHER};
 use crate::data::worker::{HELD_BACK, READ, Worker};
 
-/// What a group of clients has sent, and none of it was run.
-pub(super) struct Inbox {
-    buffer: Box<[u8]>,
+/// What a group of clients has sent, as far as it was not run.
+pub(crate) struct Inbox {
+    /// Shared only while a group is run, so that the group can be reached meanwhile.
+    buffer: Arc<[u8]>,
     filled: usize,
-    arrivals: Vec<Arrival>,
-    /// The first requests of the first clients.
-    ahead: Ahead,
+    arrivals: VecDeque<Arrival>,
 }
 
 /// What one client has sent.
@@ -36,18 +36,26 @@ struct Arrival {
 }
 
 impl Inbox {
-    pub(super) fn new() -> Inbox {
-        Inbox {
-            buffer: vec![0; 4 * READ].into_boxed_slice(),
-            filled: 0,
-            arrivals: Vec::with_capacity(TOGETHER),
-            ahead: Ahead::default(),
-        }
+    pub(crate) fn new() -> Inbox {
+        Inbox { buffer: vec![0; 4 * READ].into(), filled: 0, arrivals: VecDeque::with_capacity(TOGETHER) }
     }
 
     /// Whether what it holds has to be run before another client is read.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.arrivals.len() == TOGETHER || self.buffer.len() - self.filled < READ
+    }
+
+    /// Gives what was not run to the clients' own buffers, from where they are served while a script keeps everything
+    /// waiting. Only for the thread whose clients they are.
+    #[cold]
+    pub(crate) fn put_back(&mut self) {
+        for arrival in &self.arrivals {
+            // SAFETY: the caller's thread owns the client, and uses the session of none that has arrived.
+            let session = unsafe { arrival.client.session() };
+            if std::mem::take(&mut session.arrived) {
+                session.input.extend_from_slice(&self.buffer[arrival.from..arrival.to]);
+            }
+        }
     }
 }
 
@@ -56,42 +64,44 @@ impl Worker {
     /// is in the midst of a request is served at once.
     pub(super) fn receive(&mut self, client: &Arc<Client>, ended: bool) {
         // SAFETY: this thread owns the client and is active.
-        if unsafe { client.session() }.arrived {
-            self.run_arrivals();
-        }
-        // SAFETY: as above, and the reference from there is not used any more.
         let session = unsafe { client.session() };
         if !session.input.is_empty() || self.is_condemned(client, session) {
             return self.read(client, ended);
         }
-        let from = self.inbox.filled;
-        let result = (&session.socket).read(&mut self.inbox.buffer[from..from + READ]);
+        let inbox = &mut self.net.inbox;
+        let from = inbox.filled;
+        let buffer = Arc::get_mut(&mut inbox.buffer).expect("a group is run to its end before the next is read");
+        let result = (&session.socket).read(&mut buffer[from..from + READ]);
         let Some(count) = self.received(client, session, result) else { return };
         session.arrived = true;
-        self.inbox.filled += count;
         let (client, to, more) = (Arc::clone(client), from + count, count == READ || ended);
-        self.inbox.arrivals.push(Arrival { client, from, to, foreseen: 0, more, ended });
+        let inbox = &mut self.net.inbox;
+        inbox.filled = to;
+        inbox.arrivals.push_back(Arrival { client, from, to, foreseen: 0, more, ended });
+        if inbox.is_full() {
+            self.run_arrivals();
+        }
     }
 
     /// Runs what the inbox holds.
     pub(super) fn run_arrivals(&mut self) {
-        let buffer = std::mem::take(&mut self.inbox.buffer);
-        let mut arrivals = std::mem::take(&mut self.inbox.arrivals);
-        let mut ahead = std::mem::take(&mut self.inbox.ahead);
-        if arrivals.len() > 1 {
-            self.look_ahead_at(&mut arrivals, &buffer, &mut ahead);
+        let buffer = Arc::clone(&self.net.inbox.buffer);
+        let mut ahead = std::mem::take(&mut self.group_ahead);
+        if self.net.inbox.arrivals.len() > 1 {
+            self.look_ahead_at(&buffer, &mut ahead);
         }
-        for arrival in arrivals.drain(..) {
+        while let Some(arrival) = self.net.inbox.arrivals.pop_front() {
             self.run_arrival(&arrival, &buffer, &mut ahead);
             ahead.skip_to(arrival.foreseen);
             self.make_way();
         }
         ahead.clear();
-        self.inbox = Inbox { buffer, filled: 0, arrivals, ahead };
+        self.group_ahead = ahead;
+        self.net.inbox.filled = 0;
     }
 
-    fn look_ahead_at(&self, arrivals: &mut [Arrival], buffer: &[u8], ahead: &mut Ahead) {
-        for arrival in arrivals {
+    fn look_ahead_at(&mut self, buffer: &[u8], ahead: &mut Ahead) {
+        for arrival in &mut self.net.inbox.arrivals {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { arrival.client.session() };
             if session.may_be_foreseen() {
@@ -106,13 +116,17 @@ impl Worker {
         let client = &arrival.client;
         // SAFETY: this thread owns the client and is active.
         let session = unsafe { client.session() };
-        session.arrived = false;
         // Another client's command may have ended this one.
         if self.is_condemned(client, session) {
             return self.close(client);
         }
-        let end = self.run_requests(client, &buffer[..arrival.to], arrival.from, ahead);
-        self.keep(client, &buffer[end..arrival.to]);
+        if std::mem::take(&mut session.arrived) {
+            let end = self.run_requests(client, &buffer[..arrival.to], arrival.from, ahead);
+            self.keep(client, &buffer[end..arrival.to]);
+        } else {
+            // A script was busy meanwhile, and it was put back.
+            self.run_buffered(client);
+        }
         if self.has_run(client) && arrival.more {
             self.read(client, arrival.ended);
         }

@@ -8,7 +8,7 @@ use mio::event::Source;
 use quorate_replication::{Input, primary, replica};
 
 use crate::data::call::Access;
-use crate::data::client::{Blocked, Client, Kind, Socket};
+use crate::data::client::{Blocked, Client, Closing, Kind, Socket};
 use crate::data::dispatch;
 use crate::data::worker::Worker;
 
@@ -101,6 +101,8 @@ impl Worker {
         // Others may hold the client for a moment, but nobody needs these any more.
         (session.input, session.out, session.sent) = (Vec::new(), Vec::new(), 0);
         session.seat = None;
+        // What was read of it and not run is not run any more.
+        session.closing = Some(Closing::Now);
         session.socket.shut();
     }
 }
