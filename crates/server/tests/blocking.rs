@@ -1,12 +1,12 @@
 //! Clients that wait for keys, over real connections to a real server with several threads.
 
-mod common;
+mod server;
 
 use std::time::Instant;
 
 use quorate_client::Client;
 
-use common::{LIMIT, Server, show};
+use server::{LIMIT, Server, show};
 
 fn start() -> Server {
     Server::start(&["--network-threads", "4"])
