@@ -1,12 +1,10 @@
 //! Clients that wait for keys, over real connections to a real server with several threads.
 
-mod server;
-
 use std::time::Instant;
 
 use quorate_client::Client;
 
-use server::{LIMIT, Server, show};
+use crate::server::{LIMIT, Server, show};
 
 fn start() -> Server {
     Server::start(&["--network-threads", "4"])

@@ -1,13 +1,11 @@
 //! Scripts and functions over real connections to a real server with several threads.
 
-mod server;
-
 use std::time::Instant;
 
 use quorate_client::Client;
 use quorate_resp::Reply;
 
-use server::{LIMIT, Server, show};
+use crate::server::{LIMIT, Server, show};
 
 /// Several threads, and scripts that are soon called busy.
 fn start() -> Server {
