@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use quorate_client::{Client, Reply};
 
-use crate::server::{PATIENCE, binary, is_redis_installed};
+use crate::server::{PATIENCE, binary, free_port, is_redis_installed, pause};
 
 /// Who made a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +57,7 @@ impl Process {
     }
 
     fn launch(program: Vec<OsString>, lines: &str) -> Process {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let port = free.expect("there is a free port").port();
+        let port = free_port();
         let directory = tempfile::tempdir().expect("there is room for a directory");
         let file = directory.path().join("conf");
         let text = format!("port {port}\nbind 127.0.0.1\ndir {}\n{lines}\n", directory.path().display());
@@ -80,7 +79,7 @@ impl Process {
             let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
             assert!(!ended, "port {} has ended:\n{}", self.port, self.log());
             assert!(Instant::now() < deadline, "port {} does not answer:\n{}", self.port, self.log());
-            std::thread::yield_now();
+            pause();
         }
     }
 
@@ -273,6 +272,28 @@ impl Deployment {
         });
         found.expect("it was found")
     }
+
+    /// Waits until all Sentinels name the same server, and all others follow it; which one that is.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn await_peace(&self) -> usize {
+        let mut found = None;
+        let replicas = (self.servers.len() - 1).to_string();
+        await_that("one server leads all others, and all Sentinels name it", || {
+            let mut named: Vec<Option<u16>> = self.sentinels.iter().map(Process::names).collect();
+            named.dedup();
+            let [Some(port)] = named[..] else { return false };
+            found = self.servers.iter().position(|server| server.port() == port);
+            let leads = |index: usize| {
+                let info = |field| self.servers[index].info("replication", field);
+                info("role").as_deref() == Some("master") && info("connected_slaves").as_ref() == Some(&replicas)
+            };
+            found.is_some_and(leads)
+        });
+        self.await_links();
+        found.expect("it was found")
+    }
 }
 
 /// Waits until something holds; there is a deadline.
@@ -283,6 +304,6 @@ pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + 2 * PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::yield_now();
+        pause();
     }
 }

@@ -10,4 +10,4 @@ pub mod deployment;
 mod server;
 
 pub use checker::{Model, Record, linearize};
-pub use server::{PATIENCE, Server, binary};
+pub use server::{PATIENCE, Server, binary, free_port, pause};

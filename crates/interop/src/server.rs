@@ -1,6 +1,7 @@
 //! A server under test: a process on a free port, which ends with the test.
 
 use std::ffi::OsString;
+use std::hash::BuildHasher as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +11,23 @@ use quorate_client::{Client, Reply};
 
 /// How long anything may take that should take no time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Lets others work between two looks at what is awaited: who looks without a pause takes the processor from them.
+pub fn pause() {
+    std::thread::park_timeout(Duration::from_millis(2));
+}
+
+/// A port that nobody listens on. It lies below those that systems hand out to outgoing connections: one of these could
+/// take the port of a server while that is down for a moment.
+///
+/// # Panics
+/// If all are taken.
+pub fn free_port() -> u16 {
+    let dice = std::hash::RandomState::new();
+    let tries = (0_u64..1000).map(|number| 12_000 + (dice.hash_one(number) % 20_000) as u16);
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    tries.into_iter().find(is_free).expect("one of many ports is free")
+}
 
 /// A running server.
 #[derive(Debug)]
@@ -87,9 +105,7 @@ impl Server {
     }
 
     fn launch(program: &[OsString], options: &[&str], snapshot: Option<&Path>) -> Server {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let port = free.expect("there is a free port").port();
-        Server::launch_at(port, program, options, snapshot)
+        Server::launch_at(free_port(), program, options, snapshot)
     }
 
     fn launch_at(port: u16, program: &[OsString], options: &[&str], snapshot: Option<&Path>) -> Server {
@@ -120,7 +136,7 @@ impl Server {
         while is_ready(self.address()).is_none() {
             assert!(matches!(self.child.try_wait(), Ok(None)), "the server has ended");
             assert!(Instant::now() < deadline, "the server does not answer");
-            std::thread::yield_now();
+            pause();
         }
     }
 

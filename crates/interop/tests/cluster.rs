@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ impl Nodes {
     fn form(makers: &[Maker], options: &[&str]) -> Option<Nodes> {
         let mut nodes = Vec::new();
         for maker in makers {
-            let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+            let bus = quorate_interop::free_port().to_string();
             let mut all = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
             all.extend(options);
             nodes.push(Some(match maker {
@@ -69,7 +69,7 @@ impl Nodes {
                 "never: {what}\n{}",
                 call(&mut self.node_alive().connect(), "CLUSTER NODES")
             );
-            std::thread::yield_now();
+            quorate_interop::pause();
         }
     }
 
@@ -158,7 +158,7 @@ fn a_manual_failover_swaps_our_node_and_a_real_one_and_loses_nothing() {
         let deadline = Instant::now() + PATIENCE;
         while !call(&mut nodes.node(replica).connect(), "INFO replication").contains("role:master") {
             assert!(Instant::now() < deadline, "{}", nodes.node(replica).log());
-            std::thread::yield_now();
+            quorate_interop::pause();
         }
         nodes.await_agreement();
         assert!(keys.iter().all(|key| nodes.get(key).as_deref() == Some("1")));

@@ -101,7 +101,7 @@ fn introduction(bus_port: u16, primary: Option<NodeId>) -> Header {
 #[test]
 fn a_real_node_takes_us_for_one_and_all_that_it_sends_is_encoded_alike() {
     let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-    let bus = free().local_addr().unwrap().port().to_string();
+    let bus = quorate_interop::free_port().to_string();
     let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-announce-hostname", "real.example"];
     let Some(real) = Server::start_redis(&options, None) else { return };
     let mut client = real.connect();

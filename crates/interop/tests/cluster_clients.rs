@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ fn call(node: &Server, line: &str) -> String {
 /// Three primaries with a replica each; `None` if redis-cli is not installed.
 fn form() -> Option<Vec<Option<Server>>> {
     let start = |_| {
-        let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let bus = quorate_interop::free_port().to_string();
         Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--network-threads", "1"])
     };
     let nodes: Vec<Server> = (0..6).map(start).collect();
@@ -42,7 +41,7 @@ fn form() -> Option<Vec<Option<Server>>> {
     };
     while !nodes.iter().all(is_well) {
         assert!(Instant::now() < deadline, "{}", call(&nodes[0], "CLUSTER NODES"));
-        std::thread::yield_now();
+        quorate_interop::pause();
     }
     Some(nodes.into_iter().map(Some).collect())
 }

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -36,14 +36,14 @@ fn await_all(nodes: &[Server], what: &str, is_so: impl Fn(&Server) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !nodes.iter().all(&is_so) {
         assert!(Instant::now() < deadline, "never: {what}\n{}", ask(&nodes[0], "CLUSTER NODES"));
-        std::thread::yield_now();
+        quorate_interop::pause();
     }
 }
 
 /// Three primaries and a replica of each, without any tool.
 fn form() -> Vec<Server> {
     let start = || {
-        let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let bus = quorate_interop::free_port().to_string();
         let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--network-threads", "1"];
         (Server::start(&options), bus)
     };

@@ -134,6 +134,6 @@ fn wait_until<T: std::fmt::Debug>(mut look: impl FnMut() -> T, is_reached: impl 
             return;
         }
         assert!(std::time::Instant::now() < deadline, "in vain: {seen:?}");
-        std::thread::yield_now();
+        quorate_interop::pause();
     }
 }

@@ -56,7 +56,7 @@ struct Stay {
 
 impl Stay {
     fn start(place: &Path) -> Stay {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap().port();
+        let port = quorate_interop::free_port();
         let mut command = Command::new(binary());
         command.args(["server", "--port", &port.to_string(), "--save", "", "--lock-quarantine", "600000", "--dir"]);
         let child = command.arg(place).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
@@ -69,7 +69,7 @@ impl Stay {
                 break client;
             }
             assert!(Instant::now() < deadline, "it does not start");
-            std::thread::yield_now();
+            quorate_interop::pause();
         };
         Stay { child, client }
     }

@@ -64,7 +64,7 @@ fn wait_until<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, mut see:
             return;
         }
         assert!(Instant::now() < deadline, "{what}: {seen:?} and not {expected:?}");
-        std::thread::yield_now();
+        quorate_interop::pause();
     }
 }
 

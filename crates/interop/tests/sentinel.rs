@@ -33,8 +33,9 @@ fn fail_over(servers: &[Make], sentinels: &[Make], lines: &str) {
     let next = deployment.await_successor(old);
     println!("{servers:?} under {sentinels:?}: {} ms", begun.elapsed().as_millis());
     deployment.servers[0].start();
-    deployment.await_links();
-    assert_eq!(deployment.servers[next].info("replication", "connected_slaves").as_deref(), Some("2"));
+    let last = deployment.await_peace();
+    // Redis' Sentinels may take the new primary for down by what they remember of the old one, and fail over again.
+    assert!(last == next || sentinels.contains(&Redis), "a second failover, without need");
 }
 
 #[test]
