@@ -129,6 +129,16 @@ impl Participant {
     /// As [`Participant::alone`], but while it has to wait it asks from time to time whether to give up;
     /// `None` if it did.
     pub fn alone_unless<R>(&mut self, gives_up: impl Fn() -> bool, work: impl FnOnce() -> R) -> Option<R> {
+        let result = self.alone_and_stay_unless(gives_up, work);
+        if result.is_some() {
+            self.leave();
+        }
+        result
+    }
+
+    /// As [`Participant::alone_unless`], but the participant is active afterwards, and nobody has been alone in between.
+    /// Only who gave up is still quiet.
+    pub fn alone_and_stay_unless<R>(&mut self, gives_up: impl Fn() -> bool, work: impl FnOnce() -> R) -> Option<R> {
         assert!(!self.is_active(), "a participant leaves before it asks to be alone");
         let quiet = &*self.quiet;
         let owner = take_turn(&quiet.owner, &gives_up)?;
@@ -143,6 +153,8 @@ impl Participant {
             }
         }
         let result = work();
+        // Whoever is alone next has the turn after us, and so sees this.
+        self.active.store(true, Ordering::SeqCst);
         drop(reopen);
         drop(owner);
         Some(result)
@@ -323,6 +335,35 @@ mod model {
             };
             // SAFETY: the model checks that nobody reads meanwhile.
             boss.alone(|| data.with_mut(|value| unsafe { *value += 1 }));
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn who_stays_after_being_alone_is_never_active_beside_another_who_is_alone() {
+        check(|| {
+            let quiet = Arc::new(Quiet::default());
+            let data = Arc::new(UnsafeCell::new(0u32));
+            let mut first = quiet.join();
+            let mut second = quiet.join();
+            let other = {
+                let data = Arc::clone(&data);
+                // SAFETY: the model checks that nobody reads or writes meanwhile.
+                thread::spawn(move || second.alone(|| data.with_mut(|value| unsafe { *value += 1 })))
+            };
+            // SAFETY: as above.
+            let seen = first.alone_and_stay_unless(
+                || false,
+                || {
+                    data.with_mut(|value| unsafe {
+                        *value += 1;
+                        *value
+                    })
+                },
+            );
+            // SAFETY: active, and the model checks that nobody writes meanwhile.
+            assert_eq!(data.with(|value| unsafe { *value }), seen.expect("it does not give up"));
+            first.leave();
             other.join().unwrap();
         });
     }

@@ -478,15 +478,15 @@ impl Member {
         self.participant.is_in_the_way()
     }
 
-    /// As [`Member::alone`], but while it has to wait it asks from time to time whether to give up; `None`
-    /// if it did.
-    pub fn alone_unless<R>(
+    /// As [`Member::alone`], but the member is active afterwards, and nobody has been alone in between. While it has to wait
+    /// it asks from time to time whether to give up; `None` if it did, and then it is still quiet.
+    pub fn alone_and_stay_unless<R>(
         &mut self,
         gives_up: impl Fn() -> bool,
         work: impl FnOnce(&mut Alone<'_>) -> R,
     ) -> Option<R> {
         let (space, counters) = (&self.space, &self.counters);
-        self.participant.alone_unless(gives_up, || work(&mut Alone { space, counters }))
+        self.participant.alone_and_stay_unless(gives_up, || work(&mut Alone { space, counters }))
     }
 
     /// Waits until every other member is quiet and runs `work` with access to everything. The member

@@ -100,6 +100,8 @@ impl Net {
                 other => self.postponed.push_back(other),
             }
         }
+        // What was answered before the script was busy goes out below, and as ever not before the replicas have it.
+        server.replicas.flush(&server.feed);
         // What has arrived, and was not run, comes before what is still in the sockets.
         self.inbox.put_back();
         for client in self.clients.values() {
@@ -175,7 +177,7 @@ fn serve(
 
 /// Writes what the socket takes; false if the connection is at its end.
 fn flush(session: &mut Session) -> bool {
-    while session.pending() > 0 && !session.write_blocked {
+    while session.pending() > 0 && !session.write_blocked && session.held_until.is_none() {
         match (&session.socket).write(&session.out[session.sent..]) {
             Ok(0) => return false,
             Ok(count) => session.sent += count,

@@ -152,6 +152,8 @@ pub struct Worker {
     /// What was foreseen of one client, and of the first ones of a group.
     ahead: Ahead,
     group_ahead: Ahead,
+    /// The requests of a client have not been run to their end, so that others can be alone: see `run_parsed`.
+    interrupted: bool,
     now: Now,
     swept_at: Mono,
     stock_taken_at: Mono,
@@ -191,6 +193,7 @@ impl Worker {
             scratch: vec![0; READ].into_boxed_slice(),
             ahead: Ahead::default(),
             group_ahead: Ahead::default(),
+            interrupted: false,
             now,
             swept_at: now.mono,
             stock_taken_at: now.mono,
@@ -270,6 +273,13 @@ impl Worker {
         }
     }
 
+    #[cold]
+    fn step_aside(&mut self) {
+        self.local.ended = None;
+        self.member.leave();
+        self.enter();
+    }
+
     /// Takes over the time and what has been published; the thread has just become active.
     #[inline]
     fn refresh(&mut self) {
@@ -289,9 +299,7 @@ impl Worker {
     #[inline]
     fn make_way(&mut self) {
         if self.member.is_in_the_way() {
-            self.local.ended = None;
-            self.member.leave();
-            self.enter();
+            self.step_aside();
         }
         if self.server.generation.load(Ordering::Relaxed) != self.generation {
             self.refresh();
@@ -445,6 +453,11 @@ impl Worker {
 
     /// Runs the requests that a client's own buffer holds.
     fn run_buffered(&mut self, client: &Arc<Client>) {
+        self.run_own(client);
+        self.go_on_if_interrupted(client);
+    }
+
+    fn run_own(&mut self, client: &Arc<Client>) {
         // SAFETY: this thread owns the client and is active.
         let mut input = std::mem::take(&mut unsafe { client.session() }.input);
         let used = self.run_requests(client, &input, 0, &mut Ahead::default());
@@ -460,7 +473,7 @@ impl Worker {
     }
 
     /// Runs the requests of `input` from `at` on, of which `ahead` holds some that were foreseen; where those end that
-    /// were run.
+    /// were run. The rest belongs into the client's buffer, and then comes [`Worker::go_on_if_interrupted`].
     fn run_requests(&mut self, client: &Arc<Client>, input: &[u8], at: usize, ahead: &mut Ahead) -> usize {
         // The parser is taken out, so that nothing of the session is borrowed while a command runs.
         // SAFETY: this thread owns the client and is active.
@@ -509,7 +522,26 @@ impl Worker {
                 None => return at,
             }
             self.weigh(client);
+            if self.interrupted || self.member.is_in_the_way() {
+                // The thread may have to wait for a script until that is busy, and the client is then answered from its own
+                // buffer. Our primary is not, and would have its whole backlog moved.
+                // SAFETY: as above; the reference from there is not used any more.
+                self.interrupted |= unsafe { client.session() }.kind != Kind::Primary;
+                if self.interrupted {
+                    return at;
+                }
+            }
             self.make_way();
+        }
+    }
+
+    /// Goes on with a client that was interrupted, once others have been alone. What it has sent is in its buffer.
+    #[inline]
+    fn go_on_if_interrupted(&mut self, client: &Arc<Client>) {
+        while std::mem::take(&mut self.interrupted) {
+            self.step_aside();
+            self.refresh();
+            self.run_own(client);
         }
     }
 
@@ -621,8 +653,8 @@ impl Worker {
         (&self.server, &mut self.member, &mut self.local, &self.scope, self.now, &mut self.net)
     }
 
-    /// Becomes quiet, is alone for the time of `work`, and becomes active again. `None`, and nothing done,
-    /// if a busy script stands in the way and the work may be given up.
+    /// Is alone for the time of `work`, and active before and after. `None`, and nothing done, if a busy script stands in the
+    /// way and the work may be given up; where that happens for a client's request, the client is interrupted behind it.
     pub(crate) fn alone<R>(
         &mut self,
         may_give_up: bool,
@@ -634,7 +666,7 @@ impl Worker {
         let (server, local, scope, now) = (&self.server, &mut self.local, &mut self.scope, self.now);
         let (generation, net) = (&mut self.generation, &mut self.net);
         let gives_up = || may_give_up && server.scripts.is_busy();
-        let result = self.member.alone_unless(gives_up, |alone| {
+        let result = self.member.alone_and_stay_unless(gives_up, |alone| {
             // What was published up to now holds for this command too.
             *generation = server.generation.load(Ordering::Acquire);
             local.adopt(server.published());
@@ -643,7 +675,13 @@ impl Worker {
         });
         self.local.flushed.clear();
         self.local.ended = None;
-        self.enter();
+        if result.is_none() && self.net.current.is_some() {
+            self.interrupted = true;
+            return None;
+        }
+        if result.is_none() {
+            self.enter();
+        }
         self.refresh();
         result
     }

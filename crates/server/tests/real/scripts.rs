@@ -9,7 +9,7 @@ use crate::server::{LIMIT, Server, show};
 
 /// Several threads, and scripts that are soon called busy.
 fn start() -> Server {
-    Server::start(&["--network-threads", "4", "--busy-reply-threshold", "10"])
+    Server::start(&["--network-threads", "4", "--busy-reply-threshold", "10", "--enable-debug-command", "yes"])
 }
 
 fn run(client: &mut Client, words: &[&str]) -> String {
@@ -35,7 +35,7 @@ fn await_busy(client: &mut Client) -> String {
 
 #[test]
 fn a_script_that_touches_keys_it_did_not_declare_does_all_of_it_once() {
-    let server = start();
+    let server = Server::start(&["--network-threads", "4"]);
     let source = "redis.call('INCR', KEYS[1]) redis.call('RPUSH', 'undeclared:' .. ARGV[1], KEYS[2]) \
                   return redis.call('INCR', 'undeclared')";
     let workers: Vec<_> = (0..4)
@@ -102,6 +102,35 @@ fn what_came_before_a_script_was_busy_is_answered_before_what_comes_later() {
     // Whatever the thread read together, each is answered by itself or told that a script is busy, and in order.
     for (reply, asked) in replies.iter().zip(["first", "second"]) {
         assert!(reply == asked || reply.starts_with("BUSY"), "{replies:?}");
+    }
+}
+
+/// A script that is alone begins while others are in the midst of many requests, or want to be alone as well. All of them
+/// are answered while it runs, and none has to wait for its end.
+#[test]
+fn nobody_is_left_without_an_answer_by_a_script_that_came_between() {
+    let server = start();
+    let (mut sleeper, mut caller, mut killer) = (server.connect(), server.connect(), server.connect());
+    let (mut many, mut alone) = (server.connect(), server.connect());
+    for round in 0..20 {
+        // Those who come meanwhile begin together.
+        send(&mut sleeper, &["DEBUG", "SLEEP", "0.05"]);
+        send(&mut caller, &["EVAL", "redis.call('GET', 'undeclared') while true do end", "0"]);
+        send(&mut alone, &["FLUSHALL"]);
+        for _ in 0..500 {
+            many.push(&["GET", "elsewhere"]);
+        }
+        many.flush().expect("the server reads");
+        for _ in 0..500 {
+            let reply = many.receive().expect("a reply while the script runs");
+            assert!(reply == Reply::Null || show(&reply).starts_with("BUSY"), "round {round}: {reply:?}");
+        }
+        let reply = show(&alone.receive().expect("a reply while the script runs"));
+        assert!(reply == "OK" || reply.starts_with("BUSY"), "round {round}: {reply}");
+        await_busy(&mut killer);
+        assert_eq!(run(&mut killer, &["SCRIPT", "KILL"]), "OK");
+        assert!(show(&caller.receive().expect("a reply")).contains("Script killed by user"));
+        sleeper.receive().expect("a reply");
     }
 }
 

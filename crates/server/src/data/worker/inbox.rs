@@ -123,6 +123,7 @@ impl Worker {
         if std::mem::take(&mut session.arrived) {
             let end = self.run_requests(client, &buffer[..arrival.to], arrival.from, ahead);
             self.keep(client, &buffer[end..arrival.to]);
+            self.go_on_if_interrupted(client);
         } else {
             // A script was busy meanwhile, and it was put back.
             self.run_buffered(client);
@@ -155,6 +156,7 @@ impl Worker {
                 let end = self.run_requests(client, &scratch[..count], 0, &mut Ahead::default());
                 self.keep(client, &scratch[end..count]);
                 self.scratch = scratch;
+                self.go_on_if_interrupted(client);
             } else {
                 self.run_buffered(client);
             }
