@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::node::Role;
 use crate::packet::{Body, Header, Heartbeat};
-use crate::{Epoch, NodeId};
+use crate::{Epoch, LinkId, NodeId};
 
 /// The wait before the first candidate of a silent primary asks, and the random time that is added to it at most.
 const FIXED_DELAY: Duration = Duration::from_millis(500);
@@ -199,6 +199,9 @@ impl Cluster {
         self.election = Election::Asking { epoch, votes: BTreeSet::new(), since: self.now.mono };
         // An epoch that was used must not be used again after a crash.
         self.persist();
+        // Nor is a vote given to whom a voter does not know for a replica of that primary yet, and gossip takes its time.
+        let news = self.heartbeat(Heartbeat::Pong, None);
+        self.broadcast(news, |node| node.primary() != Some(primary));
         if self.nodes[&primary].is_failed() {
             self.broadcast(Body::Fail(primary), |_| true);
         }
@@ -263,13 +266,14 @@ impl Cluster {
 
     // ---- the voter --------------------------------------------------------------------------------------
 
-    /// A replica wants our vote.
-    pub(crate) fn on_auth_request(&mut self, header: &Header) {
+    /// A replica wants our vote. It gets the answer where it asked: the link of ours to a node that is young, or was away, may
+    /// not be up, and a vote that is lost is lost for a whole election.
+    pub(crate) fn on_auth_request(&mut self, link: LinkId, header: &Header) {
         if !self.myself().is_voter() {
             return;
         }
         match self.may_vote(header) {
-            Ok(primary) => self.vote(header, primary),
+            Ok(primary) => self.vote(link, header, primary),
             Err(why) => self.announce(Event::VoteDenied { to: header.sender, why }),
         }
     }
@@ -305,7 +309,7 @@ impl Cluster {
         Ok(primary)
     }
 
-    fn vote(&mut self, header: &Header, primary: NodeId) {
+    fn vote(&mut self, link: LinkId, header: &Header, primary: NodeId) {
         let to = header.sender;
         let now = self.now.mono;
         let epoch = self.current_epoch;
@@ -317,8 +321,8 @@ impl Cluster {
         let primary = &self.nodes[&primary];
         if primary.slots != header.slots {
             let (config_epoch, slots) = (primary.config_epoch, primary.slots.clone());
-            self.send(to, Body::Update { config_epoch, node: primary.id, slots });
+            self.answer(link, Body::Update { config_epoch, node: primary.id, slots });
         }
-        self.send(to, Body::AuthAck);
+        self.answer(link, Body::AuthAck);
     }
 }

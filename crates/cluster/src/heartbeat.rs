@@ -1,6 +1,5 @@
 //! Heartbeats: what we tell of ourselves and of others, and what we learn.
 
-use std::sync::Arc;
 
 use quorate_stdx::{Mono, Now, UnixMs};
 
@@ -120,7 +119,7 @@ impl Cluster {
             _ if sender.is_none() => {}
             Body::Fail(node) => self.on_fail(header.sender, node),
             Body::Publish(published) => self.push(crate::Output::Deliver(published)),
-            Body::AuthRequest => self.on_auth_request(&header),
+            Body::AuthRequest => self.on_auth_request(link, &header),
             Body::AuthAck => self.on_auth_ack(&header),
             Body::Update { config_epoch, node, slots } => self.on_update(Claim { node, config_epoch, slots: &slots }),
             Body::ManualStart => self.on_manual_start(header.sender),
@@ -175,8 +174,7 @@ impl Cluster {
         if kind != Heartbeat::Pong {
             let to = self.known(header.sender);
             let answer = self.heartbeat(Heartbeat::Pong, to);
-            let packet = Packet { header: Some(Box::new(self.header())), body: answer };
-            self.reply(link, Arc::new(packet));
+            self.answer(link, answer);
         }
         if self.node_of(link).is_some_and(|node| !self.is_who_we_thought(node, header)) {
             return;

@@ -135,6 +135,12 @@ impl Cluster {
         self.reply(link.id, Arc::clone(packet));
     }
 
+    /// Says something on the link, of either direction, on which it was asked for.
+    pub(crate) fn answer(&mut self, link: LinkId, body: Body) {
+        let packet = Packet { header: Some(Box::new(self.header())), body };
+        self.reply(link, Arc::new(packet));
+    }
+
     pub(crate) fn reply(&mut self, link: LinkId, packet: Arc<Packet>) {
         self.counts.sent(&packet.body);
         self.push(Output::Send { link, packet });

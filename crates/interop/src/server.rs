@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::hash::BuildHasher as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use quorate_client::{Client, Reply};
@@ -17,16 +18,23 @@ pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
 }
 
-/// A port that nobody listens on. It lies below those that systems hand out to outgoing connections: one of these could
-/// take the port of a server while that is down for a moment.
+/// A port that nobody listens on, and that no other test is given while this one runs. It lies below those that systems
+/// hand out to outgoing connections: one of these could take the port of a server while that is down for a moment.
 ///
 /// # Panics
 /// If all are taken.
 pub fn free_port() -> u16 {
+    /// Tests run in processes of their own. Who has the port for UDP, which no server uses, is the one that it was given to.
+    static GIVEN: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     let dice = std::hash::RandomState::new();
     let tries = (0_u64..1000).map(|number| 12_000 + (dice.hash_one(number) % 20_000) as u16);
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    tries.into_iter().find(is_free).expect("one of many ports is free")
+    let free = tries.into_iter().find_map(|port| {
+        let given = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok().then_some((port, given))
+    });
+    let (port, given) = free.expect("one of many ports is free");
+    GIVEN.lock().expect("nobody panics here").push(given);
+    port
 }
 
 /// A running server.

@@ -22,22 +22,18 @@ use Maker::{Ours, Real};
 struct Nodes(Vec<Option<Server>>);
 
 impl Nodes {
-    /// Starts nodes and lets redis-cli make a cluster of them, the first half primaries; `None` if Redis is not installed.
+    /// Starts nodes and lets redis-cli make a cluster of them, three primaries and their replicas; `None` if Redis is not
+    /// installed.
     fn form(makers: &[Maker], options: &[&str]) -> Option<Nodes> {
         let mut nodes = Vec::new();
         for maker in makers {
-            let bus = quorate_interop::free_port().to_string();
-            let mut all = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
-            all.extend(options);
-            nodes.push(Some(match maker {
-                Ours => Server::start(&all),
-                Real => Server::start_redis(&all, None)?,
-            }));
+            nodes.push(Some(start(*maker, options)?));
         }
+        let replicas = (makers.len() / 3 - 1).to_string();
         let nodes = Nodes(nodes);
         let mut command = Command::new("redis-cli");
         command.args(["--cluster", "create"]).args(nodes.running().map(|node| node.address().to_string()));
-        let Ok(output) = command.args(["--cluster-replicas", "1", "--cluster-yes"]).output() else {
+        let Ok(output) = command.args(["--cluster-replicas", &replicas, "--cluster-yes"]).output() else {
             println!("SKIPPED redis-cli: not installed (cargo xtask peers)");
             return None;
         };
@@ -105,6 +101,17 @@ impl Nodes {
     }
 }
 
+/// A node that knows no other; `None` if it is to be a real one and Redis is not installed.
+fn start(maker: Maker, options: &[&str]) -> Option<Server> {
+    let bus = quorate_interop::free_port().to_string();
+    let mut all = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
+    all.extend(options);
+    match maker {
+        Ours => Some(Server::start(&all)),
+        Real => Server::start_redis(&all, None),
+    }
+}
+
 fn call(client: &mut Client, line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     match client.call(&words).unwrap() {
@@ -145,6 +152,43 @@ fn our_nodes_and_real_ones_are_one_cluster_and_replace_each_other() {
     let leads = |node: &&Server| call(&mut node.connect(), "INFO replication").contains("role:master");
     assert_eq!(nodes.running().filter(leads).count(), 3);
     nodes.await_agreement();
+}
+
+/// However short the link to it was: it holds all that the primary had acknowledged.
+#[test]
+fn a_replica_whose_primary_dies_as_soon_as_it_has_its_data_takes_over() {
+    let Some(mut nodes) = Nodes::form(&[Ours; 3], &[]) else { return };
+    let keys: Vec<String> = (0..100).map(|number| format!("key:{number}")).collect();
+    assert!(keys.iter().all(|key| nodes.set(key, "1")));
+    let (replica, primary) = (start(Ours, &[]).unwrap(), call(&mut nodes.node(0).connect(), "CLUSTER MYID"));
+    let mut client = replica.connect();
+    let meet = format!("CLUSTER MEET 127.0.0.1 {} {}", nodes.node(0).address().port(), bus_port(nodes.node(0)));
+    assert_eq!(call(&mut client, &meet), "OK");
+    nodes.0.push(Some(replica));
+    nodes.await_all("all know each other", |node| {
+        call(&mut node.connect(), "CLUSTER INFO").contains("cluster_known_nodes:4")
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while call(&mut client, &format!("CLUSTER REPLICATE {primary}")) != "OK" {
+        assert!(Instant::now() < deadline, "{}", nodes.node(3).log());
+        quorate_interop::pause();
+    }
+    while !call(&mut client, "INFO replication").contains("master_link_status:up") {
+        assert!(Instant::now() < deadline, "{}", nodes.node(3).log());
+    }
+    nodes.0[0] = None;
+    let deadline = Instant::now() + PATIENCE;
+    while !keys.iter().all(|key| nodes.get(key).as_deref() == Some("1")) {
+        assert!(Instant::now() < deadline, "{}", nodes.node(3).log());
+        quorate_interop::pause();
+    }
+}
+
+fn bus_port(node: &Server) -> String {
+    let text = call(&mut node.connect(), "CLUSTER NODES");
+    let own = text.lines().find(|line| line.contains("myself")).unwrap();
+    let address = own.split(' ').nth(1).unwrap().split(',').next().unwrap();
+    address.split_once('@').unwrap().1.to_owned()
 }
 
 #[test]

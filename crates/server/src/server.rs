@@ -92,6 +92,8 @@ pub struct Server {
     published: ArcSwap<Published>,
     /// Counts the changes of `published`.
     pub generation: AtomicU64,
+    /// When our primary's stream was last seen to begin or to end, microseconds of the server's clock; 0 for never.
+    pub streamed_at: AtomicU64,
     /// The network threads.
     pub workers: OnceLock<Vec<WorkerHandle>>,
     /// When the server started.
@@ -175,6 +177,7 @@ impl Server {
             next_client: AtomicU64::new(0),
             published: ArcSwap::from_pointee(published),
             generation: AtomicU64::new(1),
+            streamed_at: AtomicU64::new(0),
             workers: OnceLock::new(),
             started,
             started_unix: now.unix,

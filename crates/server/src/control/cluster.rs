@@ -61,8 +61,6 @@ struct Inner {
     barriers: u64,
     answers: BTreeMap<OrderId, Answer>,
     orders: u64,
-    /// When our primary's stream was last seen to flow.
-    linked_at: Option<Mono>,
     /// Whether what we hold came from a primary, or is anything at all.
     has_data: bool,
 }
@@ -78,7 +76,6 @@ impl Node {
             barriers: 0,
             answers: BTreeMap::new(),
             orders: 0,
-            linked_at: None,
             has_data: false,
         };
         Node {
@@ -252,12 +249,11 @@ impl Inner {
             Role::Primary => false,
             Role::Replica(following) => following.link_up,
         };
-        if is_linked {
-            self.linked_at = Some(now.mono);
-        }
-        self.has_data |= is_linked || !server.space.is_empty();
+        let streamed_at = Some(server.streamed_at.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Mono);
+        let linked_at = if is_linked { Some(now.mono) } else { streamed_at };
+        self.has_data |= linked_at.is_some() || !server.space.is_empty();
         let offset = server.feed.backlog().map_or(0, |held| held.end.0);
-        let status = ReplicaStatus { offset, is_linked, linked_at: self.linked_at, has_data: self.has_data };
+        let status = ReplicaStatus { offset, is_linked, linked_at, has_data: self.has_data };
         self.machine.handle(now, Input::Replication(status));
         self.sort();
     }

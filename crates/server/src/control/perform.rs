@@ -99,6 +99,7 @@ impl Inner {
 
     pub(super) fn publish_link(&self, server: &Arc<Server>) {
         let up = self.link_up;
+        note_streaming(server);
         server.publish(|next| {
             if let PublishedRole::Replica(following) = &mut next.role {
                 following.link_up = up;
@@ -222,12 +223,18 @@ impl Inner {
                 }
             }
             R::Stream { link, .. } => {
+                note_streaming(server);
                 if let Some(upstream) = ours(link) {
                     upstream.go(Go::Stream);
                 }
             }
         }
     }
+}
+
+/// From here on our primary's stream flows, or up to here it did. However short that was, what we hold is its data as of now.
+fn note_streaming(server: &Server) {
+    server.streamed_at.fetch_max(server.mono().0.max(1), Ordering::Relaxed);
 }
 
 fn announce(server: &Server, event: &Event) {
