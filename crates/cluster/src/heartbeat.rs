@@ -1,6 +1,5 @@
 //! Heartbeats: what we tell of ourselves and of others, and what we learn.
 
-
 use quorate_stdx::{Mono, Now, UnixMs};
 
 use crate::claims::Claim;

@@ -46,6 +46,12 @@ impl Cluster {
         }
     }
 
+    /// The node at the other end of `link`, whoever made it, once it has told its name.
+    #[cfg(test)]
+    pub(crate) fn speaker(&self, link: LinkId) -> Option<NodeId> {
+        self.node_of(link).or_else(|| self.inbound.get(&link)?.node)
+    }
+
     pub(crate) fn on_connected(&mut self, link: LinkId, local: String) {
         let Some(id) = self.node_of(link) else { return };
         if self.myself().address.ip.is_none() {
@@ -189,7 +195,9 @@ impl Cluster {
             }
             let Some(link) = node.link else { continue };
             let owes = node.ping_sent.is_some_and(|ping| now.since(ping.mono) > timeout / 2);
-            if now.since(link.since) > timeout && owes && now.since(node.heard) > timeout / 2 {
+            // A node that is heard on its own link to us says nothing of one that never came up.
+            let is_deaf = !link.is_up || now.since(node.heard) > timeout / 2;
+            if now.since(link.since) > timeout && owes && is_deaf {
                 // The network may have lost the link without telling: a new one shows who is to blame.
                 self.drop_link(id);
                 continue;

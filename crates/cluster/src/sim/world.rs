@@ -412,7 +412,7 @@ impl World {
             self.has_just_voted = true;
             let header = packet.header.as_ref().expect("a vote has a full header");
             let machine = &self.process(host).machine;
-            let candidate = machine.node_of(link).expect("votes go through our own links");
+            let candidate = machine.speaker(link).expect("a vote goes to whom it was asked by");
             let voted = self.witness.voted(header.sender, header.current_epoch, candidate);
             if let Err(violation) = voted {
                 self.violation.get_or_insert(violation);
