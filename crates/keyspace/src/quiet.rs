@@ -16,6 +16,9 @@
 //! least one side sees the other (Dekker's argument); the loom model at the end checks it. An ordinary
 //! command costs one load of a line that nobody writes; entering costs one ordered store a wake-up.
 //!
+//! A participant may be in the midst of something that takes long. Then who wants to be alone lowers the flag again until
+//! that has ended, so that the two of them don't keep everybody else waiting.
+//!
 //! Who is alone may be so for long (a script), and who waits may have better things to do: so each wait
 //! comes in a form that ends after a while, and leaves the participant quiet.
 //!
@@ -28,8 +31,11 @@ use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, Turn, in_one_order};
 
-/// How often who waits asks whether to give up.
+/// How often who waits asks whether to give up, and whether it keeps the others waiting for too long.
 const SOMETIMES: Duration = Duration::from_millis(50);
+/// How often who waits from aside looks.
+#[cfg(not(loom))]
+const SHORTLY: Duration = Duration::from_millis(1);
 /// How long a wait lasts that is begun again at once.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -142,22 +148,32 @@ impl Participant {
         assert!(!self.is_active(), "a participant leaves before it asks to be alone");
         let quiet = &*self.quiet;
         let owner = take_turn(&quiet.owner, &gives_up)?;
-        quiet.wanted.store(true, Ordering::SeqCst);
-        in_one_order();
-        // Panics in `work` abort the process in release builds; in tests the flag is lowered by the guard.
-        let reopen = Reopen(quiet);
-        let members = locked(&quiet.members).clone();
-        for member in &members {
-            if !quiet.await_quiet(member, &gives_up) {
-                return None;
+        for rounds in 1.. {
+            quiet.wanted.store(true, Ordering::SeqCst);
+            in_one_order();
+            // Panics in `work` abort the process in release builds; in tests the flag is lowered by the guard.
+            let reopen = Reopen(quiet);
+            let members = locked(&quiet.members).clone();
+            let waits = members.iter().map(|member| (member, quiet.await_quiet(member, rounds, &gives_up)));
+            match waits.into_iter().find(|(_, wait)| *wait != Wait::Over) {
+                None => {
+                    let result = work();
+                    // Whoever is alone next has the turn after us, and so sees this.
+                    self.active.store(true, Ordering::SeqCst);
+                    drop(reopen);
+                    drop(owner);
+                    return Some(result);
+                }
+                Some((_, Wait::GivenUp)) => return None,
+                // The others need not wait for it too. Who is always in the midst of something is waited for a little
+                // longer each time.
+                Some((member, _)) => {
+                    drop(reopen);
+                    quiet.await_from_aside(member, &gives_up)?;
+                }
             }
         }
-        let result = work();
-        // Whoever is alone next has the turn after us, and so sees this.
-        self.active.store(true, Ordering::SeqCst);
-        drop(reopen);
-        drop(owner);
-        Some(result)
+        unreachable!("there is always another round")
     }
 
     #[cold]
@@ -199,14 +215,25 @@ impl Drop for Participant {
     }
 }
 
+/// How waiting for a participant has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// It is quiet.
+    Over,
+    /// Whoever waited gave up.
+    GivenUp,
+    /// It is in the midst of something that takes long.
+    InVain,
+}
+
 impl Quiet {
-    /// False if it gave up.
-    fn await_quiet(&self, member: &AtomicBool, gives_up: &impl Fn() -> bool) -> bool {
+    /// Waits for so many times [`SOMETIMES`].
+    fn await_quiet(&self, member: &AtomicBool, mut rounds: u32, gives_up: &impl Fn() -> bool) -> Wait {
         // Another thread is in the midst of a command, mostly for less than it takes to fall asleep.
         #[cfg(not(loom))]
         for _ in 0..200 {
             if !member.load(Ordering::SeqCst) {
-                return true;
+                return Wait::Over;
             }
             std::hint::spin_loop();
         }
@@ -215,11 +242,37 @@ impl Quiet {
             let waited = self.went_quiet.wait_timeout(door, SOMETIMES);
             let (again, in_vain) = waited.expect("nobody panics at the door");
             door = again;
-            if in_vain.timed_out() && gives_up() {
-                return false;
+            if !in_vain.timed_out() {
+                continue;
+            }
+            if gives_up() {
+                return Wait::GivenUp;
+            }
+            rounds = rounds.saturating_sub(1);
+            if rounds == 0 {
+                return Wait::InVain;
             }
         }
-        true
+        Wait::Over
+    }
+
+    /// Waits without being in anybody's way; `None` if it gave up.
+    #[cfg(not(loom))]
+    fn await_from_aside(&self, member: &AtomicBool, gives_up: &impl Fn() -> bool) -> Option<()> {
+        while member.load(Ordering::SeqCst) {
+            if gives_up() {
+                return None;
+            }
+            std::thread::sleep(SHORTLY);
+        }
+        Some(())
+    }
+
+    /// The model knows no time that passes.
+    #[cfg(loom)]
+    fn await_from_aside(&self, _: &AtomicBool, _: &impl Fn() -> bool) -> Option<()> {
+        loom::thread::yield_now();
+        Some(())
     }
 }
 
@@ -262,6 +315,29 @@ mod tests {
     struct Shared(UnsafeCell<u64>);
     // SAFETY: the test only touches the cell while it is alone, which is what it checks.
     unsafe impl Sync for Shared {}
+
+    #[test]
+    fn who_takes_long_keeps_only_those_waiting_who_want_to_be_alone() {
+        let quiet = Arc::new(Quiet::default());
+        let (mut slow, mut other, mut boss) = (quiet.join(), quiet.join(), quiet.join());
+        slow.enter();
+        let was_alone = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&was_alone);
+        let thread = std::thread::spawn(move || {
+            boss.alone(|| noted.store(true, Ordering::SeqCst));
+            boss.leave();
+        });
+        while !other.is_in_the_way() {
+            std::thread::yield_now();
+        }
+        // The flag is up, and comes down although the slow one goes on.
+        other.enter();
+        other.leave();
+        assert!(!was_alone.load(Ordering::SeqCst) && slow.is_active());
+        slow.leave();
+        thread.join().unwrap();
+        assert!(was_alone.load(Ordering::SeqCst));
+    }
 
     #[test]
     fn nobody_is_active_while_one_is_alone() {
