@@ -46,6 +46,7 @@ mod replication;
 mod resync;
 #[cfg(test)]
 mod sim;
+pub mod tenure;
 #[cfg(test)]
 mod trace;
 mod view;

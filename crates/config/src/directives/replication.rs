@@ -19,6 +19,8 @@ pub struct Replication {
     pub password: Option<Secret>,
     /// `replica-refuse-empty-primary`: don't throw our dataset away for a primary that has just started without one.
     pub refuse_empty_primary: bool,
+    /// `primary-tenure`: hold writes back while too many of the Sentinels that have confirmed us are silent.
+    pub tenure: bool,
     /// `replica-serve-stale-data`: answer reads while the primary is out of reach.
     pub serve_stale_data: bool,
     /// `replica-read-only`.
@@ -71,6 +73,7 @@ impl Default for Replication {
             user: None,
             password: None,
             refuse_empty_primary: true,
+            tenure: true,
             serve_stale_data: true,
             read_only: true,
             diskless_sync: true,
@@ -137,6 +140,7 @@ pub(super) static TABLE: &[Spec] = &[
         |c, on| c.replication.refuse_empty_primary = on,
     )
     .ours(),
+    switch("primary-tenure", |c| c.replication.tenure, |c, on| c.replication.tenure = on).ours(),
     switch("replica-serve-stale-data", |c| c.replication.serve_stale_data, |c, on| c.replication.serve_stale_data = on)
         .also(&["slave-serve-stale-data"]),
     switch("replica-read-only", |c| c.replication.read_only, |c, on| c.replication.read_only = on)
