@@ -206,12 +206,20 @@ impl Deployment {
     /// # Panics
     /// If they do not find each other.
     pub fn start(servers: &[Make], sentinels: &[Make], lines: &str) -> Option<Deployment> {
+        Deployment::start_with(servers, "", sentinels, lines)
+    }
+
+    /// The same; `server_lines` belong to each server's configuration.
+    ///
+    /// # Panics
+    /// If they do not find each other.
+    pub fn start_with(servers: &[Make], server_lines: &str, sentinels: &[Make], lines: &str) -> Option<Deployment> {
         if servers.iter().chain(sentinels).any(|make| *make == Make::Redis) && !is_redis_installed() {
             println!("SKIPPED redis-server: not installed (cargo xtask peers)");
             return None;
         }
-        let options = "repl-diskless-sync-delay 0\nenable-debug-command yes";
-        let mut all: Vec<Process> = vec![Process::server(servers[0], options)];
+        let options = format!("repl-diskless-sync-delay 0\nenable-debug-command yes\n{server_lines}");
+        let mut all: Vec<Process> = vec![Process::server(servers[0], &options)];
         let port = all[0].port();
         for make in &servers[1..] {
             all.push(Process::server(*make, &format!("{options}\nreplicaof 127.0.0.1 {port}")));

@@ -7,7 +7,8 @@
 mod checker;
 pub mod dataset;
 pub mod deployment;
+pub mod faults;
 mod server;
 
 pub use checker::{Model, Record, linearize};
-pub use server::{PATIENCE, Server, binary, free_port, pause};
+pub use server::{PATIENCE, Server, binary, free_port, is_redis_installed, pause};

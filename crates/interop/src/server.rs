@@ -60,7 +60,7 @@ pub fn binary() -> OsString {
 }
 
 /// Whether there is a real Redis to compare with.
-pub(crate) fn is_redis_installed() -> bool {
+pub fn is_redis_installed() -> bool {
     let is_there = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
     is_there.is_ok_and(|status| status.success())
 }

@@ -323,10 +323,7 @@ mod tests {
         slow.enter();
         let was_alone = Arc::new(AtomicBool::new(false));
         let noted = Arc::clone(&was_alone);
-        let thread = std::thread::spawn(move || {
-            boss.alone(|| noted.store(true, Ordering::SeqCst));
-            boss.leave();
-        });
+        let thread = std::thread::spawn(move || boss.alone(|| noted.store(true, Ordering::SeqCst)));
         while !other.is_in_the_way() {
             std::thread::yield_now();
         }

@@ -20,6 +20,8 @@ pub struct Info {
     pub role: Role,
     /// How many bytes of replication stream it has written or applied.
     pub offset: u64,
+    /// Whether it wants to be confirmed as a primary.
+    pub has_tenure: bool,
 }
 
 /// The role that a server says it has.
@@ -98,6 +100,7 @@ struct Fields<'a> {
     replica_offset: Option<u64>,
     primary_offset: Option<u64>,
     replicas: Vec<Addr>,
+    has_tenure: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -105,6 +108,7 @@ impl<'a> Fields<'a> {
         match name {
             b"run_id" => self.run_id = ReplId::parse(value),
             b"role" => self.role = value,
+            b"tenure" => self.has_tenure = true,
             b"master_host" => self.primary.0 = value,
             b"master_port" => self.primary.1 = value,
             b"master_link_status" => self.is_linked = value == b"up",
@@ -147,7 +151,7 @@ impl<'a> Fields<'a> {
             Role::Primary { .. } => self.primary_offset,
             Role::Replica(_) => self.replica_offset,
         };
-        Ok(Info { run_id: self.run_id, role, offset: offset.unwrap_or(0) })
+        Ok(Info { run_id: self.run_id, role, offset: offset.unwrap_or(0), has_tenure: self.has_tenure })
     }
 }
 
@@ -196,7 +200,9 @@ mod tests {
             priority: 0,
             is_announced: false,
         };
-        assert_eq!(parse(text), Ok(Info { run_id: None, role: Role::Replica(following), offset: 9 }));
+        let role = Role::Replica(following);
+        assert_eq!(parse(text), Ok(Info { run_id: None, role, offset: 9, has_tenure: false }));
+        assert!(parse(b"role:master\ntenure:unwatched\n").is_ok_and(|info| info.has_tenure));
     }
 
     #[test]

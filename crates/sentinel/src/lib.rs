@@ -41,6 +41,7 @@ pub mod settings;
 #[cfg(test)]
 mod sim;
 mod story;
+mod tenure;
 pub mod view;
 mod vote;
 pub mod wire;

@@ -110,6 +110,18 @@ pub(crate) struct Link {
     last_event: Mono,
     published: Option<Mono>,
     info_asked: Option<Mono>,
+    pub(crate) tenure: TenureTalk,
+}
+
+/// How far we are with confirming a primary's tenure on this connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TenureTalk {
+    /// What it was answered last.
+    pub(crate) stamp: i64,
+    /// When it was confirmed last.
+    pub(crate) confirmed: Option<Mono>,
+    /// The answer to that has not come.
+    pub(crate) waits: bool,
 }
 
 impl Link {
@@ -128,6 +140,7 @@ impl Link {
             last_event: now,
             published: None,
             info_asked: None,
+            tenure: TenureTalk::default(),
         }
     }
 
@@ -341,6 +354,7 @@ impl Node {
         self.link.pending = said;
         self.link.was_up = true;
         (self.link.info_asked, self.link.published) = (None, None);
+        self.link.tenure = TenureTalk::default();
         self.ping(core, care.watch);
     }
 

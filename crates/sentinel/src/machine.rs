@@ -224,6 +224,8 @@ pub enum Timer {
     Tilt,
     /// To name a primary although nobody has confirmed it.
     Confirm,
+    /// To confirm a primary's tenure.
+    Tenure,
 }
 
 /// How long a returning Sentinel waits for another one to confirm what it remembers, before it names it to clients.
@@ -249,6 +251,8 @@ pub struct Sentinel {
 /// Which primaries have to be looked at again.
 enum Scope {
     One(String),
+    /// Those whose time has come.
+    Due,
     All,
 }
 
@@ -321,6 +325,11 @@ impl Sentinel {
                     settle_one(&mut self.core, primary);
                 }
             }
+            Scope::Due => {
+                let now = self.core.mono();
+                let due = self.primaries.values_mut().filter(|primary| primary.wake.is_some_and(|(at, _)| at <= now));
+                due.for_each(|primary| settle_one(&mut self.core, primary));
+            }
             Scope::All => self.primaries.values_mut().for_each(|primary| settle_one(&mut self.core, primary)),
         }
         self.leave_tilt();
@@ -384,7 +393,7 @@ impl Sentinel {
 
     fn on_input(&mut self, input: Input) -> Scope {
         match input {
-            Input::Timeout => Scope::All,
+            Input::Timeout => Scope::Due,
             Input::Opened { conn, local } => self.with(conn, |core, primary, node| {
                 primary.on_opened(core, node, conn, local);
             }),
@@ -599,6 +608,7 @@ fn pass(core: &mut Core, primary: &mut Primary) {
     if core.tilt.is_some() {
         return;
     }
+    primary.confirm_tenure(core);
     primary.judge(core);
     primary.ask(core);
     primary.judge_together(core);

@@ -468,6 +468,10 @@ impl Primary {
                 let text = format!("{} does not let this Sentinel in: {error}", server.node.addr);
                 self.story.tell(core.now, text);
             }
+            Answer::Stamp(stamp) => {
+                server.node.link.tenure.stamp = stamp;
+                server.node.link.tenure.waits = false;
+            }
             Answer::Error(_) if tag == Tag::Ping => server.node.link.on_pong(now, false),
             Answer::Error(error) if tag == Tag::Handover => self.on_handover_refused(core, &error),
             Answer::Error(error) if tag == Tag::Order => {

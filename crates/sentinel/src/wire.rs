@@ -33,6 +33,8 @@ pub enum Tag {
     Order,
     /// FAILOVER.
     Handover,
+    /// TENURE CONFIRM.
+    Tenure,
 }
 
 /// What a reply means.
@@ -67,6 +69,8 @@ pub enum Answer {
         /// Since which epoch.
         epoch: u64,
     },
+    /// What the next confirmation of its tenure is to show.
+    Stamp(i64),
     /// What can't be read.
     Nonsense(String),
 }
@@ -89,6 +93,7 @@ pub fn read(tag: Tag, reply: Reply) -> Answer {
             Err(error) => Answer::Nonsense(format!("INFO: {error}")),
         },
         (Tag::Ask, Reply::Array(items)) => opinion(&items).unwrap_or_else(|| Answer::Nonsense("an opinion".to_owned())),
+        (Tag::Tenure, Reply::Int(stamp)) => Answer::Stamp(stamp),
         (Tag::Configuration, reply) => {
             configuration(reply).unwrap_or_else(|| Answer::Nonsense("a configuration".to_owned()))
         }

@@ -21,6 +21,7 @@ pub mod pubsub;
 pub mod replication;
 pub mod script;
 pub mod slowlog;
+pub mod tenure;
 pub mod transactions;
 
 use quorate_commands::Spec;
@@ -56,6 +57,7 @@ pub fn table() -> Vec<Entry> {
     table.extend(slowlog::RUNS);
     table.extend(transactions::RUNS);
     table.extend(replication::RUNS);
+    table.extend(tenure::RUNS);
     table
 }
 

@@ -20,9 +20,12 @@
 //! whatever it decides while the data plane stands still, it decides on exact positions.
 
 pub mod cluster;
+pub mod observers;
 mod perform;
+pub mod progress;
 pub mod settings;
 mod snapshots;
+pub mod tenure;
 pub mod upstream;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -325,6 +328,9 @@ pub fn attach(server: &Arc<Server>) {
     server.on_config_change(move |change| {
         if let Some(server) = listener.upgrade() {
             server.control.configure(&server, &change.config);
+            server
+                .tenure
+                .submit(&server, quorate_replication::tenure::Input::Enabled(change.config.replication.tenure));
         }
     });
 }

@@ -56,6 +56,8 @@ pub struct Published {
     pub pause: Option<Pause>,
     /// A failover is under way: writes wait.
     pub handover: bool,
+    /// Writes wait until Sentinels have confirmed our role. Each thread sees that for itself; see `control/tenure.rs`.
+    pub held: bool,
     /// The longest request, bytes.
     pub query_limit: usize,
     /// Seconds without a request after which a client is closed; 0 is never.
@@ -153,6 +155,7 @@ impl Published {
             track_latency: true,
             pause: None,
             handover: false,
+            held: false,
             query_limit: 0,
             timeout: 0,
             output_limits: [OutputLimit::default(); 3],
@@ -223,7 +226,8 @@ impl Published {
 
     /// Whether a command has to wait now.
     pub fn is_paused(&self, writes: bool) -> bool {
-        (self.handover && writes) || self.pause.is_some_and(|pause| (pause.all || writes) && unix_now() < pause.until)
+        ((self.handover || self.held) && writes)
+            || self.pause.is_some_and(|pause| (pause.all || writes) && unix_now() < pause.until)
     }
 
     /// Recomputes what follows from the rest; called before it is published.
@@ -234,6 +238,7 @@ impl Published {
             && self.min_replicas == 0
             && self.pause.is_none()
             && !self.handover
+            && !self.held
             && !self.refuses_writes_after_failed_save();
         self.all_clear = self.calm && self.cluster.is_none();
     }

@@ -20,6 +20,9 @@ use crate::admin::migrate::Links;
 use crate::admin::monitor::Monitors;
 use crate::admin::slowlog::SlowLog;
 use crate::control::Control;
+use crate::control::observers::OBSERVERS;
+use crate::control::progress::Progress;
+use crate::control::tenure::Guard;
 use crate::data::blocked::Waiters;
 use crate::data::client::{Client, ClientId, Peer, Socket};
 use crate::data::evict::Evictor;
@@ -96,6 +99,12 @@ pub struct Server {
     pub streamed_at: AtomicU64,
     /// The network threads.
     pub workers: OnceLock<Vec<WorkerHandle>>,
+    /// The thread that serves Sentinels' connections.
+    pub observers: OnceLock<WorkerHandle>,
+    /// Whether a primary may take writes.
+    pub tenure: Guard,
+    /// Whether the network threads get on.
+    pub progress: Mutex<Progress>,
     /// When the server started.
     pub started: Instant,
     /// The same by the wall clock.
@@ -150,6 +159,7 @@ impl Server {
         let now = Now { mono: Mono(0), unix: unix_now() };
         let settings = crate::control::settings::of(&config);
         let start = Start { saved: None, follow: crate::control::settings::primary(&config) };
+        let tenure = Guard::new(config.replication.primary.is_none(), config.replication.tenure);
         Server {
             // A slot belongs to a node whole, and there is one name for each of its keys.
             space: Arc::new(Keyspace::new(if config.cluster.enabled { 1 } else { config.general.databases as usize })),
@@ -179,6 +189,9 @@ impl Server {
             generation: AtomicU64::new(1),
             streamed_at: AtomicU64::new(0),
             workers: OnceLock::new(),
+            observers: OnceLock::new(),
+            tenure,
+            progress: Mutex::default(),
             started,
             started_unix: now.unix,
             run_id: ReplId::random(&mut Rng::new(seed)),
@@ -223,7 +236,16 @@ impl Server {
 
     /// Puts mail into a network thread's box and wakes it.
     pub fn mail(&self, worker: usize, mail: Mail) {
-        self.workers.get().expect("threads run only after they are all known")[worker].mailbox.send(mail);
+        let handle = match worker {
+            OBSERVERS => self.observers.get().expect("nobody is set aside before there is a thread for it"),
+            worker => &self.workers.get().expect("threads run only after they are all known")[worker],
+        };
+        handle.mailbox.send(mail);
+    }
+
+    /// All threads that answer clients, as others see them.
+    pub fn serving(&self) -> impl Iterator<Item = &WorkerHandle> {
+        self.workers.get().into_iter().flatten().chain(self.observers.get())
     }
 
     /// Both clocks.
@@ -237,9 +259,9 @@ impl Server {
         Mono(self.started.elapsed().as_micros() as u64)
     }
 
-    /// A sum over the network threads' statistics.
+    /// A sum over the statistics of all threads that answer clients.
     pub fn sum(&self, pick: impl Fn(&Statistics) -> i64) -> i64 {
-        self.workers.get().map_or(0, |workers| workers.iter().map(|worker| pick(&worker.stats)).sum())
+        self.serving().map(|thread| pick(&thread.stats)).sum()
     }
 
     /// Whether more memory is in use than may be.
@@ -259,6 +281,10 @@ impl Server {
     pub fn reset_statistics(&self) {
         for worker in self.workers.get().into_iter().flatten() {
             worker.stats.reset();
+        }
+        if self.observers.get().is_some() {
+            // It is not quiet, and does it itself.
+            self.mail(OBSERVERS, Mail::ResetStatistics);
         }
         let counts = &self.control.counts;
         let (of_clients, of_replicas) = (&self.connections, [&counts.full, &counts.partial, &counts.refused]);

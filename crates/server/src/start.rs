@@ -124,6 +124,7 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     threads.push(crate::data::upkeep::start(&server, !seed).context("can't start the upkeep thread")?);
     threads.push(crate::data::upkeep::start_reclaiming(&server).context("can't start the freeing thread")?);
     threads.push(persist::saver::start(&server).context("can't start the saving thread")?);
+    threads.push(crate::control::observers::start(&server).context("can't start the observers' thread")?);
     server.memory.sample();
     server.memory_at_start.store(server.memory.used(), Ordering::Relaxed);
     say_hello(&server);

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
 use quorate_stdx::Now;
 
+use crate::control::observers;
 use crate::data::call::Cx;
 use crate::data::client::{Blocked, Client, Kind, Peer, ReplyMode, Session};
 use crate::data::table::ServerRun;
@@ -116,6 +117,7 @@ pub fn set_name(session: &mut Session, name: &[u8]) -> Outcome {
         return Err(CommandError::text("ERR Client names cannot contain spaces, newlines or special characters."));
     }
     session.name = name.to_vec();
+    session.observes = observers::is_name(name);
     Ok(())
 }
 
@@ -289,7 +291,11 @@ pub fn describe(client: &Client, session: &Session, now: Now, under_way: usize) 
     let (address, local) = (session.peer.remote(), session.peer.local());
     let name = String::from_utf8_lossy(&session.name);
     let multi = session.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64);
-    let command = session.last_command.map_or("NULL", |command| command.full_name.as_str());
+    // What was set aside was heard elsewhere, and later.
+    let aside = client.aside.lock().filter(|(at, _)| *at > session.active_at);
+    let active_at = aside.map_or(session.active_at, |(at, _)| at);
+    let last_command = aside.map(|(_, command)| command).or(session.last_command);
+    let command = last_command.map_or("NULL", |command| command.full_name.as_str());
     let _ = write!(
         line,
         "id={} addr={address} laddr={local} fd={} name={name} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
@@ -298,7 +304,7 @@ pub fn describe(client: &Client, session: &Session, now: Now, under_way: usize) 
         client.id.0,
         std::os::fd::AsRawFd::as_raw_fd(&session.socket),
         now.mono.since(session.since).as_secs(),
-        now.mono.since(session.active_at).as_secs(),
+        now.mono.since(active_at).as_secs(),
         flags(session),
         session.db.0,
         session.channels.len(),

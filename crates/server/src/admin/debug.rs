@@ -46,7 +46,8 @@ pub static DEBUG: Spec = Spec {
     name: "debug",
     group: Group::Server,
     arity: Arity::AtLeast(2),
-    flags: Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::ALONE),
+    flags: Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE),
+    reaches: Some(|args| !args.is(1, "SLEEP-THREAD")),
     since: "1.0.0",
     complexity: "Depends on the subcommand.",
     summary: "Looks into the server, or makes it misbehave, for tests.",
@@ -93,6 +94,7 @@ static SUBCOMMANDS: &[Sub] = &[
     ("set-disable-deny-scripts", Arity::Exactly(3), set_disable_deny_scripts),
     ("set-skip-checksum-validation", Arity::Exactly(3), set_skip_checksums),
     ("sleep", Arity::Exactly(3), sleep),
+    ("sleep-thread", Arity::Exactly(3), sleep),
     ("stringmatch-len", Arity::Exactly(4), string_match),
 ];
 
@@ -183,6 +185,8 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
             "    Whether checksums of RDB files and RESTORE payloads are ignored.",
             "SLEEP <seconds>",
             "    Stop the whole server for a while.",
+            "SLEEP-THREAD <seconds>",
+            "    Stop the network thread that serves this connection for a while.",
             "STRINGMATCH-LEN <len> <pattern>",
             "    Match a pattern against so many letters a.",
         ],

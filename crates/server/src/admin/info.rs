@@ -112,17 +112,22 @@ fn human(bytes: u64) -> String {
 }
 
 fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    let mut lines = Lines::default();
-    for &(name, by_default, write) in &SECTIONS {
-        if is_asked_for(name, by_default, args.from(1)) {
-            if name == "memory" {
-                cx.local.meter.tell(&cx.server.memory);
-            }
-            write(&mut lines, cx.server);
-        }
-    }
+    // What this thread has not told yet is to be in it.
+    cx.local.meter.tell(&cx.server.memory);
+    let lines = text(cx.server, args.from(1));
     cx.reply().verbatim(b"txt", lines.as_bytes());
     Ok(())
+}
+
+/// The sections that are asked for.
+pub fn text(server: &Arc<Server>, asked: &[&[u8]]) -> Lines {
+    let mut lines = Lines::default();
+    for &(name, by_default, write) in &SECTIONS {
+        if is_asked_for(name, by_default, asked) {
+            write(&mut lines, server);
+        }
+    }
+    lines
 }
 
 fn is_asked_for(name: &str, by_default: bool, asked: &[&[u8]]) -> bool {

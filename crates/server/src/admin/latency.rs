@@ -289,8 +289,7 @@ fn histogram(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 
 /// How long a command took, on all threads together.
 pub fn sum_of(server: &Server, command: &Command) -> Sum {
-    let workers = server.workers.get().map_or(&[][..], Vec::as_slice);
-    Sum::of(workers.iter().map(|worker| &worker.stats.of(command).durations))
+    Sum::of(server.serving().map(|thread| &thread.stats.of(command).durations))
 }
 
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Origin, Outcome, Run, Spec};
 use quorate_replication::primary::{self, Asks, Goal};
-use quorate_replication::{Addr, Authority, Input, Order, PeerId, PeerState, PrimaryView, Psync, Replconf, RoleView};
+use quorate_replication::{
+    Addr, Authority, Input, Order, PeerId, PeerState, PrimaryView, Psync, Replconf, RoleView, View,
+};
+use quorate_resp::ReplyWriter;
 
 use crate::data::call::Cx;
 use crate::data::client::{Blocked, Kind, Peer, Socket};
@@ -135,7 +138,12 @@ fn failover(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 
 fn role(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let view = cx.server.control.view(cx.server);
-    let mut reply = cx.reply();
+    write_role(&mut cx.reply(), &view);
+    Ok(())
+}
+
+/// The reply of ROLE.
+pub fn write_role(reply: &mut ReplyWriter<'_>, view: &View) {
     match &view.role {
         RoleView::Primary => {
             let online: Vec<_> = view.replicas.iter().filter(|replica| replica.state == PeerState::Online).collect();
@@ -160,7 +168,6 @@ fn role(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
             reply.int(if known { offset.0 as i64 } else { -1 });
         }
     }
-    Ok(())
 }
 
 // ---- replicas ---------------------------------------------------------------------------------------------

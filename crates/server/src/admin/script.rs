@@ -337,13 +337,17 @@ fn kill(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
 
 /// SCRIPT KILL and FUNCTION KILL
 pub(super) fn end_those(cx: &mut Cx<'_, '_>, kind: Kind) -> Outcome {
-    match cx.server.scripts.kill(kind) {
-        Kill::Done => {
-            cx.reply().ok();
-            Ok(())
-        }
+    end(cx.server, kind)?;
+    cx.reply().ok();
+    Ok(())
+}
+
+/// Ends the scripts of that kind that may be ended.
+pub fn end(server: &Server, kind: Kind) -> Outcome {
+    match server.scripts.kill(kind) {
+        Kill::Done => Ok(()),
         Kill::NoneRuns => Err(CommandError::text("NOTBUSY No scripts in execution right now.")),
-        Kill::OtherKind => Err(cx.server.scripts.busy_error()),
+        Kill::OtherKind => Err(server.scripts.busy_error()),
         Kill::Unkillable => Err(CommandError::text(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
              script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use quorate_keyspace::Alone;
 use quorate_replication::primary::{self, Goal, WaitEnd};
 use quorate_replication::wire::{continue_line, full_resync_line};
-use quorate_replication::{Event, FullReason, Input, Output, PeerEvent, Role, WaitId, replica};
+use quorate_replication::{Event, FullReason, Input, Output, PeerEvent, Role, WaitId, replica, tenure};
 
 use super::Inner;
 use super::upstream::{self, Go};
@@ -73,6 +73,7 @@ impl Inner {
         };
         self.link_up = false;
         let leads = published == PublishedRole::Primary;
+        server.tenure.submit(server, tenure::Input::Role { leads });
         server.feed.set_leading(leads);
         log::set_role(if leads { b'M' } else { b'S' });
         server.publish(|next| next.role = published);

@@ -12,7 +12,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
+use parking_lot::Mutex;
 use quorate_commands::Spec;
 use quorate_keyspace::{Db, SlotSet, Ticket, WatchFlag};
 use quorate_replication::{Introduction, LinkId};
@@ -51,6 +53,8 @@ pub struct Client {
     pub worker: usize,
     /// Set when it is to be closed by whoever notices first.
     pub condemned: AtomicBool,
+    /// When it was last heard by the thread that serves those who are set aside, and the command.
+    pub aside: Mutex<Option<(Mono, &'static Command)>>,
     session: UnsafeCell<Session>,
 }
 
@@ -62,7 +66,8 @@ unsafe impl Send for Client {}
 impl Client {
     /// A client whose session nobody has touched yet.
     pub fn new(id: ClientId, worker: usize, session: Session) -> Arc<Client> {
-        Arc::new(Client { id, worker, condemned: AtomicBool::new(false), session: UnsafeCell::new(session) })
+        let (condemned, aside) = (AtomicBool::new(false), Mutex::new(None));
+        Arc::new(Client { id, worker, condemned, aside, session: UnsafeCell::new(session) })
     }
 
     /// The session.
@@ -91,6 +96,26 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// What a poll knows it by.
+    pub fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Socket::Tcp(stream) => stream,
+            Socket::Unix(stream) => stream,
+        }
+    }
+
+    /// Another descriptor of the same connection.
+    ///
+    /// # Errors
+    /// There is none left.
+    pub fn try_clone(&self) -> io::Result<Socket> {
+        let copy = self.as_fd().try_clone_to_owned()?;
+        Ok(match self {
+            Socket::Tcp(_) => Socket::Tcp(TcpStream::from_std(copy.into())),
+            Socket::Unix(_) => Socket::Unix(UnixStream::from_std(copy.into())),
+        })
+    }
+
     /// Ends both directions at once: a duplicate of the descriptor may live elsewhere for a moment.
     pub fn shut(&self) {
         // It may be closed at the other end already.
@@ -324,6 +349,10 @@ pub struct Session {
     pub lib_version: Vec<u8>,
     /// What it is.
     pub kind: Kind,
+    /// It has named itself as a Sentinel does; see `control/observers.rs`.
+    pub observes: bool,
+    /// It is set aside, and served by another thread.
+    pub aside: bool,
     /// CLIENT REPLY.
     pub replies: ReplyMode,
     /// MULTI.
@@ -395,6 +424,8 @@ impl Session {
             lib_name: Vec::new(),
             lib_version: Vec::new(),
             kind: Kind::Normal,
+            observes: false,
+            aside: false,
             replies: ReplyMode::On,
             transaction: None,
             watch: None,

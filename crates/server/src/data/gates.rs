@@ -129,7 +129,9 @@ fn pass_slowly(server: &Server, published: &Published, session: &Session, comman
             return Gate::Refused(CommandError::text("LOADING Redis is loading the dataset in memory"));
         }
     }
-    if published.is_paused(writes || has(Flags::MAY_REPLICATE)) && session.kind != Kind::Replica {
+    // What a Sentinel tells the others is what may end the pause.
+    let is_hello = session.observes && command.spec.name == "publish";
+    if published.is_paused(writes || has(Flags::MAY_REPLICATE)) && session.kind != Kind::Replica && !is_hello {
         return Gate::Wait;
     }
     Gate::Open

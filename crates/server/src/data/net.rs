@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 
-use mio::event::Source;
 use mio::{Interest, Poll, Token};
 use quorate_commands::{Args, CommandError, Flags, Origin};
 use quorate_keyspace::Scope;
@@ -25,7 +24,7 @@ use quorate_stdx::Now;
 use smallvec::SmallVec;
 
 use crate::data::call::{Access, Cx, Local, write_error};
-use crate::data::client::{Client, ClientId, Closing, Kind, Session, Socket};
+use crate::data::client::{Client, ClientId, Closing, Kind, Session};
 use crate::data::dispatch::{refuse, resolve};
 use crate::data::table::{Command, Runner};
 use crate::data::worker::Mail;
@@ -69,13 +68,7 @@ impl Net {
     /// Makes a client of a connection.
     pub fn register(&mut self, server: &Server, mut session: Session) -> Option<Arc<Client>> {
         let id = server.next_client_id();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
-        let registered = match &mut session.socket {
-            Socket::Tcp(stream) => stream.register(registry, Token(id.0 as usize), interest),
-            Socket::Unix(stream) => stream.register(registry, Token(id.0 as usize), interest),
-        };
-        if let Err(error) = registered {
+        if let Err(error) = self.listen_to(id, &mut session) {
             crate::log::warning(&format!("Error registering fd event for the new client: {error}"));
             return None;
         }
@@ -83,6 +76,12 @@ impl Net {
         server.clients.lock().insert(id, Arc::clone(&client));
         self.clients.insert(id, Arc::clone(&client));
         Some(client)
+    }
+
+    /// Hears of what comes for a client.
+    pub fn listen_to(&self, id: ClientId, session: &mut Session) -> std::io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        session.socket.source().register(self.poll.registry(), Token(id.0 as usize), interest)
     }
 
     /// Serves every client once, if a script is busy; see the module's text.
@@ -111,7 +110,10 @@ impl Net {
             // SAFETY: the thread owns the client; see the module's text for why that is enough here. The
             // client whose session is in use further up the stack was left out.
             let session = unsafe { client.session() };
-            let is_served = session.kind == Kind::Normal && session.blocked.is_none() && session.closing.is_none();
+            let is_served = session.kind == Kind::Normal
+                && session.blocked.is_none()
+                && session.closing.is_none()
+                && !session.aside;
             if is_served && !serve(server, client, session, local, scope, now) {
                 // It is closed when its thread has time for that.
                 client.condemn();

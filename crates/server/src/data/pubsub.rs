@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use quorate_commands::{Class, Events};
 use quorate_keyspace::Alone;
-use quorate_resp::ReplyWriter;
+use quorate_resp::{Protocol, ReplyWriter};
 use quorate_values::{Case, glob_matches};
 
 use crate::data::client::{ClientId, Session};
@@ -60,10 +60,9 @@ pub struct Message {
 }
 
 impl Message {
-    /// Writes the message as a client of this session's protocol wants it.
-    pub fn write(&self, session: &mut Session) {
-        let protocol = session.protocol;
-        let mut reply = ReplyWriter::new(&mut session.out, protocol);
+    /// Writes the message as a client of this protocol wants it.
+    pub fn write(&self, out: &mut Vec<u8>, protocol: Protocol) {
+        let mut reply = ReplyWriter::new(out, protocol);
         match &self.pattern {
             Some(pattern) => {
                 reply.push(4);
@@ -92,6 +91,22 @@ impl PubSub {
     /// Lets a client listen. It must not listen to this already.
     pub fn subscribe(&self, kind: Kind, name: &[u8], listener: Listener) {
         self.table(kind).write().entry(name.into()).or_default().push(listener);
+    }
+
+    /// From now on another thread is told what a client listens to.
+    pub fn relocate(&self, session: &Session, listener: Listener) {
+        let names = [
+            (Kind::Channel, &session.channels),
+            (Kind::Pattern, &session.patterns),
+            (Kind::Shard, &session.shard_channels),
+        ];
+        for (kind, names) in names {
+            let mut table = self.table(kind).write();
+            for name in names {
+                let listeners = table.get_mut(name).into_iter().flatten();
+                listeners.filter(|known| known.client == listener.client).for_each(|known| *known = listener);
+            }
+        }
     }
 
     /// Ends a client's listening.

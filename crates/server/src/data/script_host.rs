@@ -14,6 +14,7 @@ use quorate_stdx::Now;
 
 use crate::admin::transactions::run_nested;
 use crate::admin::{monitor, slowlog};
+use crate::control::progress;
 use crate::data::call::{Access, Cx, End, Job, Local, gather, gather_effects, run_data, write_error};
 use crate::data::client::{Client, Session};
 use crate::data::dispatch::resolve;
@@ -481,7 +482,11 @@ impl Host for ScriptHost<'_, '_> {
         if self.state.again {
             return Some(Stop::Again);
         }
-        if self.state.started.elapsed() >= self.state.threshold {
+        let elapsed = self.state.started.elapsed();
+        if elapsed < progress::SCRIPT_MAX {
+            self.local.stats.steps.add(1);
+        }
+        if elapsed >= self.state.threshold {
             self.be_busy();
         }
         if self.run.is_killed() {

@@ -40,6 +40,8 @@ pub struct Statistics {
     commands: Box<[CommandStats]>,
     /// Error replies by their code.
     errors: Mutex<BTreeMap<String, u64>>,
+    /// What tells that the thread gets on; see `control/progress.rs`.
+    pub steps: Tally,
     /// All error replies.
     pub error_replies: Tally,
     /// All commands.
@@ -110,6 +112,7 @@ impl Default for Statistics {
         Statistics {
             commands: (0..table().count()).map(|_| CommandStats::default()).collect(),
             errors: Mutex::default(),
+            steps: Tally::default(),
             error_replies: Tally::default(),
             processed: Tally::default(),
             dirty: Tally::default(),

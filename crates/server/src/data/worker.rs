@@ -9,6 +9,7 @@
 //! So whatever a client was told is on its way to the replicas already, and outlives a `kill -9`.
 
 mod ahead;
+mod aside;
 mod deadline;
 pub(crate) mod inbox;
 mod stock;
@@ -27,6 +28,7 @@ use quorate_replication::{Input, primary};
 use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
 use quorate_stdx::{Mono, Now, Rng};
 
+use crate::control::observers::{Back, Visit};
 use crate::control::upstream::Upstream;
 use crate::data::call::{Access, Local};
 use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, ReplyMode, Session, Socket};
@@ -114,6 +116,17 @@ pub enum Mail {
     Look(ClientId),
     /// Clients that a pause holds back may go on.
     Resume,
+    /// A connection is set aside: for the thread that serves those.
+    Observe(Box<Visit>),
+    /// A client of yours that was set aside wants what only you can do.
+    Back {
+        /// The client.
+        client: ClientId,
+        /// What it has with it.
+        back: Back,
+    },
+    /// Your statistics begin anew: for the thread that serves those who are set aside.
+    ResetStatistics,
 }
 
 /// A network thread's mailbox.
@@ -231,6 +244,7 @@ impl Worker {
 
     fn turn(&mut self, events: &MioEvents) {
         self.enter();
+        self.local.stats.steps.add(1);
         self.refresh();
         while let Some(mail) = self.net.mail(&self.server) {
             self.deliver(mail);
@@ -293,6 +307,9 @@ impl Worker {
             published.update(&mut self.scope);
             self.local.adopt(published);
         }
+        if self.server.tenure.holds(&self.server, self.now.mono) != self.local.published.held {
+            self.hold_or_release();
+        }
     }
 
     /// Between two pieces of work: lets a thread have its time alone.
@@ -309,9 +326,7 @@ impl Worker {
     fn deliver(&mut self, mail: Mail) {
         match mail {
             Mail::Adopt { socket, peer, seat } => self.adopt(socket, peer, seat),
-            Mail::Message { client, message } => {
-                self.with(client, |session| message.write(session));
-            }
+            Mail::Message { client, message } => self.pass_message(client, message),
             Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
             Mail::Follow { socket, peer, input, upstream } => self.follow(socket, peer, input, &upstream),
             Mail::NoReplica { client, line } => {
@@ -341,6 +356,8 @@ impl Worker {
                     self.go_on(&client);
                 }
             }
+            Mail::Back { client, back } => self.take_back(client, back),
+            Mail::Observe(_) | Mail::ResetStatistics => {}
             Mail::Resume => {
                 let clients: Vec<_> = self.net.clients.values().cloned().collect();
                 for client in clients {
@@ -715,6 +732,8 @@ impl Worker {
                 self.close(&client);
             } else if !finished {
                 self.check_output(&client);
+            } else if session.observes {
+                self.set_aside(&client);
             }
         }
     }

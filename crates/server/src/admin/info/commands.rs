@@ -37,8 +37,8 @@ pub(super) fn commandstats(lines: &mut Lines, server: &Arc<Server>) {
 pub(super) fn errorstats(lines: &mut Lines, server: &Arc<Server>) {
     lines.section("Errorstats");
     let mut errors = BTreeMap::new();
-    for worker in server.workers.get().into_iter().flatten() {
-        worker.stats.add_errors(&mut errors);
+    for thread in server.serving() {
+        thread.stats.add_errors(&mut errors);
     }
     for (code, count) in errors {
         // A script can make up a code that would not be one line.
@@ -57,8 +57,7 @@ pub(super) fn latencystats(lines: &mut Lines, server: &Arc<Server>) {
         if server.sum(|stats| stats.of(command).calls.get()) == 0 {
             continue;
         }
-        let workers = server.workers.get().into_iter().flatten();
-        let durations = Sum::of(workers.map(|worker| &worker.stats.of(command).durations));
+        let durations = Sum::of(server.serving().map(|thread| &thread.stats.of(command).durations));
         if durations.total() == 0 {
             continue;
         }

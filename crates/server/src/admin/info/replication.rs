@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quorate_config::Config;
+use quorate_replication::tenure::Standing;
 use quorate_replication::{LinkView, PrimaryView, RoleView, View};
 use quorate_stdx::{Offset, ReplId};
 
@@ -12,6 +13,12 @@ use crate::server::Server;
 /// The section as it stands now.
 pub(super) fn section(lines: &mut Lines, server: &Arc<Server>) {
     replication(lines, &server.control.view(server), &server.config.load());
+    let word = match server.tenure.standing() {
+        Standing::Unwatched => "unwatched",
+        Standing::Confirmed => "confirmed",
+        Standing::Held => "held",
+    };
+    lines.field("tenure", word);
 }
 
 /// Writes the section.
