@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod compat;
+mod faults;
 mod fuzz;
 mod markdown;
 mod peers;
@@ -32,6 +33,7 @@ enum Command {
     Peers(peers::Options),
     Tidy(tidy::Options),
     Compat(compat::Options),
+    Faults(faults::Options),
     Fuzz(fuzz::Options),
     /// Measures Quorate beside Redis (cargo xtask bench --help).
     #[command(disable_help_flag = true)]
@@ -61,6 +63,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Peers(options) => peers::run(&options),
         Command::Tidy(options) => tidy::run(&options),
         Command::Compat(options) => compat::run(&options),
+        Command::Faults(options) => faults::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(rest) => bench::run(&rest.words).map(|()| ExitCode::SUCCESS),
         Command::Profile(rest) => bench::profile(&rest.words).map(|()| ExitCode::SUCCESS),

@@ -467,10 +467,7 @@ mod tests {
     /// whenever it was left in peace for a while.
     #[test]
     fn it_never_takes_a_write_a_term_after_a_majority_was_cut_off() {
-        let seeds = std::env::var("QUORATE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
-        for seed in 0..seeds {
-            play(seed);
-        }
+        quorate_stdx::seeds(300).for_each(play);
     }
 
     fn play(seed: u64) {
