@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use quorate_client::{Client, Reply};
+use rustix::process::{Pid, Signal, kill_process};
 
 pub use cases::{CASES, Case, Plan, run};
 pub use lan::Lan;
@@ -117,10 +118,10 @@ impl Deployment {
         }
     }
 
-    fn signal_server(&self, index: usize, signal: rustix::process::Signal) -> Result<(), String> {
+    fn signal_server(&self, index: usize, signal: Signal) -> Result<Instant, String> {
         let child = self.servers[index].as_ref().ok_or("it does not run")?;
-        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal)
-            .map_err(|error| error.to_string())
+        let sent = kill_process(Pid::from_child(child), signal);
+        sent.map(|()| Instant::now()).map_err(|error| error.to_string())
     }
 
     /// Asks a server from its own host.
@@ -182,7 +183,7 @@ impl Deployment {
             if Instant::now() > deadline {
                 return Err(format!("in vain: {what}\n{}", self.logs()));
             }
-            std::thread::sleep(Duration::from_millis(5));
+            crate::pause();
         }
         Ok(())
     }

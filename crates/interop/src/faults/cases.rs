@@ -16,8 +16,8 @@ pub struct Plan {
     pub length: Duration,
 }
 
-/// What is done to a deployment.
-type Act = fn(&mut Deployment) -> Result<(), String>;
+/// What is done to a deployment; when it took effect.
+type Act = fn(&mut Deployment) -> Result<Instant, String>;
 
 /// One fault.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +40,9 @@ pub const CASES: [Case; 8] = [
         what: "kill -9 of the primary, started again later",
         strike: |deployment| {
             deployment.kill_server(0);
-            Ok(())
+            Ok(Instant::now())
         },
-        relent: Some(|deployment| deployment.start_server(0)),
+        relent: Some(start_again),
         replaces: Some(true),
     },
     Case {
@@ -50,7 +50,7 @@ pub const CASES: [Case; 8] = [
         what: "kill -9 of the primary, back with nothing within 0.3 s",
         strike: |deployment| {
             deployment.kill_server(0);
-            deployment.start_server(0)
+            start_again(deployment)
         },
         relent: None,
         replaces: None,
@@ -59,13 +59,13 @@ pub const CASES: [Case; 8] = [
         name: "power-off",
         what: "the primary's host is gone without a word, and back later",
         strike: |deployment| {
-            deployment.lan.cut(&around(0))?;
+            let cut = deployment.lan.cut(&around(0))?;
             deployment.kill_server(0);
-            Ok(())
+            Ok(cut)
         },
         relent: Some(|deployment| {
             deployment.lan.mend(&around(0))?;
-            deployment.start_server(0)
+            start_again(deployment)
         }),
         replaces: Some(true),
     },
@@ -106,6 +106,11 @@ pub const CASES: [Case; 8] = [
     },
 ];
 
+fn start_again(deployment: &mut Deployment) -> Result<Instant, String> {
+    let begun = Instant::now();
+    deployment.start_server(0).map(|()| begun)
+}
+
 /// Both ends of all cables of a host; that to the clients first, so that none of them is told anything that the others
 /// were not told before.
 fn around(host: usize) -> Vec<(usize, usize)> {
@@ -126,7 +131,7 @@ pub fn run(case: &Case, plan: &Plan) -> Result<Row, String> {
     let pinned = Writers::start(&deployment, Kind::Pinned, 2);
     deployment.await_that("clients write", || roaming.acknowledged() > 200 && pinned.acknowledged() > 100)?;
     let struck = Instant::now();
-    (case.strike)(&mut deployment)?;
+    let hit = (case.strike)(&mut deployment)?;
     let done = Instant::now();
     if case.replaces == Some(true) {
         let others = || (0..SENTINELS).all(|index| deployment.named_by(index).is_some_and(|server| server != 0));
@@ -153,7 +158,7 @@ pub fn run(case: &Case, plan: &Plan) -> Result<Row, String> {
     let primary = deployment.named_by(0).ok_or("a Sentinel names nobody")?;
     let lost = |log: &Log| log.lost(&deployment, primary).ok_or("the primary does not say what it has");
     let (lost_roaming, lost_pinned) = (lost(&roaming)?, lost(&pinned)?);
-    let span = lost_pinned.iter().map(|at| at.saturating_duration_since(struck)).max().unwrap_or_default();
+    let span = lost_pinned.iter().map(|at| at.saturating_duration_since(hit)).max().unwrap_or_default();
     Ok(Row {
         name: case.name,
         outage: roaming.outage(struck),

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -57,11 +58,12 @@ impl Lan {
         Ipv4Addr::new(10, 77, 0, u8::try_from(host + 1).unwrap_or(u8::MAX))
     }
 
-    /// From now on what the first of each pair sends to the second is lost.
+    /// From now on what the first of each pair sends to the second is lost. When that was done on the first of these hosts;
+    /// the others follow one by one.
     ///
     /// # Errors
     /// It can't be done: why.
-    pub fn cut(&self, ends: &[(usize, usize)]) -> Result<(), String> {
+    pub fn cut(&self, ends: &[(usize, usize)]) -> Result<Instant, String> {
         self.at_each(ends, |end| format!("qdisc replace dev {end} root blackhole\n"))
     }
 
@@ -69,19 +71,21 @@ impl Lan {
     ///
     /// # Errors
     /// It can't be done: why.
-    pub fn mend(&self, ends: &[(usize, usize)]) -> Result<(), String> {
+    pub fn mend(&self, ends: &[(usize, usize)]) -> Result<Instant, String> {
         self.at_each(ends, |end| format!("qdisc del dev {end} root\n"))
     }
 
-    fn at_each(&self, ends: &[(usize, usize)], line: impl Fn(&str) -> String) -> Result<(), String> {
+    fn at_each(&self, ends: &[(usize, usize)], line: impl Fn(&str) -> String) -> Result<Instant, String> {
+        let mut first = None;
         for (host, name) in self.names.iter().enumerate() {
             let own = ends.iter().filter(|(from, _)| *from == host);
             let lines: String = own.map(|(from, to)| line(&end(*from, *to))).collect();
             if !lines.is_empty() {
                 run(&["tc", "-n", name, "-batch", "-"], &lines)?;
+                first.get_or_insert_with(Instant::now);
             }
         }
-        Ok(())
+        Ok(first.unwrap_or_else(Instant::now))
     }
 
     /// Runs `work` on a host: the sockets that it makes, and the processes that it starts, are there.
