@@ -47,6 +47,7 @@ const STEPS: &[Step] = &[
     ("tidy", check_rules),
     ("clippy", run_clippy),
     ("test", run_tests),
+    ("seeds", play_seeds),
     ("doc", run_doc_tests),
     ("models", check_models),
     ("deny", check_licences),
@@ -134,6 +135,11 @@ fn run_tests() -> Result<Tally> {
         println!("{line}");
     }
     Ok(tally)
+}
+
+/// Sentinels under faults drawn from more seeds than the tests of the workspace have time for.
+fn play_seeds() -> Result<Tally> {
+    count_tests(cargo().env("SIM_SEEDS", "10000").args(["test", "-p", "quorate-sentinel", "--lib", "nothing_breaks"]))
 }
 
 fn run_doc_tests() -> Result<Tally> {

@@ -138,6 +138,8 @@ pub(crate) struct Primary {
     pub(crate) failover: Failover,
     /// No failover of ours begins before.
     pub(crate) hold_until: Option<Mono>,
+    /// We confirm nobody's tenure before: we had voted for a failover, and don't know what came of it.
+    pub(crate) confirms_from: Mono,
     /// When our candidacy begins, if nothing comes in between.
     pub(crate) candidacy: Option<Mono>,
     /// Elections and failovers in a row that came to nothing.
@@ -170,6 +172,10 @@ impl Primary {
             o_down: None,
             failover: Failover::None,
             hold_until: None,
+            confirms_from: match saved.leader_epoch > saved.config_epoch {
+                true => core.mono() + core.periods.election,
+                false => core.mono(),
+            },
             candidacy: None,
             failures: 0,
             former: Vec::new(),

@@ -31,7 +31,7 @@ mod tests {
     /// `SIM_SEEDS` sets how many seeds are tried, `SIM_SEED` the first; they are shared out among the processors.
     #[test]
     fn nothing_breaks_under_faults_and_all_agree_when_they_end() {
-        let all = quorate_stdx::seeds(1500);
+        let all = quorate_stdx::seeds(500);
         let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
         let failures: Vec<String> = std::thread::scope(|scope| {
             let work = |thread: usize| {
@@ -52,11 +52,13 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_trace() {
-        for seed in [1, 2, 3, 500, 1_000_000] {
+        let mut lines = 0;
+        for seed in (0..20).chain([500, 1_000_000]) {
             let (first, second) = (run_traced(seed, None).1, run_traced(seed, None).1);
-            assert!(first.lines().count() > 100, "seed {seed} does too little to be a test");
+            lines += first.lines().count();
             assert!(first == second, "seed {seed} gives two traces");
         }
+        assert!(lines > 2000, "{lines} lines are too few to be a test");
     }
 
     /// What the seeds never reach they can't test.

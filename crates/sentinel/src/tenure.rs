@@ -3,7 +3,8 @@
 //!
 //! We confirm the primary that clients are sent to, again and again, and stop at once when we could be about to replace it:
 //! when we hold it for down, stand for election or lead a failover, have voted for somebody else who may do so, or have just
-//! come back and don't know what was decided meanwhile.
+//! come back and don't know what was decided meanwhile. So when a replica is promoted, those who elected its leader have
+//! stopped, and a term later the old primary takes no writes; the simulation checks it.
 
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ impl Primary {
         let term = term(&self.watch);
         let voted_for_another = self.hold_until.is_some_and(|until| !core.due(until, Timer::Tenure));
         let may_be_replaced = self.is_unconfirmed
+            || core.is_newcomer()
+            || !core.due(self.confirms_from, Timer::Tenure)
             || voted_for_another
             || self.o_down.is_some()
             || self.server.node.down.is_some()

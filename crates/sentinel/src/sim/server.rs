@@ -1,11 +1,14 @@
 //! A server, modelled: who it is, whom it follows, how much of the stream it has.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use quorate_resp::Reply;
 use quorate_stdx::{ReplId, Rng};
 
 use crate::address::Addr;
+
+use super::world::MS;
 
 /// What a server writes into its configuration file survives a crash.
 pub(crate) struct Server {
@@ -22,6 +25,9 @@ pub(crate) struct Server {
     pub(crate) offset: u64,
     pub(crate) priority: u32,
     pub(crate) down_since: u64,
+    /// Whether it wants to be confirmed, and until when each Sentinel has confirmed it.
+    pub(crate) has_tenure: bool,
+    pub(crate) confirmed: BTreeMap<String, u64>,
 }
 
 /// What an EXEC has changed.
@@ -44,11 +50,27 @@ impl Server {
             offset: 100,
             priority,
             down_since: 0,
+            has_tenure: false,
+            confirmed: BTreeMap::new(),
         }
+    }
+
+    /// TENURE CONFIRM, in words.
+    fn confirm(&mut self, now: u64, words: &[String]) -> Reply {
+        let number = |index: usize| words[index].parse::<u64>().expect("a number");
+        let (term, stamp) = (number(4) * MS, number(6));
+        if self.follows.is_none() && stamp > 0 && stamp <= now {
+            let until = self.confirmed.entry(words[2].clone()).or_default();
+            *until = (*until).max(stamp + term);
+        }
+        Reply::Int(i64::try_from(now).expect("a moment"))
     }
 
     fn info(&self, now: u64, replicas: &[Addr]) -> String {
         let mut text = format!("# Server\r\nrun_id:{}\r\n# Replication\r\n", self.run_id);
+        if self.has_tenure {
+            text += "tenure:unwatched\r\n";
+        }
         let written = match &self.follows {
             None => {
                 let mut written = write!(text, "role:master\r\nmaster_repl_offset:{}\r\n", self.offset);
@@ -91,11 +113,13 @@ impl Server {
                     return simple("QUEUED");
                 }
                 let turned = if to.is_none() { Turned::Leads } else { Turned::Follows };
+                self.confirmed.clear();
                 (self.follows, self.is_linked, self.down_since) = (to, false, now);
                 (Reply::Simple(b"QUEUED".to_vec()), Some(turned))
             }
             "EXEC" => (Reply::Array(vec![Reply::Simple(b"OK".to_vec())]), None),
             "PUBLISH" => (Reply::Int(1), None),
+            "TENURE" => (self.confirm(now, words), None),
             _ => simple("OK"),
         }
     }

@@ -82,6 +82,9 @@ fn deploy(dice: &mut Rng, planted: Option<Planted>) -> World {
         let follows = (index > 0).then(|| primary.clone());
         world.servers.push(Server::new(addr(1, index), follows, priority, dice));
     }
+    // A confirmation every few milliseconds is most of what happens: only some seeds pay for it.
+    let has_tenure = dice.below(10) == 0;
+    world.servers.iter_mut().for_each(|server| server.has_tenure = has_tenure);
     world
 }
 

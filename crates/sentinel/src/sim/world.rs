@@ -1,6 +1,7 @@
 //! The heap of events, the network, and the drivers of the machines.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use quorate_resp::Reply as Wire;
 use quorate_stdx::{Machine as _, Mono, Now, ReplId, Rng, UnixMs};
@@ -18,6 +19,8 @@ use super::server::{Server, Turned};
 
 pub(crate) const MS: u64 = 1000;
 pub(crate) const SECOND: u64 = 1_000_000;
+/// For how long a Sentinel confirms a primary at most.
+const TERM: u64 = 100 * MS;
 /// The name of the one primary.
 pub(crate) const NAME: &str = "m";
 
@@ -70,14 +73,45 @@ enum Event {
     Closes(Key, LostReason),
     Written(Host, u64, u64, Box<Saved>, bool),
     Replicate,
+    /// A term has passed since this server was told to lead, beside those that led.
+    Unconfirmed(Addr, Vec<Host>),
 }
+
+/// An event and its time; of two at the same time the one that was planned first comes first.
+#[derive(Debug)]
+struct Planned {
+    at: u64,
+    sequence: u64,
+    event: Event,
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Planned) -> Ordering {
+        // The heap hands out its greatest.
+        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+    }
+}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Planned) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Planned) -> bool {
+        self.sequence == other.sequence
+    }
+}
+
+impl Eq for Planned {}
 
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) dice: Rng,
     pub(crate) sentinels: Vec<Node>,
     pub(crate) servers: Vec<Server>,
-    events: BTreeMap<(u64, u64), Event>,
+    events: BinaryHeap<Planned>,
     sequence: u64,
     conns: BTreeMap<Key, Conn>,
     pub(crate) blocked: BTreeSet<(Host, Host)>,
@@ -101,7 +135,7 @@ impl World {
             dice: Rng::new(seed),
             sentinels: Vec::new(),
             servers: Vec::new(),
-            events: BTreeMap::new(),
+            events: BinaryHeap::new(),
             sequence: 0,
             conns: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -145,7 +179,7 @@ impl World {
 
     fn at(&mut self, at: u64, event: Event) {
         self.sequence += 1;
-        self.events.insert((at.max(self.now), self.sequence), event);
+        self.events.push(Planned { at: at.max(self.now), sequence: self.sequence, event });
     }
 
     fn clock(&self, host: Host) -> Now {
@@ -402,14 +436,30 @@ impl World {
         }
     }
 
+    /// A server that led when another was told to do so is confirmed by no majority a term later, unless nothing has come of
+    /// that: an order that was late finds a failover that was given up, and is taken back.
+    fn check_tenure(&mut self, promoted: &Addr, servers: &[Host]) {
+        let names =
+            |node: &Node| node.machine.as_ref().is_some_and(|it| it.address_of(NAME) == Ok(Some(promoted.clone())));
+        if !self.sentinels.iter().any(names) {
+            return;
+        }
+        let (now, majority) = (self.now, self.sentinels.len() / 2 + 1);
+        for host in servers {
+            let Some(server) = self.server(*host) else { continue };
+            let confirmed = server.confirmed.values().filter(|until| **until > now).count();
+            if server.follows.is_none() && confirmed >= majority {
+                let why = format!("{} is confirmed by {confirmed} although it was replaced", server.addr);
+                self.checks.violation.get_or_insert(why);
+            }
+        }
+    }
+
     // ---- events ---------------------------------------------------------------------------------------------
 
     pub(crate) fn run_until(&mut self, until: u64) {
-        while let Some(entry) = self.events.first_entry() {
-            if entry.key().0 > until || self.checks.violation.is_some() {
-                break;
-            }
-            let ((at, _), event) = entry.remove_entry();
+        while self.checks.violation.is_none() && self.events.peek().is_some_and(|next| next.at <= until) {
+            let Some(Planned { at, event, .. }) = self.events.pop() else { break };
             self.now = at;
             self.on_event(event);
         }
@@ -420,7 +470,7 @@ impl World {
     fn acts_at(&self, event: &Event) -> Option<Host> {
         match event {
             Event::Wake(host, _) => Some(*host),
-            Event::Written(..) | Event::Replicate => None,
+            Event::Written(..) | Event::Replicate | Event::Unconfirmed(..) => None,
             // A kernel accepts connections for a process that is stopped.
             Event::Arrives(_) => None,
             Event::Request(key, ..) => self.conns.get(key).map(|conn| conn.to),
@@ -472,6 +522,7 @@ impl World {
                 self.replicate();
                 self.at(self.now + 50 * MS, Event::Replicate);
             }
+            Event::Unconfirmed(promoted, others) => self.check_tenure(&promoted, &others),
         }
     }
 
@@ -529,6 +580,12 @@ impl World {
         if let Some(turned) = turned {
             let what = if turned == Turned::Leads { "leads" } else { "follows another" };
             self.tell(|| format!("server {addr} {what}"));
+            if turned == Turned::Leads {
+                let first = self.sentinels.len();
+                let leads = |(index, server): (usize, &Server)| server.follows.is_none().then_some(index + first);
+                let leading = self.servers.iter().enumerate().filter_map(leads).filter(|host| *host != to).collect();
+                self.at(self.now + TERM, Event::Unconfirmed(addr, leading));
+            }
             self.kick_clients(to, key);
         }
     }
