@@ -4,6 +4,7 @@
 //! given their [`Exec`]: they know no socket, no thread, no role and no cluster.
 
 mod args;
+mod bitmap;
 mod block;
 mod categories;
 mod effects;
@@ -12,7 +13,9 @@ mod events;
 mod exec;
 mod expiry;
 mod generic;
+mod geo;
 mod hash;
+mod hyperloglog;
 mod list;
 mod sample;
 mod set;

@@ -1,6 +1,5 @@
 //! Commands on strings.
 
-pub(crate) mod bit;
 pub(crate) mod get;
 pub(crate) mod lcs;
 pub(crate) mod many;

@@ -1,11 +1,16 @@
 //! The list of data commands, sorted by name: the one place where a command is registered.
 
 use crate::spec::Spec;
-use crate::{generic, hash, list, set, sorted_set, string};
+use crate::{bitmap, generic, geo, hash, hyperloglog, list, set, sorted_set, string};
 
 /// Every data command.
 pub static TABLE: &[&Spec] = &[
     &string::part::APPEND,
+    &bitmap::search::BITCOUNT,
+    &bitmap::field::BITFIELD,
+    &bitmap::field::BITFIELD_RO,
+    &bitmap::operate::BITOP,
+    &bitmap::search::BITPOS,
     &list::transfer::BLMOVE,
     &list::pop::BLMPOP,
     &list::pop::BLPOP,
@@ -24,8 +29,18 @@ pub static TABLE: &[&Spec] = &[
     &generic::expire::EXPIRE,
     &generic::expire::EXPIREAT,
     &generic::ttl::EXPIRETIME,
+    &geo::look::GEOADD,
+    &geo::look::GEODIST,
+    &geo::look::GEOHASH,
+    &geo::look::GEOPOS,
+    &geo::search::GEORADIUS,
+    &geo::search::GEORADIUS_RO,
+    &geo::search::GEORADIUSBYMEMBER,
+    &geo::search::GEORADIUSBYMEMBER_RO,
+    &geo::search::GEOSEARCH,
+    &geo::search::GEOSEARCHSTORE,
     &string::get::GET,
-    &string::bit::GETBIT,
+    &bitmap::bit::GETBIT,
     &string::get::GETDEL,
     &string::get::GETEX,
     &string::part::GETRANGE,
@@ -73,6 +88,11 @@ pub static TABLE: &[&Spec] = &[
     &generic::expire::PEXPIRE,
     &generic::expire::PEXPIREAT,
     &generic::ttl::PEXPIRETIME,
+    &hyperloglog::PFADD,
+    &hyperloglog::PFCOUNT,
+    &hyperloglog::PFDEBUG,
+    &hyperloglog::PFMERGE,
+    &hyperloglog::PFSELFTEST,
     &string::set::PSETEX,
     &generic::ttl::PTTL,
     &generic::scan::RANDOMKEY,
@@ -90,7 +110,7 @@ pub static TABLE: &[&Spec] = &[
     &set::algebra::SDIFF,
     &set::algebra::SDIFFSTORE,
     &string::set::SET,
-    &string::bit::SETBIT,
+    &bitmap::bit::SETBIT,
     &string::set::SETEX,
     &string::set::SETNX,
     &string::part::SETRANGE,

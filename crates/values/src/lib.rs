@@ -4,6 +4,7 @@ mod counted_tree;
 pub mod dict;
 mod glob;
 mod hash;
+pub mod hll;
 mod intset;
 mod limits;
 pub mod list;

@@ -28,6 +28,12 @@ pub struct Limits {
     /// Bytes from which on an element of a list gets a node of its own, whatever the node's size may be; 0 leaves it
     /// to that size. Only tests set it.
     pub list_packed_threshold: usize,
+    /// Bytes up to which a HyperLogLog is sparse.
+    pub hll_sparse_max_bytes: usize,
+    /// Bytes up to which a node of a stream grows; 0 is no limit.
+    pub stream_node_max_bytes: usize,
+    /// Entries up to which a node of a stream grows; 0 is no limit.
+    pub stream_node_max_entries: usize,
 }
 
 impl Default for Limits {
@@ -43,6 +49,9 @@ impl Default for Limits {
             list_max_listpack_size: -2,
             list_compress_depth: 0,
             list_packed_threshold: 0,
+            hll_sparse_max_bytes: 3000,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
         }
     }
 }

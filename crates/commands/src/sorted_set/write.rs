@@ -142,7 +142,7 @@ impl Options {
     }
 }
 
-fn zadd(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
+pub(crate) fn zadd(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     let (options, first) = Options::parse(args);
     let pairs = args.from(first);
     if pairs.is_empty() || pairs.len() % 2 == 1 {

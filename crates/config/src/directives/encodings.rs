@@ -10,22 +10,11 @@ use crate::spec::{Form, Spec, kept, number};
 pub struct Encodings {
     /// What the data types obey.
     pub limits: Limits,
-    /// `hll-sparse-max-bytes`: bytes up to which a HyperLogLog is sparse.
-    pub hll_sparse_bytes_max: u64,
-    /// `stream-node-max-bytes`; 0 is no limit.
-    pub stream_node_bytes_max: u64,
-    /// `stream-node-max-entries`; 0 is no limit.
-    pub stream_node_entries_max: u64,
 }
 
 impl Default for Encodings {
     fn default() -> Encodings {
-        Encodings {
-            limits: Limits { hash_max_listpack_entries: 512, ..Limits::default() },
-            hll_sparse_bytes_max: 3000,
-            stream_node_bytes_max: 4096,
-            stream_node_entries_max: 100,
-        }
+        Encodings { limits: Limits { hash_max_listpack_entries: 512, ..Limits::default() } }
     }
 }
 
@@ -96,22 +85,21 @@ pub(super) static TABLE: &[Spec] = &[
     number(
         "hll-sparse-max-bytes",
         SIZE,
-        |c| c.encodings.hll_sparse_bytes_max.into(),
-        |c, n| c.encodings.hll_sparse_bytes_max = n as u64,
-    )
-    .not_yet("there are no HyperLogLogs yet"),
+        |c| c.encodings.limits.hll_sparse_max_bytes as i128,
+        |c, n| c.encodings.limits.hll_sparse_max_bytes = n as usize,
+    ),
     number(
         "stream-node-max-bytes",
         SIZE,
-        |c| c.encodings.stream_node_bytes_max.into(),
-        |c, n| c.encodings.stream_node_bytes_max = n as u64,
+        |c| c.encodings.limits.stream_node_max_bytes as i128,
+        |c, n| c.encodings.limits.stream_node_max_bytes = n as usize,
     )
     .not_yet(NO_STREAMS),
     number(
         "stream-node-max-entries",
         COUNT,
-        |c| c.encodings.stream_node_entries_max.into(),
-        |c, n| c.encodings.stream_node_entries_max = n as u64,
+        |c| c.encodings.limits.stream_node_max_entries as i128,
+        |c, n| c.encodings.limits.stream_node_max_entries = n as usize,
     )
     .not_yet(NO_STREAMS),
     kept("activerehashing", Form::Switch, "yes", "tables are small, a slot each, and grow a step with each change"),

@@ -2,14 +2,14 @@
 
 use quorate_values::{StrRef, parse_i64};
 
+use super::BITMAP;
 use crate::exec::as_str;
-use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
-
-const BITMAP: Spec = Spec { group: Group::Bitmap, since: "2.2.0", ..Spec::BLANK };
+use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Keys, Outcome, Run, Spec};
 
 /// GETBIT key offset
 pub(crate) static GETBIT: Spec = Spec {
     name: "getbit",
+    since: "2.2.0",
     arity: Arity::Exactly(3),
     flags: Flags::READONLY.and(Flags::FAST),
     keys: &[(Keys::At(1), Access::READ)],
@@ -21,6 +21,7 @@ pub(crate) static GETBIT: Spec = Spec {
 /// SETBIT key offset bit
 pub(crate) static SETBIT: Spec = Spec {
     name: "setbit",
+    since: "2.2.0",
     arity: Arity::Exactly(4),
     flags: Flags::WRITE.and(Flags::DENY_OOM),
     keys: &[(Keys::At(1), Access::of(&["RW", "access", "update"]))],
