@@ -20,4 +20,17 @@ pub struct Block {
     pub until: Option<UnixMs>,
     /// What to answer then.
     pub reply: TimeoutReply,
+    /// The request to run again, if not the one that waits.
+    pub again: Option<Vec<Vec<u8>>>,
+    /// Whether it is run again also when one of its keys is lost, or becomes something else: it answers with an error
+    /// then.
+    pub wakes_on_loss: bool,
+}
+
+impl Block {
+    /// A request that is run again as it is, when one of `keys` may serve it.
+    pub fn new(keys: &[&[u8]], until: Option<UnixMs>, reply: TimeoutReply) -> Block {
+        let keys = keys.iter().map(|key| Box::from(*key)).collect();
+        Block { keys, until, reply, again: None, wakes_on_loss: false }
+    }
 }

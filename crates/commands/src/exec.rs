@@ -3,7 +3,7 @@
 use quorate_keyspace::{Db, Entry, EntryMut, KeyView, Record, ValueMut};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_stdx::UnixMs;
-use quorate_values::{Hash, Limits, List, Set, StrRef, Value, ValueRef, ZSet};
+use quorate_values::{Hash, Limits, List, Set, StrRef, Stream, Value, ValueRef, ZSet};
 
 use crate::block::Block;
 use crate::effects::Effects;
@@ -150,6 +150,11 @@ impl<'a, 'v> Exec<'a, 'v> {
     /// The hash at `key`.
     pub fn hash(&mut self, key: &[u8]) -> Result<Option<&Hash>, CommandError> {
         as_hash(self.keys.read(self.db, key))
+    }
+
+    /// The stream at `key`.
+    pub fn stream(&mut self, key: &[u8]) -> Result<Option<&Stream>, CommandError> {
+        as_stream(self.keys.read(self.db, key))
     }
 
     /// The hash at `key`, to be changed by `change`; made if it is not there, unless `change` leaves it
@@ -372,6 +377,15 @@ pub(crate) fn as_zset(entry: Option<&Record>) -> Result<Option<&ZSet>, CommandEr
     match entry.map(|entry| entry.value()) {
         None => Ok(None),
         Some(ValueRef::ZSet(zset)) => Ok(Some(zset)),
+        Some(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// An entry's stream.
+pub(crate) fn as_stream(entry: Option<&Record>) -> Result<Option<&Stream>, CommandError> {
+    match entry.map(|entry| entry.value()) {
+        None => Ok(None),
+        Some(ValueRef::Stream(stream)) => Ok(Some(stream)),
         Some(_) => Err(CommandError::WrongType),
     }
 }

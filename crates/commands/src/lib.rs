@@ -21,6 +21,7 @@ mod sample;
 mod set;
 mod sorted_set;
 mod spec;
+mod stream;
 mod string;
 mod table;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The list of data commands, sorted by name: the one place where a command is registered.
 
 use crate::spec::Spec;
-use crate::{bitmap, generic, geo, hash, hyperloglog, list, set, sorted_set, string};
+use crate::{bitmap, generic, geo, hash, hyperloglog, list, set, sorted_set, stream, string};
 
 /// Every data command.
 pub static TABLE: &[&Spec] = &[
@@ -135,6 +135,21 @@ pub static TABLE: &[&Spec] = &[
     &generic::ttl::TTL,
     &generic::look::TYPE,
     &generic::remove::UNLINK,
+    &stream::pending::XACK,
+    &stream::add::XADD,
+    &stream::claim::XAUTOCLAIM,
+    &stream::claim::XCLAIM,
+    &stream::edit::XDEL,
+    &stream::group::XGROUP,
+    &stream::info::XINFO,
+    &stream::edit::XLEN,
+    &stream::pending::XPENDING,
+    &stream::range::XRANGE,
+    &stream::read::XREAD,
+    &stream::read::XREADGROUP,
+    &stream::range::XREVRANGE,
+    &stream::edit::XSETID,
+    &stream::add::XTRIM,
     &sorted_set::write::ZADD,
     &sorted_set::look::ZCARD,
     &sorted_set::look::ZCOUNT,

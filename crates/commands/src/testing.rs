@@ -203,7 +203,9 @@ impl Job<'_> {
 fn describe(block: &Block) -> String {
     let until = block.until.map(|at| format!(" until {}", at.0)).unwrap_or_default();
     let reply = if block.reply == TimeoutReply::Null { ", else nil" } else { "" };
-    format!("(waits for {}{until}{reply})", join(block.keys.iter().map(|key| &**key)))
+    let again = block.again.iter().map(|words| format!(", again as {}", join(words.iter().map(Vec::as_slice))));
+    let again: String = again.collect();
+    format!("(waits for {}{until}{reply}{again})", join(block.keys.iter().map(|key| &**key)))
 }
 
 fn join<'w>(words: impl Iterator<Item = &'w [u8]>) -> String {

@@ -21,7 +21,16 @@ const KINDS: &[&str] = &[
     "large-zset",
     "small-hash",
     "large-hash",
+    "bitmap",
+    "sparse-hyperloglog",
+    "dense-hyperloglog",
+    "places",
+    "stream",
+    "read-stream",
 ];
+
+/// So many of the first kinds are strings, of which there are most.
+const STRINGS: u64 = 4;
 
 /// A key of each kind that [`fill`] makes.
 pub fn samples() -> Vec<String> {
@@ -35,20 +44,21 @@ pub fn samples() -> Vec<String> {
 pub fn fill(client: &mut Client, keys: u64, seed: u64) -> io::Result<()> {
     let mut rng = Rng::new(seed);
     let mut pending = 0;
+    let kinds = KINDS.len() as u64;
     for number in 0..keys {
         // The first round has one of each kind.
         let kind = match number {
-            0..14 => number as usize,
-            _ if rng.below(20) == 0 => 4 + rng.below(10) as usize,
-            _ => rng.below(3) as usize,
+            _ if number < kinds => number as usize,
+            _ if rng.below(20) == 0 => (STRINGS + rng.below(kinds - STRINGS)) as usize,
+            _ => rng.below(STRINGS - 1) as usize,
         };
-        let key = format!("{}:{}", KINDS[kind], if number < 14 { 0 } else { number });
+        let key = format!("{}:{}", KINDS[kind], if number < kinds { 0 } else { number });
         for request in requests(KINDS[kind], &key, &mut rng) {
             client.push(&request);
             pending += 1;
         }
         // Samples are compared by value, copied without their expiry.
-        if number >= 14 && rng.below(10) == 0 {
+        if number >= kinds && rng.below(10) == 0 {
             client.push(&["PEXPIRE", &key, &(3_600_000 + rng.below(3_600_000)).to_string()]);
             pending += 1;
         }
@@ -95,6 +105,55 @@ fn requests(kind: &str, key: &str, rng: &mut Rng) -> Vec<Vec<String>> {
         "small-zset" => with("ZADD", &mut (0..10).flat_map(|i| [format!("{}.5", i * 3), format!("z{i}")])),
         "large-zset" => with("ZADD", &mut (0..200).flat_map(|i| [format!("{}", i % 50), format!("z{n} {i}")])),
         "small-hash" => with("HSET", &mut (0..8).flat_map(|i| [format!("f{i}"), format!("{}", n + i)])),
-        _ => with("HSET", &mut (0..200).flat_map(|i| [format!("field {i}"), format!("value {n}")])),
+        "large-hash" => with("HSET", &mut (0..200).flat_map(|i| [format!("field {i}"), format!("value {n}")])),
+        "bitmap" => vec![
+            words(&["SETBIT", key, &(n % 5000).to_string(), "1"]),
+            words(&[
+                "BITFIELD",
+                key,
+                "SET",
+                "u17",
+                "#7",
+                &n.to_string(),
+                "OVERFLOW",
+                "SAT",
+                "INCRBY",
+                "i5",
+                "100",
+                "30",
+            ]),
+        ],
+        "sparse-hyperloglog" => with("PFADD", &mut (0..50).map(|i| format!("{n} {i}"))),
+        "dense-hyperloglog" => with("PFADD", &mut (0..3000).map(|i| format!("{n} {i}"))),
+        "places" => with(
+            "GEOADD",
+            &mut (0..20).flat_map(|i| [format!("{}", (n + i * 7) % 180), format!("{}.5", i * 4), format!("place {i}")]),
+        ),
+        _ => stream(kind == "read-stream", key, n),
     }
+}
+
+/// A stream with entries of several forms, trimmed and with holes; if it `is_read`, two groups have read it.
+fn stream(is_read: bool, key: &str, n: u64) -> Vec<Vec<String>> {
+    let mut requests = Vec::new();
+    let mut push = |words: &[&str]| requests.push(words.iter().map(|word| (*word).to_owned()).collect());
+    for i in 1..=150_u64 {
+        let (id, value) = (format!("{}-*", n + i / 3), format!("value {i}"));
+        match i % 10 {
+            0 => push(&["XADD", key, "MAXLEN", "~", "120", &id, "other", &value]),
+            5 => push(&["XADD", key, &id, "name", &value, "number", &i.to_string()]),
+            _ => push(&["XADD", key, &id, "name", &value]),
+        }
+    }
+    push(&["XDEL", key, &format!("{}-0", n + 48), &format!("{}-1", n + 48)]);
+    push(&["XTRIM", key, "MINID", &format!("{}-1", n + 20)]);
+    if is_read {
+        push(&["XGROUP", "CREATE", key, "readers", "0"]);
+        push(&["XGROUP", "CREATE", key, "watchers", "$"]);
+        push(&["XREADGROUP", "GROUP", "readers", "alice", "COUNT", "5", "STREAMS", key, ">"]);
+        push(&["XREADGROUP", "GROUP", "readers", "bob", "NOACK", "COUNT", "1", "STREAMS", key, ">"]);
+        push(&["XAUTOCLAIM", key, "readers", "carol", "0", "-", "COUNT", "2"]);
+        push(&["XADD", key, "*", "name", "the last one"]);
+    }
+    requests
 }

@@ -127,7 +127,7 @@ impl Writers {
 fn write(client: &mut Client, rng: &mut Rng) -> std::io::Result<()> {
     let key = |rng: &mut Rng, kind: &str| format!("w:{kind}:{}", rng.below(500));
     let number = rng.below(1000).to_string();
-    match rng.below(36) {
+    match rng.below(46) {
         0 => drop(client.call(&["SET", &key(rng, "s"), &number])?),
         1 => drop(client.call(&["SET", &key(rng, "s"), &number, "PX", "50"])?),
         2 => drop(client.call(&["INCRBYFLOAT", &key(rng, "f"), "0.37"])?),
@@ -180,6 +180,21 @@ fn write(client: &mut Client, rng: &mut Rng) -> std::io::Result<()> {
                 client.call(words)?;
             }
         }
+        35 => drop(client.call(&["XADD", &key(rng, "x"), "MAXLEN", "~", "200", "*", "number", &number])?),
+        36 => drop(client.call(&["XADD", &key(rng, "x"), "*", &number, "a", "b", "c"])?),
+        37 => drop(client.call(&["XGROUP", "CREATE", &key(rng, "x"), "g", "0", "MKSTREAM"])?),
+        38 => {
+            let id = if rng.below(2) == 0 { ">" } else { "0" };
+            let stream = key(rng, "x");
+            let words = ["XREADGROUP", "GROUP", "g", "c", "COUNT", "5", "BLOCK", "1", "STREAMS", &stream, id];
+            drop(client.call(&words)?);
+        }
+        39 => drop(client.call(&["XAUTOCLAIM", &key(rng, "x"), "g", "d", "0", "-", "COUNT", "3"])?),
+        40 => drop(client.call(&["XTRIM", &key(rng, "x"), "MAXLEN", "~", "50", "LIMIT", "200"])?),
+        41 => drop(client.call(&["PFADD", &key(rng, "p"), &number, "a", "b"])?),
+        42 => drop(client.call(&["PFCOUNT", &key(rng, "p")])?),
+        43 => drop(client.call(&["BITFIELD", &key(rng, "s"), "INCRBY", "i7", &number, "33"])?),
+        44 => drop(client.call(&["GEOADD", &key(rng, "g"), "13.3", "38.1", &number])?),
         _ => drop(client.call(&["SUNIONSTORE", &key(rng, "set"), &key(rng, "set"), &key(rng, "set")])?),
     }
     Ok(())

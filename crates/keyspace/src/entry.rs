@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use quorate_stdx::UnixMs;
 use quorate_values::dict::{Item, prefetch};
-use quorate_values::{Hash, List, Opaque, Set, StrRef, Value, ValueRef, ZSet, parse_i64, size_class};
+use quorate_values::{Hash, List, Set, StrRef, Stream, Value, ValueRef, ZSet, parse_i64, size_class};
 
 /// Longer strings live in an allocation of their own, which can grow in place.
 const EMBED_MAX: usize = 1024;
@@ -43,13 +43,13 @@ enum Kind {
     Set = 4,
     ZSet = 5,
     Hash = 6,
-    Opaque = 7,
+    Stream = 7,
 }
 
 impl Kind {
     fn of_bits(word: u32) -> Kind {
         const ALL: [Kind; 8] =
-            [Kind::Int, Kind::Embedded, Kind::Raw, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Opaque];
+            [Kind::Int, Kind::Embedded, Kind::Raw, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
         ALL[(word >> KIND_SHIFT) as usize & 7]
     }
 
@@ -57,7 +57,7 @@ impl Kind {
         match self {
             Kind::Embedded => size_of::<u32>(),
             Kind::Raw => size_of::<Vec<u8>>(),
-            Kind::Int | Kind::List | Kind::Set | Kind::ZSet | Kind::Hash | Kind::Opaque => 8,
+            Kind::Int | Kind::List | Kind::Set | Kind::ZSet | Kind::Hash | Kind::Stream => 8,
         }
     }
 }
@@ -125,8 +125,8 @@ pub enum ValueMut<'a> {
     ZSet(&'a mut ZSet),
     /// A hash.
     Hash(&'a mut Hash),
-    /// A value that this version carries without understanding it.
-    Opaque(&'a mut Opaque),
+    /// A stream.
+    Stream(&'a mut Stream),
 }
 
 impl Entry {
@@ -140,7 +140,7 @@ impl Entry {
             Value::Set(set) => Entry::boxed(Kind::Set, key, Box::into_raw(set).cast()),
             Value::ZSet(zset) => Entry::boxed(Kind::ZSet, key, Box::into_raw(zset).cast()),
             Value::Hash(hash) => Entry::boxed(Kind::Hash, key, Box::into_raw(hash).cast()),
-            Value::Opaque(opaque) => Entry::boxed(Kind::Opaque, key, Box::into_raw(opaque).cast()),
+            Value::Stream(stream) => Entry::boxed(Kind::Stream, key, Box::into_raw(stream).cast()),
         }
     }
 
@@ -246,7 +246,7 @@ impl Entry {
                 Kind::Set => ValueMut::Set(&mut *self.pointer()),
                 Kind::ZSet => ValueMut::ZSet(&mut *self.pointer()),
                 Kind::Hash => ValueMut::Hash(&mut *self.pointer()),
-                Kind::Opaque => ValueMut::Opaque(&mut *self.pointer()),
+                Kind::Stream => ValueMut::Stream(&mut *self.pointer()),
             }
         }
     }
@@ -347,7 +347,7 @@ impl Entry {
                 Kind::Set => Value::Set(Box::from_raw(this.pointer())),
                 Kind::ZSet => Value::ZSet(Box::from_raw(this.pointer())),
                 Kind::Hash => Value::Hash(Box::from_raw(this.pointer())),
-                Kind::Opaque => Value::Opaque(Box::from_raw(this.pointer())),
+                Kind::Stream => Value::Stream(Box::from_raw(this.pointer())),
             };
             this.free();
             value
@@ -468,7 +468,7 @@ impl Record {
             ValueRef::Set(set) => set.prefetch(),
             ValueRef::ZSet(zset) => zset.prefetch(),
             ValueRef::Hash(hash) => hash.prefetch(),
-            ValueRef::Str(_) | ValueRef::Opaque(_) => {}
+            ValueRef::Str(_) | ValueRef::Stream(_) => {}
         }
     }
 
@@ -492,7 +492,7 @@ impl Record {
                 Kind::Set => ValueRef::Set(&*self.pointer()),
                 Kind::ZSet => ValueRef::ZSet(&*self.pointer()),
                 Kind::Hash => ValueRef::Hash(&*self.pointer()),
-                Kind::Opaque => ValueRef::Opaque(&*self.pointer()),
+                Kind::Stream => ValueRef::Stream(&*self.pointer()),
             }
         }
     }
@@ -549,7 +549,7 @@ impl Drop for Entry {
                 Kind::Set => drop(Box::<Set>::from_raw(self.pointer())),
                 Kind::ZSet => drop(Box::<ZSet>::from_raw(self.pointer())),
                 Kind::Hash => drop(Box::<Hash>::from_raw(self.pointer())),
-                Kind::Opaque => drop(Box::<Opaque>::from_raw(self.pointer())),
+                Kind::Stream => drop(Box::<Stream>::from_raw(self.pointer())),
             }
             self.free();
         }

@@ -627,17 +627,14 @@ impl<'a> Alone<'a> {
         }
     }
 
-    /// The keys of any database that clients wait for and that are there now.
+    /// The keys of any database that clients wait for.
     pub fn awaited_keys(&mut self) -> Vec<(Db, Box<[u8]>)> {
         let mut found = Vec::new();
         for slot in Slot::all() {
             // SAFETY: alone.
             let data = unsafe { self.space.data(slot) };
             let Some(extras) = &data.extras else { continue };
-            let is_there = |db: Db, key: &[u8]| {
-                data.table(db).is_some_and(|table| table.get(quorate_values::dict::hash_bytes(key), key).is_some())
-            };
-            found.extend(extras.awaited().filter(|(db, key)| is_there(*db, key)).cloned());
+            found.extend(extras.awaited().cloned());
         }
         found
     }

@@ -105,6 +105,11 @@ struct Rare {
     overdue: Vec<Expired>,
 }
 
+/// Whether who waits for the entry may want to hear that it is lost: the readers of a stream's groups do.
+fn is_stream(entry: &Entry) -> bool {
+    matches!(entry.value(), ValueRef::Stream(_))
+}
+
 /// The most expired keys that a view keeps in mind.
 const MOST_OVERDUE: usize = 256;
 
@@ -308,7 +313,7 @@ impl<'a> KeyView<'a> {
             entry.set_access(self.scope.access.initial(self.scope.now));
         }
         let expiry = entry.expiry();
-        let wakes = matches!(entry.value(), ValueRef::List(_) | ValueRef::ZSet(_) | ValueRef::Opaque(_));
+        let wakes = matches!(entry.value(), ValueRef::List(_) | ValueRef::ZSet(_) | ValueRef::Stream(_));
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { self.space.data(slot) };
         data.touch(db, entry.key());
@@ -331,6 +336,9 @@ impl<'a> KeyView<'a> {
             note_expiry(self.space, slot, at);
         }
         if let Some(old) = old {
+            if is_stream(&old) {
+                self.signal(db, old.key());
+            }
             self.discard(old, self.scope.lazy.server_del);
         }
     }
@@ -396,6 +404,9 @@ impl<'a> KeyView<'a> {
             note_expiry(self.space, slot, at);
         }
         if let Some(replaced) = replaced {
+            if is_stream(&replaced) {
+                self.signal(db, key);
+            }
             self.discard(replaced, self.scope.lazy.server_del);
         }
     }
@@ -426,6 +437,9 @@ impl<'a> KeyView<'a> {
         }
         data.touch(db, key);
         self.count(db, -1, volatile);
+        if is_stream(&entry) {
+            self.signal(db, key);
+        }
         Some(entry)
     }
 
@@ -436,7 +450,7 @@ impl<'a> KeyView<'a> {
             ValueRef::Set(set) => set.is_empty(),
             ValueRef::ZSet(zset) => zset.is_empty(),
             ValueRef::Hash(hash) => hash.is_empty(),
-            ValueRef::Str(_) | ValueRef::Opaque(_) => false,
+            ValueRef::Str(_) | ValueRef::Stream(_) => false,
         });
         empty && self.remove_raw(db, key).is_some()
     }

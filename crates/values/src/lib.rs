@@ -12,6 +12,7 @@ pub mod listpack;
 mod number;
 mod set;
 mod size_class;
+pub mod stream;
 pub mod thin;
 mod value;
 mod zset;
@@ -28,5 +29,6 @@ pub use number::{
 };
 pub use set::{Set, SetView};
 pub use size_class::size_class;
-pub use value::{Opaque, StrRef, Value, ValueRef};
+pub use stream::{Stream, StreamId};
+pub use value::{StrRef, Value, ValueRef};
 pub use zset::{LexBound, LexRange, Members, Ranking, ScoreBound, ScoreRange, ZSet, ZSetView};

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::hash::Hash;
 use crate::list::List;
 use crate::set::Set;
+use crate::stream::Stream;
 use crate::zset::ZSet;
 
 /// A value that stands alone.
@@ -22,8 +23,8 @@ pub enum Value {
     ZSet(Box<ZSet>),
     /// A hash.
     Hash(Box<Hash>),
-    /// A value that this version carries without understanding it.
-    Opaque(Box<Opaque>),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 impl std::fmt::Debug for Value {
@@ -32,16 +33,6 @@ impl std::fmt::Debug for Value {
         let value = self.as_ref();
         write!(f, "{} ({}, {} elements)", value.type_name(), value.encoding(), value.elements())
     }
-}
-
-/// A value of a type that this version does not know (streams, until they exist): loaded, kept, and
-/// written back as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opaque {
-    /// The type's number in an RDB file.
-    pub rdb_type: u8,
-    /// Its bytes there.
-    pub body: Box<[u8]>,
 }
 
 /// A borrowed string.
@@ -106,8 +97,8 @@ pub enum ValueRef<'a> {
     ZSet(&'a ZSet),
     /// A hash.
     Hash(&'a Hash),
-    /// A value that this version carries without understanding it.
-    Opaque(&'a Opaque),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 impl ValueRef<'_> {
@@ -119,7 +110,7 @@ impl ValueRef<'_> {
             ValueRef::Set(_) => "set",
             ValueRef::ZSet(_) => "zset",
             ValueRef::Hash(_) => "hash",
-            ValueRef::Opaque(_) => "stream",
+            ValueRef::Stream(_) => "stream",
         }
     }
 
@@ -133,25 +124,27 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => set.encoding(),
             ValueRef::ZSet(zset) => zset.encoding(),
             ValueRef::Hash(hash) => hash.encoding(),
-            ValueRef::Opaque(_) => "stream",
+            ValueRef::Stream(_) => "stream",
         }
     }
 
     /// How many elements it has; 1 for a string.
     pub fn elements(self) -> usize {
         match self {
-            ValueRef::Str(_) | ValueRef::Opaque(_) => 1,
+            ValueRef::Str(_) => 1,
             ValueRef::List(list) => list.len(),
             ValueRef::Set(set) => set.len(),
             ValueRef::ZSet(zset) => zset.len(),
             ValueRef::Hash(hash) => hash.len(),
+            ValueRef::Stream(stream) => stream.elements(),
         }
     }
 
     /// About how many allocations it lies in: what it costs to free it.
     pub fn allocations(self) -> usize {
-        match self.encoding() {
-            "listpack" | "intset" => 1,
+        match (self, self.encoding()) {
+            (ValueRef::Stream(stream), _) => stream.allocations(),
+            (_, "listpack" | "intset") => 1,
             _ => self.elements(),
         }
     }
@@ -165,7 +158,7 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => size_of::<Set>() + set.heap_bytes(),
             ValueRef::ZSet(zset) => size_of::<ZSet>() + zset.heap_bytes(),
             ValueRef::Hash(hash) => size_of::<Hash>() + hash.heap_bytes(),
-            ValueRef::Opaque(opaque) => size_of::<Opaque>() + opaque.body.len(),
+            ValueRef::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
         }
     }
 
@@ -178,7 +171,7 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => Value::Set(Box::new(set.clone())),
             ValueRef::ZSet(zset) => Value::ZSet(Box::new(zset.clone())),
             ValueRef::Hash(hash) => Value::Hash(Box::new(hash.clone())),
-            ValueRef::Opaque(opaque) => Value::Opaque(Box::new(opaque.clone())),
+            ValueRef::Stream(stream) => Value::Stream(Box::new(stream.clone())),
         }
     }
 }
@@ -193,7 +186,7 @@ impl Value {
             Value::Set(set) => ValueRef::Set(set),
             Value::ZSet(zset) => ValueRef::ZSet(zset),
             Value::Hash(hash) => ValueRef::Hash(hash),
-            Value::Opaque(opaque) => ValueRef::Opaque(opaque),
+            Value::Stream(stream) => ValueRef::Stream(stream),
         }
     }
 }

@@ -28,7 +28,7 @@ impl Point {
 
     /// Meters to another place, over the surface (the haversine formula).
     pub(crate) fn distance(self, other: Point) -> f64 {
-        let v = ((other.longitude - self.longitude) * RADIANS / 2.0).sin();
+        let v = ((other.longitude * RADIANS - self.longitude * RADIANS) / 2.0).sin();
         if v == 0.0 {
             return self.latitude_distance(other);
         }

@@ -190,7 +190,7 @@ fn bpop(cx: &mut Exec<'_, '_>, args: Args<'_>, end: End) -> Outcome {
 /// Lets the client wait for `keys`, or answers that there is nothing where it may not wait.
 pub(super) fn wait(cx: &mut Exec<'_, '_>, keys: &[&[u8]], until: Option<UnixMs>, reply: TimeoutReply) {
     if cx.may_block() {
-        cx.block = Some(Block { keys: keys.iter().map(|&key| key.into()).collect(), until, reply });
+        cx.block = Some(Block::new(keys, until, reply));
         return;
     }
     match reply {

@@ -263,8 +263,7 @@ fn wait(cx: &mut Exec<'_, '_>, keys: &[&[u8]], until: Option<quorate_stdx::UnixM
         cx.reply.null_array();
         return;
     }
-    let keys = keys.iter().map(|key| Box::from(*key)).collect();
-    cx.block = Some(Block { keys, until, reply: TimeoutReply::NullArray });
+    cx.block = Some(Block::new(keys, until, TimeoutReply::NullArray));
 }
 
 #[cfg(test)]

@@ -93,16 +93,12 @@ pub(super) static TABLE: &[Spec] = &[
         SIZE,
         |c| c.encodings.limits.stream_node_max_bytes as i128,
         |c, n| c.encodings.limits.stream_node_max_bytes = n as usize,
-    )
-    .not_yet(NO_STREAMS),
+    ),
     number(
         "stream-node-max-entries",
         COUNT,
         |c| c.encodings.limits.stream_node_max_entries as i128,
         |c, n| c.encodings.limits.stream_node_max_entries = n as usize,
-    )
-    .not_yet(NO_STREAMS),
+    ),
     kept("activerehashing", Form::Switch, "yes", "tables are small, a slot each, and grow a step with each change"),
 ];
-
-const NO_STREAMS: &str = "there are no streams yet";

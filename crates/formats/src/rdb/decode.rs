@@ -20,7 +20,7 @@
 use std::io::BufRead;
 
 use quorate_values::listpack::Item;
-use quorate_values::{Hash, Intset, List, Listpack, Node, Opaque, Set, Value, ZSet, parse_double, parse_i64};
+use quorate_values::{Hash, Intset, List, Listpack, Node, Set, Value, ZSet, parse_double, parse_i64};
 
 use super::Type;
 use super::error::{Error, Malformed, ModuleName};
@@ -268,15 +268,11 @@ fn list_of(nodes: Vec<Node>, options: &ReadOptions) -> Option<Value> {
     (!nodes.is_empty()).then(|| Value::List(Box::new(List::from_nodes(nodes, &options.limits))))
 }
 
-/// Reads a stream, which stays as it is.
 fn stream<R: BufRead>(source: &mut Source<R>, kind: Type, options: &ReadOptions) -> Result<Value, Error> {
     let form = match kind {
         Type::Stream1 => Form::One,
         Type::Stream2 => Form::Two,
         _ => Form::Three,
     };
-    source.record();
-    stream::walk(source, form, options.sanitize.into())?;
-    let body = source.recorded()?.into_boxed_slice();
-    Ok(Value::Opaque(Box::new(Opaque { rdb_type: kind as u8, body })))
+    stream::read(source, form, options.sanitize).map(|stream| Value::Stream(Box::new(stream)))
 }

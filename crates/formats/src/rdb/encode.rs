@@ -4,13 +4,12 @@
 //! listpack, an intset, a node goes out as it is, and comes back as it is.
 
 use quorate_values::listpack::Item;
-use quorate_values::{HashView, List, NodeRef, Opaque, Set, SetView, StrRef, ValueRef, ZSetView};
+use quorate_values::{HashView, List, NodeRef, Set, SetView, StrRef, ValueRef, ZSetView};
 
 use super::Type;
 use super::decode::{PACKED, PLAIN};
 use super::record::{Version, WriteOptions};
-use super::source::Source;
-use super::stream::{self, Depth, Form};
+use super::stream::{self, Form};
 use super::string::{push_int, push_length, push_string};
 
 /// Appends the body of `value`, which is laid out as [`type_byte`] says.
@@ -42,7 +41,7 @@ pub(crate) fn push_body(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteO
                 }
             }
         },
-        ValueRef::Opaque(opaque) => push_opaque(out, opaque, options.version),
+        ValueRef::Stream(value) => stream::push(out, value, options),
     }
 }
 
@@ -64,8 +63,10 @@ pub(crate) fn type_byte(value: ValueRef<'_>, version: Version) -> u8 {
             HashView::Listpack(_) => Type::HashListpack,
             HashView::Table(_) => Type::Hash,
         },
-        ValueRef::Opaque(opaque) if is_too_new(opaque, version) => Type::Stream2,
-        ValueRef::Opaque(opaque) => return opaque.rdb_type,
+        ValueRef::Stream(_) => match Form::of(version) {
+            Form::Three => Type::Stream3,
+            Form::One | Form::Two => Type::Stream2,
+        },
     };
     layout as u8
 }
@@ -109,24 +110,4 @@ fn push_item(out: &mut Vec<u8>, item: Item<'_>, compress: bool) {
         Item::Int(int) => push_int(out, int),
         Item::Bytes(bytes) => push_string(out, bytes, compress),
     }
-}
-
-/// Whether a stream is in a form that the version does not know.
-fn is_too_new(opaque: &Opaque, version: Version) -> bool {
-    version < Version::Eleven && opaque.rdb_type == Type::Stream3 as u8
-}
-
-/// Appends a value as it was read, or without what the version can't hold.
-fn push_opaque(out: &mut Vec<u8>, opaque: &Opaque, version: Version) {
-    if !is_too_new(opaque, version) {
-        return out.extend_from_slice(&opaque.body);
-    }
-    let mut source = Source::new(&opaque.body[..], false);
-    let walk = stream::walk(&mut source, Form::Three, Depth::Skim).expect("it was walked over when it was read");
-    let mut from = 0;
-    for at in walk.active_times {
-        out.extend_from_slice(&opaque.body[from..at]);
-        from = at + stream::ACTIVE_TIME_BYTES;
-    }
-    out.extend_from_slice(&opaque.body[from..]);
 }

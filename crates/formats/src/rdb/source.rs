@@ -16,7 +16,7 @@ use crate::crc64::Digest;
 /// Memory that may be reserved on the strength of a promised length alone.
 const TRUSTED: usize = 64 * 1024;
 
-/// A reader with a position and, on demand, a checksum and a recording of what passes.
+/// A reader with a position and, on demand, a checksum.
 #[derive(Debug)]
 pub(crate) struct Source<R> {
     input: R,
@@ -27,30 +27,13 @@ pub(crate) struct Source<R> {
     /// Bytes taken out of the input before.
     taken: u64,
     digest: Option<Digest>,
-    recording: Option<Recording>,
     /// What is being decoded, for errors: "a key".
     pub(crate) expected: &'static str,
 }
 
-/// The raw bytes since the recording began.
-#[derive(Debug)]
-struct Recording {
-    bytes: Vec<u8>,
-    /// Where in the input's buffer the next bytes to be recorded begin.
-    from: usize,
-}
-
 impl<R: BufRead> Source<R> {
     pub(crate) fn new(input: R, checksum: bool) -> Source<R> {
-        Source {
-            input,
-            ahead: 0,
-            at_hand: 0,
-            taken: 0,
-            digest: checksum.then(Digest::new),
-            recording: None,
-            expected: "an RDB file",
-        }
+        Source { input, ahead: 0, at_hand: 0, taken: 0, digest: checksum.then(Digest::new), expected: "an RDB file" }
     }
 
     /// How many bytes are decoded so far.
@@ -73,17 +56,6 @@ impl<R: BufRead> Source<R> {
     /// Gives up the checksum, for files that have none.
     pub(crate) fn forget_checksum(&mut self) {
         self.digest = None;
-    }
-
-    /// Begins to keep the raw bytes that are decoded from here on.
-    pub(crate) fn record(&mut self) {
-        self.recording = Some(Recording { bytes: Vec::new(), from: self.ahead });
-    }
-
-    /// The raw bytes since [`Source::record`].
-    pub(crate) fn recorded(&mut self) -> Result<Vec<u8>, Error> {
-        self.settle()?;
-        Ok(self.recording.take().map_or_else(Vec::new, |recording| recording.bytes))
     }
 
     /// The error that the bytes at this place are something else than what is needed.
@@ -183,7 +155,7 @@ impl<R: BufRead> Source<R> {
         Ok(())
     }
 
-    /// Takes what is decoded out of the input, through the checksum and the recording.
+    /// Takes what is decoded out of the input, through the checksum.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
         if self.ahead > 0 {
             let at = self.position();
@@ -191,10 +163,6 @@ impl<R: BufRead> Source<R> {
             let decoded = window.get(..self.ahead).ok_or(Error::Truncated { at, expected: self.expected })?;
             if let Some(digest) = &mut self.digest {
                 digest.update(decoded);
-            }
-            if let Some(recording) = &mut self.recording {
-                recording.bytes.extend_from_slice(&decoded[recording.from..]);
-                recording.from = 0;
             }
             self.input.consume(self.ahead);
             self.taken = at;
@@ -241,19 +209,6 @@ mod tests {
         let mut rest = String::new();
         source.into_input().unwrap().read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "fgh");
-    }
-
-    #[test]
-    fn a_recording_holds_the_raw_bytes_between_its_ends() {
-        let bytes: Vec<u8> = (0..=255).collect();
-        for buffer in [1, 3, 64, 300] {
-            let mut source = source(&bytes, buffer);
-            source.skip(10).unwrap();
-            source.record();
-            source.skip(100).unwrap();
-            assert_eq!(source.recorded().unwrap(), &bytes[10..110]);
-            assert_eq!(source.byte().unwrap(), 110);
-        }
     }
 
     #[test]

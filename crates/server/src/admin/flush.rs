@@ -55,6 +55,10 @@ fn lazily(cx: &Cx<'_, '_>, args: Args<'_>) -> Result<bool, CommandError> {
 /// Takes what `db` holds out of it.
 fn flush(cx: &mut Cx<'_, '_>, db: Db, lazily: bool) {
     let flushed: Flushed = cx.access.alone().flush(db);
+    if cx.server.waiters.anybody_minds_loss() {
+        let awaited = cx.access.alone().awaited_keys();
+        cx.local.ready.extend(awaited.into_iter().filter(|(of, _)| *of == db));
+    }
     cx.local.effects.changed(flushed.keys());
     if lazily || cx.origin == Origin::Replication {
         cx.server.space.reclaim().tables(flushed);

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use quorate_commands::{Args, Block, CommandError, Group, Origin, TimeoutReply};
@@ -39,6 +39,8 @@ pub struct Waiter {
     slots: SlotSet,
     /// What the client gets if nothing comes.
     on_timeout: TimeoutReply,
+    /// Whether it answers with an error when a key is lost.
+    wakes_on_loss: bool,
     over: AtomicBool,
 }
 
@@ -62,12 +64,13 @@ impl Waiter {
     /// Whether `key` holds what the request waits for.
     fn is_served_by(&self, view: &KeyView<'_>, key: &[u8]) -> bool {
         let value = view.peek(self.db, key).map(|entry| entry.value());
-        matches!(
-            (self.command.spec.group, value),
-            (Group::List, Some(ValueRef::List(_)))
-                | (Group::SortedSet, Some(ValueRef::ZSet(_)))
-                | (Group::Stream, Some(ValueRef::Opaque(_)))
-        )
+        self.wakes_on_loss
+            || matches!(
+                (self.command.spec.group, value),
+                (Group::List, Some(ValueRef::List(_)))
+                    | (Group::SortedSet, Some(ValueRef::ZSet(_)))
+                    | (Group::Stream, Some(ValueRef::Stream(_)))
+            )
     }
 }
 
@@ -82,6 +85,8 @@ pub struct Late {
 pub struct Waiters {
     next: AtomicU64,
     all: Mutex<HashMap<Ticket, Arc<Waiter>>>,
+    /// How many of them answer with an error when a key is lost.
+    minding_loss: AtomicUsize,
 }
 
 impl Waiters {
@@ -92,7 +97,15 @@ impl Waiters {
 
     /// Forgets a request that is over.
     pub fn remove(&self, ticket: Ticket) {
-        self.all.lock().remove(&ticket);
+        let removed = self.all.lock().remove(&ticket);
+        if removed.is_some_and(|waiter| waiter.wakes_on_loss) {
+            self.minding_loss.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether anybody answers with an error when a key is lost.
+    pub fn anybody_minds_loss(&self) -> bool {
+        self.minding_loss.load(Ordering::Relaxed) > 0
     }
 
     /// How many wait.
@@ -143,12 +156,16 @@ pub fn begin(
         db: session.db,
         protocol: session.protocol,
         command,
-        words: args.words().iter().map(|word| word.to_vec()).collect(),
+        words: block.again.clone().unwrap_or_else(|| args.words().iter().map(|word| word.to_vec()).collect()),
         slots,
         on_timeout: block.reply,
+        wakes_on_loss: block.wakes_on_loss,
         over: AtomicBool::new(false),
     });
     server.waiters.all.lock().insert(ticket, waiter);
+    if block.wakes_on_loss {
+        server.waiters.minding_loss.fetch_add(1, Ordering::Relaxed);
+    }
     for key in &block.keys {
         view.wait(session.db, key, ticket);
     }
@@ -185,8 +202,8 @@ fn serve_ready(
                 log_notices(server, view, local);
             }
             for ticket in view.waiters(db, &key) {
-                // Nothing is left for those behind, however many they are.
-                if view.peek(db, &key).is_none() {
+                // Nothing is left for those behind, however many they are; but some may have to be told.
+                if view.peek(db, &key).is_none() && !server.waiters.anybody_minds_loss() {
                     break;
                 }
                 let Some(waiter) = server.waiters.get(ticket) else {
@@ -278,12 +295,14 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
     let job =
         Job { spec: waiter.command.spec, run, args, db: waiter.db, protocol: waiter.protocol, origin: Origin::Client };
     let mut reply = Vec::new();
-    if let End::Blocks(_) = run_data(view, local, &job, &mut reply) {
+    let end = run_data(view, local, &job, &mut reply);
+    // One that waits on may have changed something all the same (a group's consumer).
+    log_effects(server, view, local, waiter.db, args, None);
+    if let End::Blocks(_) = end {
         // Not this time: it keeps its place.
         waiter.over.store(false, Ordering::Release);
         return;
     }
-    log_effects(server, view, local, waiter.db, args, None);
     server.waiters.remove(waiter.ticket);
     server.mail(waiter.worker, Mail::Served { client: waiter.client, ticket: waiter.ticket, reply });
 }

@@ -6,7 +6,7 @@
 use quorate_commands::{Args, Outcome};
 use quorate_keyspace::{Db, Record};
 use quorate_values::listpack::Item;
-use quorate_values::{ValueRef, write_double_17g};
+use quorate_values::{StreamId, ValueRef, write_double_17g};
 use sha1::{Digest as _, Sha1};
 
 use crate::data::call::Cx;
@@ -55,8 +55,15 @@ impl Print {
                     self.fold_parts([&text(member), &score_text]);
                 }
             }
-            // Not yet taken apart: equal only to itself.
-            ValueRef::Opaque(opaque) => self.chain(&opaque.body),
+            ValueRef::Stream(stream) => {
+                for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+                    self.chain(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for (field, value) in entry.fields() {
+                        self.chain(&text(field));
+                        self.chain(&text(value));
+                    }
+                }
+            }
         }
         if entry.expiry().is_some() {
             self.fold(b"!!expire!!");
@@ -76,7 +83,7 @@ fn type_number(value: ValueRef<'_>) -> u32 {
         ValueRef::Set(_) => 2,
         ValueRef::ZSet(_) => 3,
         ValueRef::Hash(_) => 4,
-        ValueRef::Opaque(_) => 6,
+        ValueRef::Stream(_) => 6,
     }
 }
 
