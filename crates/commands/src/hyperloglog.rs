@@ -36,7 +36,7 @@ pub(crate) static PFCOUNT: Spec = Spec {
 pub(crate) static PFDEBUG: Spec = Spec {
     name: "pfdebug",
     arity: Arity::Exactly(3),
-    flags: Flags::WRITE.and(Flags::DENY_OOM).and(Flags::ADMIN),
+    flags: Flags::WRITE.and(Flags::DENY_OOM).and(Flags::ADMIN).and(Flags::SYSTEM),
     keys: &[(Keys::At(2), Access::of(&["RW", "access"]))],
     complexity: "N/A",
     summary: "Shows the inside of a HyperLogLog.",
@@ -63,7 +63,7 @@ pub(crate) static PFMERGE: Spec = Spec {
 pub(crate) static PFSELFTEST: Spec = Spec {
     name: "pfselftest",
     arity: Arity::Exactly(1),
-    flags: Flags::ADMIN,
+    flags: Flags::ADMIN.and(Flags::SYSTEM),
     complexity: "N/A",
     summary: "Checks that HyperLogLogs estimate as well as they should.",
     run: Run::Data(pfselftest),

@@ -139,6 +139,8 @@ impl Flags {
     pub const ALONE: Flags = Flags(1 << 32);
     /// Walks the keyspace slot by slot, locking each itself.
     pub const WALKS: Flags = Flags(1 << 33);
+    /// Of servers among themselves, or for who works on them.
+    pub const SYSTEM: Flags = Flags(1 << 35);
     /// In the ACL category `dangerous` without being for administrators.
     pub const DANGEROUS: Flags = Flags(1 << 34);
 
@@ -304,6 +306,8 @@ pub struct Spec {
     pub tips: &'static [&'static str],
     /// The version of Redis that has it first.
     pub since: &'static str,
+    /// Since which version another command should be used, and which.
+    pub deprecated: Option<(&'static str, &'static str)>,
     /// Its cost.
     pub complexity: &'static str,
     /// What it does, in one sentence of our own.
@@ -325,10 +329,21 @@ impl Spec {
         categories: &[],
         tips: &[],
         since: "1.0.0",
+        deprecated: None,
         complexity: "O(1)",
         summary: "",
         run: Run::Container,
     };
+
+    /// The same with these tips.
+    pub const fn with_tips(self, tips: &'static [&'static str]) -> Spec {
+        Spec { tips, ..self }
+    }
+
+    /// The same, out of use since a version, as another does what it did.
+    pub const fn replaced_by(self, since: &'static str, other: &'static str) -> Spec {
+        Spec { deprecated: Some((since, other)), ..self }
+    }
 
     /// The indices of its keys among `args`.
     #[inline]

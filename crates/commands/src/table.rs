@@ -24,6 +24,7 @@ pub static TABLE: &[&Spec] = &[
     &string::number::DECR,
     &string::number::DECRBY,
     &generic::remove::DEL,
+    &string::set::DELIFEQ,
     &generic::dump::DUMP,
     &generic::look::EXISTS,
     &generic::expire::EXPIRE,

@@ -31,7 +31,10 @@ pub(crate) static RESTORE: Spec = RESTORING;
 /// RESTORE-ASKING key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]
 pub(crate) static RESTORE_ASKING: Spec = Spec {
     name: "restore-asking",
-    flags: RESTORING.flags.and(Flags::ASKING),
+    group: Group::Server,
+    flags: RESTORING.flags.and(Flags::ASKING).and(Flags::SYSTEM),
+    // It is about keys all the same.
+    categories: &["keyspace"],
     since: "3.0.0",
     summary: "Makes a key of what DUMP returned, in a slot that is on its way to this node.",
     ..RESTORING

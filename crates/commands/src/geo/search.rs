@@ -15,6 +15,7 @@ const COST: &str = "O(N+log(M)) for N members in the cells around the shape and 
 /// GEORADIUS key longitude latitude radius unit [options] [STORE key | STOREDIST key]
 pub(crate) static GEORADIUS: Spec = Spec {
     name: "georadius",
+    deprecated: Some(("6.2.0", "GEOSEARCH and GEOSEARCHSTORE with BYRADIUS")),
     arity: Arity::AtLeast(6),
     flags: WRITES,
     keys: &[
@@ -31,6 +32,7 @@ pub(crate) static GEORADIUS: Spec = Spec {
 /// GEORADIUSBYMEMBER key member radius unit [options] [STORE key | STOREDIST key]
 pub(crate) static GEORADIUSBYMEMBER: Spec = Spec {
     name: "georadiusbymember",
+    deprecated: Some(("6.2.0", "GEOSEARCH and GEOSEARCHSTORE with BYRADIUS and FROMMEMBER")),
     arity: Arity::AtLeast(5),
     flags: WRITES,
     keys: &[
@@ -47,6 +49,7 @@ pub(crate) static GEORADIUSBYMEMBER: Spec = Spec {
 /// GEORADIUSBYMEMBER_RO key member radius unit [options]
 pub(crate) static GEORADIUSBYMEMBER_RO: Spec = Spec {
     name: "georadiusbymember_ro",
+    deprecated: Some(("6.2.0", "GEOSEARCH with BYRADIUS and FROMMEMBER")),
     arity: Arity::AtLeast(5),
     flags: Flags::READONLY,
     keys: &[(Keys::At(1), Access::READ)],
@@ -60,6 +63,7 @@ pub(crate) static GEORADIUSBYMEMBER_RO: Spec = Spec {
 /// GEORADIUS_RO key longitude latitude radius unit [options]
 pub(crate) static GEORADIUS_RO: Spec = Spec {
     name: "georadius_ro",
+    deprecated: Some(("6.2.0", "GEOSEARCH with BYRADIUS")),
     arity: Arity::AtLeast(6),
     flags: Flags::READONLY,
     keys: &[(Keys::At(1), Access::READ)],
@@ -268,7 +272,7 @@ mod tests {
         bench.check("GEORADIUS {s} 15 37 200 km STORE {s}d", "2").propagates("GEORADIUS {s} 15 37 200 km STORE {s}d");
         bench.notifies("georadiusstore {s}d").check("ZRANGE {s}d 0 -1", "[Palermo Catania]");
         bench.check("GEOSEARCHSTORE {s}d {s} FROMLONLAT 15 37 BYRADIUS 200 km STOREDIST", "2");
-        bench.notifies("geosearchstore {s}d").check("ZSCORE {s}d Catania", "56.44125787015818");
+        bench.notifies("geosearchstore {s}d").check("ZSCORE {s}d Catania", "56.4412578701582");
         bench.check("GEOSEARCHSTORE {s}d {s} FROMLONLAT 0 0 BYRADIUS 1 m", "0").notifies("del {s}d");
         bench.propagates("GEOSEARCHSTORE {s}d {s} FROMLONLAT 0 0 BYRADIUS 1 m").check("EXISTS {s}d", "0");
         bench.check("GEORADIUS none{s} 0 0 1 m STORE {s}d", "0").propagates("").notifies("");

@@ -19,6 +19,7 @@ pub(crate) static HDEL: Spec = Spec {
 /// HMSET key field value [field value ...]
 pub(crate) static HMSET: Spec = Spec {
     name: "hmset",
+    deprecated: Some(("4.0.0", "HSET")),
     arity: Arity::AtLeast(4),
     flags: Flags::WRITE.and(Flags::DENY_OOM).and(Flags::FAST),
     keys: &[(Keys::At(1), Access::UPDATE)],

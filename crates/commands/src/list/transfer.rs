@@ -30,6 +30,7 @@ pub(crate) static BLMOVE: Spec = Spec {
 /// BRPOPLPUSH source destination timeout
 pub(crate) static BRPOPLPUSH: Spec = Spec {
     name: "brpoplpush",
+    deprecated: Some(("6.2.0", "BLMOVE with RIGHT and LEFT")),
     arity: Arity::Exactly(4),
     flags: BLOCKING,
     since: "2.2.0",
@@ -51,6 +52,7 @@ pub(crate) static LMOVE: Spec = Spec {
 /// RPOPLPUSH source destination
 pub(crate) static RPOPLPUSH: Spec = Spec {
     name: "rpoplpush",
+    deprecated: Some(("6.2.0", "LMOVE with RIGHT and LEFT")),
     arity: Arity::Exactly(3),
     since: "1.2.0",
     summary: "Moves the last element of one list to the front of another.",

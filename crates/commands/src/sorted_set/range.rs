@@ -32,6 +32,7 @@ pub(crate) static ZRANGE: Spec = Spec {
 /// ZRANGEBYLEX key min max [LIMIT offset count]
 pub(crate) static ZRANGEBYLEX: Spec = Spec {
     name: "zrangebylex",
+    deprecated: Some(("6.2.0", "ZRANGE with BYLEX")),
     since: "2.8.9",
     summary: "Returns the members that lie in a range, in a sorted set whose scores are all equal.",
     run: Run::Data(|cx, args| answer(cx, args, Some(By::Lex), Some(Order::Forward))),
@@ -41,6 +42,7 @@ pub(crate) static ZRANGEBYLEX: Spec = Spec {
 /// ZRANGEBYSCORE key min max [WITHSCORES] [LIMIT offset count]
 pub(crate) static ZRANGEBYSCORE: Spec = Spec {
     name: "zrangebyscore",
+    deprecated: Some(("6.2.0", "ZRANGE with BYSCORE")),
     since: "1.0.5",
     summary: "Returns the members whose scores lie in a range.",
     run: Run::Data(|cx, args| answer(cx, args, Some(By::Score), Some(Order::Forward))),
@@ -63,6 +65,7 @@ pub(crate) static ZRANGESTORE: Spec = Spec {
 /// ZREVRANGE key start stop [WITHSCORES]
 pub(crate) static ZREVRANGE: Spec = Spec {
     name: "zrevrange",
+    deprecated: Some(("6.2.0", "ZRANGE with REV")),
     since: "1.2.0",
     summary: "Returns the members in a range of ranks that are counted from the highest score.",
     run: Run::Data(|cx, args| answer(cx, args, Some(By::Rank), Some(Order::Reverse))),
@@ -72,6 +75,7 @@ pub(crate) static ZREVRANGE: Spec = Spec {
 /// ZREVRANGEBYLEX key max min [LIMIT offset count]
 pub(crate) static ZREVRANGEBYLEX: Spec = Spec {
     name: "zrevrangebylex",
+    deprecated: Some(("6.2.0", "ZRANGE with REV and BYLEX")),
     since: "2.8.9",
     summary: "Returns the members that lie in a range, the last first, in a sorted set whose scores are all equal.",
     run: Run::Data(|cx, args| answer(cx, args, Some(By::Lex), Some(Order::Reverse))),
@@ -81,6 +85,7 @@ pub(crate) static ZREVRANGEBYLEX: Spec = Spec {
 /// ZREVRANGEBYSCORE key max min [WITHSCORES] [LIMIT offset count]
 pub(crate) static ZREVRANGEBYSCORE: Spec = Spec {
     name: "zrevrangebyscore",
+    deprecated: Some(("6.2.0", "ZRANGE with REV and BYSCORE")),
     since: "2.2.0",
     summary: "Returns the members whose scores lie in a range, the highest first.",
     run: Run::Data(|cx, args| answer(cx, args, Some(By::Score), Some(Order::Reverse))),

@@ -44,6 +44,7 @@ pub(crate) static GETEX: Spec = Spec {
 /// GETSET key value
 pub(crate) static GETSET: Spec = Spec {
     name: "getset",
+    deprecated: Some(("6.2.0", "SET with GET")),
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::DENY_OOM).and(Flags::FAST),
     keys: &[(Keys::At(1), Access::READ_UPDATE)],

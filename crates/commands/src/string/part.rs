@@ -58,6 +58,7 @@ pub(crate) static STRLEN: Spec = Spec {
 /// SUBSTR key start end
 pub(crate) static SUBSTR: Spec = Spec {
     name: "substr",
+    deprecated: Some(("2.0.0", "GETRANGE")),
     arity: Arity::Exactly(4),
     flags: Flags::READONLY,
     keys: &[(Keys::At(1), Access::READ)],

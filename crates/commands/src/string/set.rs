@@ -4,8 +4,9 @@
 //! late the command reaches them.
 
 use quorate_stdx::UnixMs;
+use quorate_values::StrRef;
 
-use crate::exec::Origin;
+use crate::exec::{Origin, as_str};
 use crate::expiry::{self, Unit, Wish};
 use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 
@@ -22,7 +23,20 @@ pub(crate) static PSETEX: Spec = Spec {
     ..Spec::BLANK
 };
 
-/// SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
+/// DELIFEQ key value, as Valkey 9 has it
+pub(crate) static DELIFEQ: Spec = Spec {
+    name: "delifeq",
+    group: Group::String,
+    arity: Arity::Exactly(3),
+    flags: Flags::WRITE.and(Flags::FAST),
+    keys: &[(Keys::At(1), Access::REMOVE)],
+    since: "9.0.0",
+    summary: "Removes a key if it holds that string.",
+    run: Run::Data(delifeq),
+    ..Spec::BLANK
+};
+
+/// SET key value [NX | XX | IFEQ comparison] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
 pub(crate) static SET: Spec = Spec {
     name: "set",
     group: Group::String,
@@ -62,10 +76,12 @@ pub(crate) static SETNX: Spec = Spec {
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
+enum Condition<'a> {
     Always,
     IfAbsent,
     IfPresent,
+    /// If the key holds this string (Valkey 8.1).
+    IfEqual(&'a [u8]),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,19 +91,19 @@ enum Lifetime {
     Until(UnixMs),
 }
 
-struct Options {
-    condition: Condition,
+struct Options<'a> {
+    condition: Condition<'a>,
     lifetime: Lifetime,
     get: bool,
 }
 
-impl Options {
+impl Options<'_> {
     /// Whether this is how locks are taken: only if nobody has it, or for a while.
     fn may_lock(&self) -> bool {
         match self.condition {
             Condition::IfAbsent => true,
             Condition::Always => matches!(self.lifetime, Lifetime::Until(_)),
-            Condition::IfPresent => false,
+            Condition::IfPresent | Condition::IfEqual(_) => false,
         }
     }
 }
@@ -103,14 +119,18 @@ fn grant(cx: &Exec<'_, '_>) -> Outcome {
     }
 }
 
-fn options(cx: &Exec<'_, '_>, args: Args<'_>) -> Result<Options, CommandError> {
+fn options<'a>(cx: &Exec<'_, '_>, args: Args<'a>) -> Result<Options<'a>, CommandError> {
     let (mut condition, mut get, mut wish) = (Condition::Always, false, Wish::None);
     let mut at = 3;
     while at < args.len() {
-        if args.is(at, "NX") && condition != Condition::IfPresent {
+        let may_be = |other: Condition<'_>| condition == Condition::Always || condition == other;
+        if args.is(at, "NX") && may_be(Condition::IfAbsent) {
             condition = Condition::IfAbsent;
-        } else if args.is(at, "XX") && condition != Condition::IfAbsent {
+        } else if args.is(at, "XX") && may_be(Condition::IfPresent) {
             condition = Condition::IfPresent;
+        } else if args.is(at, "IFEQ") && at + 1 < args.len() && condition == Condition::Always {
+            at += 1;
+            condition = Condition::IfEqual(args.at(at));
         } else if args.is(at, "GET") {
             get = true;
         } else {
@@ -146,11 +166,12 @@ fn set(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
             None => cx.reply.null(),
         }
     }
-    let present = cx.keys.find(cx.db, key).is_some();
+    let found = cx.keys.find(cx.db, key);
     let refused = match options.condition {
         Condition::Always => false,
-        Condition::IfAbsent => present,
-        Condition::IfPresent => !present,
+        Condition::IfAbsent => found.is_some(),
+        Condition::IfPresent => found.is_none(),
+        Condition::IfEqual(wanted) => !holds(as_str(found)?, wanted),
     };
     if refused {
         if !options.get {
@@ -159,6 +180,14 @@ fn set(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         return Ok(());
     }
     store(cx, key, value, options.lifetime);
+    if matches!(options.condition, Condition::IfEqual(_)) {
+        // Not every replica knows that option, and it has been decided.
+        match options.lifetime {
+            Lifetime::Forever => cx.propagate(&[b"SET", key, value]),
+            Lifetime::Keep => cx.propagate(&[b"SET", key, value, b"KEEPTTL"]),
+            Lifetime::Until(_) => {}
+        }
+    }
     if cx.reply.len() == mark {
         cx.reply.ok();
     }
@@ -180,6 +209,23 @@ fn store(cx: &mut Exec<'_, '_>, key: &[u8], value: &[u8], lifetime: Lifetime) {
         let at = at.0.to_string();
         cx.propagate(&[b"SET", key, value, b"PXAT", at.as_bytes()]);
     }
+}
+
+/// Whether a string is there and is that one.
+fn holds(text: Option<StrRef<'_>>, wanted: &[u8]) -> bool {
+    text.is_some_and(|text| text.text(&mut itoa::Buffer::new()) == wanted)
+}
+
+fn delifeq(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
+    let key = args.at(1);
+    let removed = holds(as_str(cx.keys.find(cx.db, key))?, args.at(2)) && cx.remove(key, false);
+    if removed {
+        cx.changed(1);
+        cx.notify(Class::GENERIC, "del", key);
+        cx.propagate(&[b"DEL", key]);
+    }
+    cx.reply.int(removed.into());
+    Ok(())
 }
 
 fn setnx(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
@@ -260,5 +306,26 @@ mod tests {
         bench.check("SET k w", "OK").propagates("SET k w").check("PTTL k", "-1");
         bench.check("SETEX k 0 v", "ERR invalid expire time in 'setex' command");
         bench.check("SETEX k 9223372036854775807 v", "ERR invalid expire time in 'setex' command");
+    }
+
+    #[test]
+    fn a_value_is_replaced_or_removed_only_if_it_is_the_one_that_was_named() {
+        let mut bench = Bench::new();
+        bench.check("SET k a PX 1000", "OK").check("SET k b IFEQ x", "nil").propagates("").check("GET k", "a");
+        bench.check("SET k b IFEQ a KEEPTTL", "OK").propagates("SET k b KEEPTTL").check("PTTL k", "1000");
+        bench.check("SET k c IFEQ b GET", "b").propagates("SET k c").check("SET k d IFEQ b GET", "c").propagates("");
+        bench.check("SET k 5 PX 10 IFEQ c", "OK").propagates("SET k 5 PXAT 1000010").check("SET k 6 IFEQ 5", "OK");
+        bench.script(
+            "SET none a IFEQ a => nil
+             SET k a NX IFEQ a => ERR syntax error
+             SET k a IFEQ a XX => ERR syntax error
+             SET k a IFEQ => ERR syntax error
+             HSET h f v => 1
+             SET h a IFEQ a => WRONGTYPE Operation against a key holding the wrong kind of value
+             DELIFEQ h a => WRONGTYPE Operation against a key holding the wrong kind of value
+             DELIFEQ none a => 0",
+        );
+        bench.check("DELIFEQ k 5", "0").propagates("").check("DELIFEQ k 6", "1").propagates("DEL k").notifies("del k");
+        bench.check("EXISTS k", "0");
     }
 }

@@ -27,13 +27,15 @@ static GETREDIR: Spec = sub("getredir", Arity::Exactly(2), OWN, "6.0.0", "Return
 static HELP: Spec =
     sub("help", Arity::Exactly(2), Flags::LOADING.and(Flags::STALE), "5.0.0", "Explains the subcommands.");
 static ID: Spec = sub("id", Arity::Exactly(2), OWN, "5.0.0", "Returns the connection's number.");
-static INFO: Spec = sub("info", Arity::Exactly(2), OWN, "6.2.0", "Describes the connection.");
+static INFO: Spec =
+    sub("info", Arity::Exactly(2), OWN, "6.2.0", "Describes the connection.").with_tips(&["nondeterministic_output"]);
 static KILL: Spec = sub("kill", Arity::AtLeast(3), OTHERS, "2.4.0", "Closes connections.");
-static LIST: Spec = sub("list", Arity::AtLeast(2), OTHERS, "2.4.0", "Describes all connections.");
+static LIST: Spec = sub("list", Arity::AtLeast(2), OTHERS, "2.4.0", "Describes all connections.")
+    .with_tips(&["nondeterministic_output"]);
 static NO_EVICT: Spec =
     sub("no-evict", Arity::Exactly(3), OWN.and(Flags::ADMIN), "7.0.0", "Protects the connection when memory is short.");
 static NO_TOUCH: Spec = sub("no-touch", Arity::Exactly(3), OWN, "7.2.0", "Lets reads leave the access times alone.");
-static PAUSE: Spec = sub("pause", Arity::AtLeast(3), OTHERS, "3.0.0", "Lets commands wait for a while.");
+static PAUSE: Spec = sub("pause", Arity::AtLeast(3), OTHERS, "2.9.50", "Lets commands wait for a while.");
 static REPLY: Spec = sub("reply", Arity::Exactly(3), OWN, "3.2.0", "Switches replies on or off.");
 static SETINFO: Spec = sub("setinfo", Arity::Exactly(4), OWN, "7.2.0", "Tells the server of the client library.");
 static SETNAME: Spec = sub("setname", Arity::Exactly(3), OWN, "2.6.9", "Names the connection.");

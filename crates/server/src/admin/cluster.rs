@@ -53,6 +53,11 @@ static SUBCOMMANDS: &[&Spec] = &[
     &of("slots", Exactly(2), LOOK, "3.0.0", "Tells slots and nodes, range by range."),
 ];
 
+/// What clients tell of themselves.
+const fn talk(name: &'static str, flags: Flags, summary: &'static str) -> Spec {
+    Spec { categories: &["connection"], ..of(name, Exactly(1), flags, "3.0.0", summary) }
+}
+
 static CLUSTER: Spec = Spec {
     subcommands: SUBCOMMANDS,
     summary: "Commands about the cluster.",
@@ -60,9 +65,9 @@ static CLUSTER: Spec = Spec {
     ..of("cluster", AtLeast(2), Flags::NONE, "3.0.0", "")
 };
 
-static ASKING: Spec = of("asking", Exactly(1), Flags::FAST, "3.0.0", "Lets the next request go ahead after an ASK.");
-static READONLY: Spec = of("readonly", Exactly(1), CLIENTS, "3.0.0", "Lets this connection read from a replica.");
-static READWRITE: Spec = of("readwrite", Exactly(1), CLIENTS, "3.0.0", "Takes READONLY back.");
+static ASKING: Spec = talk("asking", Flags::FAST, "Lets the next request go ahead after an ASK.");
+static READONLY: Spec = talk("readonly", CLIENTS, "Lets this connection read from a replica.");
+static READWRITE: Spec = talk("readwrite", CLIENTS, "Takes READONLY back.");
 
 pub(super) static RUNS: [super::Entry; 4] = [
     (

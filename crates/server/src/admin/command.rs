@@ -1,6 +1,7 @@
 //! COMMAND: what commands there are, how they are called and where their keys stand; all of it read off the
 //! specifications.
 
+mod arguments;
 pub(crate) mod describe;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Indices, Keys, Outcome, Run, Spec, categories};
@@ -33,13 +34,13 @@ static DOCS: Spec = Spec {
 };
 static GETKEYS: Spec = Spec {
     complexity: "O(N) where N is the number of arguments to the command",
-    ..sub("getkeys", Arity::AtLeast(3), "2.8.13", "Returns the keys of a whole command.")
+    ..sub("getkeys", Arity::AtLeast(4), "2.8.13", "Returns the keys of a whole command.")
 };
 static GETKEYSANDFLAGS: Spec = Spec {
     complexity: "O(N) where N is the number of arguments to the command",
     ..sub(
         "getkeysandflags",
-        Arity::AtLeast(3),
+        Arity::AtLeast(4),
         "7.0.0",
         "Returns the keys of a whole command and what it does to them.",
     )

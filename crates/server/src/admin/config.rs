@@ -28,11 +28,9 @@ static SET: Spec = Spec {
     ..sub("set", Arity::AtLeast(4), ANYTIME.and(Flags::ALONE), "2.0.0", "Changes directives while the server runs.")
 };
 static REWRITE: Spec = Spec {
-    tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
     ..sub("rewrite", Arity::Exactly(2), ANYTIME, "2.8.0", "Writes what is in force into the configuration file.")
 };
 static RESETSTAT: Spec = Spec {
-    tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
     ..sub("resetstat", Arity::Exactly(2), ANYTIME.and(Flags::ALONE), "2.0.0", "Sets the statistics of INFO to zero.")
 };
 static HELP: Spec = sub("help", Arity::Exactly(2), HELPS, "5.0.0", "Describes the subcommands.");

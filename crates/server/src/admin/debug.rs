@@ -46,7 +46,7 @@ pub static DEBUG: Spec = Spec {
     name: "debug",
     group: Group::Server,
     arity: Arity::AtLeast(2),
-    flags: Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE),
+    flags: Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::SYSTEM),
     reaches: Some(|args| !args.is(1, "SLEEP-THREAD")),
     since: "1.0.0",
     complexity: "Depends on the subcommand.",

@@ -30,22 +30,29 @@ const fn sub(name: &'static str, arity: Arity, flags: Flags, summary: &'static s
 
 const CHANGE: Flags = Flags::NO_SCRIPT.and(Flags::WRITE).and(Flags::ALONE);
 
-static DELETE: Spec = sub("delete", Arity::Exactly(3), CHANGE, "Removes a library.");
+static DELETE: Spec = sub("delete", Arity::Exactly(3), CHANGE, "Removes a library.")
+    .with_tips(&["request_policy:all_shards", "response_policy:all_succeeded"]);
 static DUMP: Spec = sub("dump", Arity::Exactly(2), Flags::NO_SCRIPT, "Returns all libraries in a form for RESTORE.");
-static FLUSH: Spec = sub("flush", Arity::AtLeast(2), CHANGE, "Removes all libraries.");
+static FLUSH: Spec = sub("flush", Arity::AtLeast(2), CHANGE, "Removes all libraries.")
+    .with_tips(&["request_policy:all_shards", "response_policy:all_succeeded"]);
 static HELP: Spec = sub("help", Arity::Exactly(2), Flags::LOADING.and(Flags::STALE), "Explains the subcommands.");
 static KILL: Spec = sub(
     "kill",
     Arity::Exactly(2),
     Flags::NO_SCRIPT.and(Flags::ALLOW_BUSY),
     "Ends the functions that run and have not written.",
-);
-static LIST: Spec = sub("list", Arity::AtLeast(2), Flags::NO_SCRIPT, "Tells which libraries there are.");
-static LOAD: Spec = sub("load", Arity::AtLeast(3), CHANGE.and(Flags::DENY_OOM), "Adds a library.");
+)
+.with_tips(&["request_policy:all_shards", "response_policy:one_succeeded"]);
+static LIST: Spec = sub("list", Arity::AtLeast(2), Flags::NO_SCRIPT, "Tells which libraries there are.")
+    .with_tips(&["nondeterministic_output_order"]);
+static LOAD: Spec = sub("load", Arity::AtLeast(3), CHANGE.and(Flags::DENY_OOM), "Adds a library.")
+    .with_tips(&["request_policy:all_shards", "response_policy:all_succeeded"]);
 static RESTORE: Spec =
-    sub("restore", Arity::AtLeast(3), CHANGE.and(Flags::DENY_OOM), "Adds the libraries that DUMP returned.");
+    sub("restore", Arity::AtLeast(3), CHANGE.and(Flags::DENY_OOM), "Adds the libraries that DUMP returned.")
+        .with_tips(&["request_policy:all_shards", "response_policy:all_succeeded"]);
 static STATS: Spec =
-    sub("stats", Arity::Exactly(2), Flags::NO_SCRIPT.and(Flags::ALLOW_BUSY), "Tells which function is busy.");
+    sub("stats", Arity::Exactly(2), Flags::NO_SCRIPT.and(Flags::ALLOW_BUSY), "Tells which function is busy.")
+        .with_tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]);
 
 /// FUNCTION
 pub static FUNCTION: Spec = Spec {

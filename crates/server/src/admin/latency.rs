@@ -21,14 +21,29 @@ const fn sub(name: &'static str, arity: Arity, flags: Flags, since: &'static str
     Spec { name, group: Group::Server, arity, flags, since, summary, run: Run::Server, ..Spec::BLANK }
 }
 
-static DOCTOR: Spec = sub("doctor", Arity::Exactly(2), ASKING, "2.8.13", "Says what the samples tell.");
-static GRAPH: Spec = sub("graph", Arity::Exactly(3), ASKING, "2.8.13", "Draws an event's samples.");
-static HISTOGRAM: Spec = sub("histogram", Arity::AtLeast(2), ASKING, "7.0.0", "Tells how long commands take.");
-static HISTORY: Spec = sub("history", Arity::Exactly(3), ASKING, "2.8.13", "Lists an event's samples.");
+static DOCTOR: Spec = sub("doctor", Arity::Exactly(2), ASKING, "2.8.13", "Says what the samples tell.").with_tips(&[
+    "nondeterministic_output",
+    "request_policy:all_nodes",
+    "response_policy:special",
+]);
+static GRAPH: Spec = sub("graph", Arity::Exactly(3), ASKING, "2.8.13", "Draws an event's samples.").with_tips(&[
+    "nondeterministic_output",
+    "request_policy:all_nodes",
+    "response_policy:special",
+]);
+static HISTOGRAM: Spec = sub("histogram", Arity::AtLeast(2), ASKING, "7.0.0", "Tells how long commands take.")
+    .with_tips(&["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]);
+static HISTORY: Spec = sub("history", Arity::Exactly(3), ASKING, "2.8.13", "Lists an event's samples.").with_tips(&[
+    "nondeterministic_output",
+    "request_policy:all_nodes",
+    "response_policy:special",
+]);
 /// Alone, so that what other threads are at is over and among the samples.
 static LATEST: Spec =
-    sub("latest", Arity::Exactly(2), ASKING.and(Flags::ALONE), "2.8.13", "Lists each event's latest sample.");
-static RESET: Spec = sub("reset", Arity::AtLeast(2), ASKING, "2.8.13", "Forgets samples.");
+    sub("latest", Arity::Exactly(2), ASKING.and(Flags::ALONE), "2.8.13", "Lists each event's latest sample.")
+        .with_tips(&["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]);
+static RESET: Spec = sub("reset", Arity::AtLeast(2), ASKING, "2.8.13", "Forgets samples.")
+    .with_tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]);
 static HELP: Spec =
     sub("help", Arity::Exactly(2), Flags::LOADING.and(Flags::STALE), "2.8.13", "Explains the subcommands.");
 

@@ -10,11 +10,18 @@ const fn sub(name: &'static str, arity: Arity, flags: Flags, since: &'static str
     Spec { name, group: Group::Server, arity, flags, since, summary, run: Run::Server, ..Spec::BLANK }
 }
 
-static DOCTOR: Spec = sub("doctor", Arity::Exactly(2), Flags::NONE, "4.0.0", "Says what is odd about the memory.");
+static DOCTOR: Spec = sub("doctor", Arity::Exactly(2), Flags::NONE, "4.0.0", "Says what is odd about the memory.")
+    .with_tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]);
 static MALLOC_STATS: Spec =
-    sub("malloc-stats", Arity::Exactly(2), Flags::NONE, "4.0.0", "Prints what the allocator knows of itself.");
-static PURGE: Spec = sub("purge", Arity::Exactly(2), Flags::NONE, "4.0.0", "Gives unused memory back.");
-static STATS: Spec = sub("stats", Arity::Exactly(2), Flags::NONE, "4.0.0", "Tells what takes how much.");
+    sub("malloc-stats", Arity::Exactly(2), Flags::NONE, "4.0.0", "Prints what the allocator knows of itself.")
+        .with_tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]);
+static PURGE: Spec = sub("purge", Arity::Exactly(2), Flags::NONE, "4.0.0", "Gives unused memory back.")
+    .with_tips(&["request_policy:all_shards", "response_policy:all_succeeded"]);
+static STATS: Spec = sub("stats", Arity::Exactly(2), Flags::NONE, "4.0.0", "Tells what takes how much.").with_tips(&[
+    "nondeterministic_output",
+    "request_policy:all_shards",
+    "response_policy:special",
+]);
 static USAGE: Spec = Spec {
     keys: &[(Keys::At(2), Access::LOOK)],
     complexity: "O(N) in the elements of the value that are looked at.",

@@ -22,6 +22,7 @@ use crate::server::Role;
 
 const ORDER: Flags =
     Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::STALE).and(Flags::ALONE).and(Flags::NO_ASYNC_LOADING);
+const HANDOVER: Flags = Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::STALE).and(Flags::ALONE);
 const SYNCHRONISE: Flags =
     Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI).and(Flags::ALONE);
 const ANYTIME: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST).and(Flags::NO_SCRIPT);
@@ -33,12 +34,16 @@ const fn of(name: &'static str, arity: Arity, flags: Flags, since: &'static str,
 /// REPLICAOF
 pub static REPLICAOF: Spec = of("replicaof", Arity::Exactly(3), ORDER, "5.0.0", "Follows a primary, or nobody.");
 /// SLAVEOF
-pub static SLAVEOF: Spec = of("slaveof", Arity::Exactly(3), ORDER, "1.0.0", "Follows a primary, or nobody.");
+pub static SLAVEOF: Spec =
+    of("slaveof", Arity::Exactly(3), ORDER, "1.0.0", "Follows a primary, or nobody.").replaced_by("5.0.0", "REPLICAOF");
 /// FAILOVER
 pub static FAILOVER: Spec =
-    of("failover", Arity::AtLeast(1), ORDER, "6.2.0", "Hands over to a replica that has everything.");
+    of("failover", Arity::AtLeast(1), HANDOVER, "6.2.0", "Hands over to a replica that has everything.");
 /// ROLE
-pub static ROLE: Spec = of("role", Arity::Exactly(1), ANYTIME, "2.8.12", "Tells the role and who is linked.");
+pub static ROLE: Spec = Spec {
+    categories: &["admin", "dangerous"],
+    ..of("role", Arity::Exactly(1), ANYTIME, "2.8.12", "Tells the role and who is linked.")
+};
 /// PSYNC
 pub static PSYNC: Spec = of("psync", Arity::AtLeast(3), SYNCHRONISE, "2.8.0", "Asks for the stream, as a replica.");
 /// SYNC
@@ -47,7 +52,7 @@ pub static SYNC: Spec = of("sync", Arity::Exactly(1), SYNCHRONISE, "1.0.0", "Ask
 pub static REPLCONF: Spec = of(
     "replconf",
     Arity::AtLeast(1),
-    Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::ALLOW_BUSY),
+    Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::ALLOW_BUSY).and(Flags::SYSTEM),
     "3.0.0",
     "Introduces a replica, and reports how far it is.",
 );
@@ -55,6 +60,7 @@ pub static REPLCONF: Spec = of(
 pub static WAIT: Spec = Spec {
     group: Group::Generic,
     ..of("wait", Arity::Exactly(3), Flags::BLOCKING, "3.0.0", "Waits until replicas have what this connection wrote.")
+        .with_tips(&["request_policy:all_shards", "response_policy:agg_min"])
 };
 /// WAITAOF
 pub static WAITAOF: Spec = Spec {

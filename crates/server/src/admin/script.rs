@@ -55,16 +55,20 @@ const fn sub(name: &'static str, arity: Arity, flags: Flags, since: &'static str
 }
 
 static LOAD: Spec =
-    sub("load", Arity::Exactly(3), Flags::NO_SCRIPT.and(Flags::STALE), "2.6.0", "Loads a script without running it.");
-static EXISTS: Spec = sub("exists", Arity::AtLeast(3), Flags::NO_SCRIPT, "2.6.0", "Tells which scripts are loaded.");
-static FLUSH: Spec = sub("flush", Arity::AtLeast(2), Flags::NO_SCRIPT, "2.6.0", "Forgets all scripts.");
+    sub("load", Arity::Exactly(3), Flags::NO_SCRIPT.and(Flags::STALE), "2.6.0", "Loads a script without running it.")
+        .with_tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]);
+static EXISTS: Spec = sub("exists", Arity::AtLeast(3), Flags::NO_SCRIPT, "2.6.0", "Tells which scripts are loaded.")
+    .with_tips(&["request_policy:all_shards", "response_policy:agg_logical_and"]);
+static FLUSH: Spec = sub("flush", Arity::AtLeast(2), Flags::NO_SCRIPT, "2.6.0", "Forgets all scripts.")
+    .with_tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]);
 static KILL: Spec = sub(
     "kill",
     Arity::Exactly(2),
     Flags::NO_SCRIPT.and(Flags::ALLOW_BUSY),
     "2.6.0",
     "Ends the scripts that run and have not written.",
-);
+)
+.with_tips(&["request_policy:all_shards", "response_policy:one_succeeded"]);
 static DEBUG: Spec =
     sub("debug", Arity::Exactly(3), Flags::NO_SCRIPT, "3.2.0", "Switches the debugger, which is not there.");
 static HELP: Spec =

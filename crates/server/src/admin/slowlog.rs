@@ -24,9 +24,12 @@ const fn sub(name: &'static str, arity: Arity, flags: Flags, since: &'static str
     Spec { name, group: Group::Server, arity, flags, since, summary, run: Run::Server, ..Spec::BLANK }
 }
 
-static GET: Spec = sub("get", Arity::AtLeast(2), ASKING, "2.2.12", "Lists slow commands, the latest first.");
-static LEN: Spec = sub("len", Arity::Exactly(2), ASKING, "2.2.12", "Counts the slow commands that are listed.");
-static RESET: Spec = sub("reset", Arity::Exactly(2), ASKING, "2.2.12", "Forgets all slow commands.");
+static GET: Spec = sub("get", Arity::AtLeast(2), ASKING, "2.2.12", "Lists slow commands, the latest first.")
+    .with_tips(&["request_policy:all_nodes", "nondeterministic_output"]);
+static LEN: Spec = sub("len", Arity::Exactly(2), ASKING, "2.2.12", "Counts the slow commands that are listed.")
+    .with_tips(&["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"]);
+static RESET: Spec = sub("reset", Arity::Exactly(2), ASKING, "2.2.12", "Forgets all slow commands.")
+    .with_tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]);
 static HELP: Spec =
     sub("help", Arity::Exactly(2), Flags::LOADING.and(Flags::STALE), "6.2.0", "Explains the subcommands.");
 

@@ -3,6 +3,7 @@
 use quorate_commands::{Access, Flags, Keys, Spec, categories};
 use quorate_resp::ReplyWriter;
 
+use super::arguments;
 use crate::data::table::Command;
 
 /// The words of COMMAND for properties of a command.
@@ -155,10 +156,30 @@ pub(super) fn docs(reply: &mut ReplyWriter<'_>, command: &Command) {
         ("group", spec.group.name()),
         ("complexity", spec.complexity),
     ];
-    reply.map(fields.len() + usize::from(!command.subcommands.is_empty()));
+    let has_arguments = arguments::are_known(&command.full_name);
+    let is_system = spec.flags.has(Flags::SYSTEM);
+    let more = [is_system || spec.deprecated.is_some(), has_arguments, !command.subcommands.is_empty()];
+    let of_deprecated = if spec.deprecated.is_some() { 2 } else { 0 };
+    reply.map(fields.len() + of_deprecated + more.into_iter().filter(|more| *more).count());
     for (name, value) in fields {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
+    }
+    if more[0] {
+        reply.bulk(b"doc_flags");
+        let flags = [("syscmd", is_system), ("deprecated", spec.deprecated.is_some())];
+        let flags: Vec<&str> = flags.into_iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag).collect();
+        words(reply, &flags);
+    }
+    if let Some((since, other)) = spec.deprecated {
+        for (name, value) in [("deprecated_since", since), ("replaced_by", other)] {
+            reply.bulk(name.as_bytes());
+            reply.bulk(value.as_bytes());
+        }
+    }
+    if has_arguments {
+        reply.bulk(b"arguments");
+        arguments::write(reply, &command.full_name);
     }
     if !command.subcommands.is_empty() {
         reply.bulk(b"subcommands");
