@@ -39,7 +39,8 @@ pub(super) const ROOMS: &[Room] = &[
         "quorate-commands",
         Only(&["quorate-formats", "quorate-keyspace", "quorate-values", "quorate-resp", "quorate-stdx"]),
     ),
-    room("quorate-formats", Only(&["quorate-values", "quorate-stdx"])),
+    // An append-only file is made of requests.
+    room("quorate-formats", Only(&["quorate-values", "quorate-resp", "quorate-stdx"])),
     machine("quorate-replication", Only(&["quorate-stdx"])),
     machine("quorate-cluster", Only(&["quorate-stdx"])),
     // Replies are read here, so that nothing malformed reaches the machine.
