@@ -12,6 +12,7 @@ mod sync;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 use quorate_keyspace::Db;
@@ -44,6 +45,8 @@ struct State {
     db: Option<Db>,
     /// Whether what commands do here is appended; a replica passes its primary's stream on instead.
     leading: bool,
+    /// Where bytes lie that change no data, in order, as far as somebody wants to know.
+    asides: Option<VecDeque<Range<Offset>>>,
 }
 
 /// How far a reader is; bytes behind it may be dropped.
@@ -79,6 +82,22 @@ impl Stretch {
         })
     }
 
+    /// Those of them between two offsets.
+    pub fn slices_between(&self, range: Range<Offset>) -> impl Iterator<Item = &[u8]> {
+        let (from, to) = (range.start.0.max(self.from), range.end.0.min(self.to));
+        self.blocks.iter().map(move |block| {
+            let bytes = block.published();
+            let start = (from.saturating_sub(block.base()) as usize).min(bytes.len());
+            let end = (to.saturating_sub(block.base()) as usize).min(bytes.len());
+            &bytes[start..end.max(start)]
+        })
+    }
+
+    /// Where it ends.
+    pub fn end(&self) -> Offset {
+        Offset(self.to)
+    }
+
     /// The same for a vectored write.
     pub fn io_slices(&self) -> Vec<IoSlice<'_>> {
         self.slices().filter(|slice| !slice.is_empty()).map(IoSlice::new).collect()
@@ -106,6 +125,7 @@ impl Default for Feed {
                 readers: Vec::new(),
                 db: None,
                 leading: true,
+                asides: None,
             }),
             on: AtomicBool::new(false),
             end: AtomicU64::new(0),
@@ -160,6 +180,41 @@ impl Feed {
         let mut state = self.state.lock();
         state.push(bytes);
         self.publish(&state)
+    }
+
+    /// As [`Feed::append_raw`], for what followers of the stream have to hear and what changes no data.
+    pub fn append_aside(&self, bytes: &[u8]) -> Offset {
+        let mut state = self.state.lock();
+        let from = Offset(state.end);
+        state.push(bytes);
+        let to = Offset(state.end);
+        if let Some(asides) = &mut state.asides {
+            match asides.back_mut() {
+                Some(last) if last.end == from => last.end = to,
+                _ => asides.push_back(from..to),
+            }
+        }
+        self.publish(&state)
+    }
+
+    /// From now on it is kept in mind, or not, where [`Feed::append_aside`] has put something.
+    pub fn keep_asides(&self, keeps: bool) {
+        self.state.lock().asides = keeps.then(VecDeque::new);
+    }
+
+    /// Where that was, before `upto`; each is told once.
+    pub fn take_asides(&self, upto: Offset) -> Vec<Range<Offset>> {
+        let mut state = self.state.lock();
+        let Some(asides) = &mut state.asides else { return Vec::new() };
+        let count = asides.partition_point(|aside| aside.end <= upto);
+        let mut taken: Vec<_> = asides.drain(..count).collect();
+        if let Some(next) = asides.front_mut()
+            && next.start < upto
+        {
+            taken.push(next.start..upto);
+            next.start = upto;
+        }
+        taken
     }
 
     fn publish(&self, state: &State) -> Offset {
@@ -219,7 +274,7 @@ impl Feed {
     }
 
     /// The offsets that can be read for a partial resync; `None` without a backlog.
-    pub fn backlog(&self) -> Option<std::ops::Range<Offset>> {
+    pub fn backlog(&self) -> Option<Range<Offset>> {
         let state = self.state.lock();
         state.backlog.map(|_| Offset(state.first())..Offset(state.end))
     }
@@ -250,6 +305,9 @@ impl Feed {
         state.end = offset.0;
         state.origin = offset.0;
         state.db = None;
+        if let Some(asides) = &mut state.asides {
+            asides.clear();
+        }
         for reader in &state.readers {
             reader.set(offset);
         }
@@ -278,8 +336,13 @@ impl Feed {
 
     /// At most about `most` bytes from the reader's position on; none if it was forgotten and what it wants is gone.
     pub fn stretch(&self, position: &Position, most: usize) -> Stretch {
+        self.stretch_from(position.get(), most)
+    }
+
+    /// The same from `from` on, which is not before where some reader is.
+    pub fn stretch_from(&self, from: Offset, most: usize) -> Stretch {
         let state = self.state.lock();
-        let from = position.get().0;
+        let from = from.0;
         if from < state.kept() || from > state.end {
             return Stretch { blocks: Vec::new(), from, to: from };
         }
@@ -430,6 +493,31 @@ mod tests {
         let position = feed.read_from(Offset(5000)).unwrap();
         feed.append_raw(b"new");
         assert_eq!(read_all(&feed, &position), b"new");
+    }
+
+    #[test]
+    fn what_changes_no_data_can_be_left_out() {
+        let feed = Feed::default();
+        let position = feed.read_from(Offset(0)).unwrap();
+        feed.append_aside(b"before anybody asks");
+        position.set(feed.end());
+        feed.keep_asides(true);
+        let begin = feed.end();
+        feed.append_raw(b"aa");
+        feed.append_aside(b"-");
+        feed.append_aside(b"--");
+        feed.append_raw(&vec![b'b'; BLOCK]);
+        feed.append_aside(b"----");
+        let stretch = feed.stretch(&position, usize::MAX);
+        let end = stretch.end();
+        assert_eq!(feed.take_asides(begin.advance(3)), [begin.advance(2)..begin.advance(3)]);
+        let rest = feed.take_asides(end);
+        assert_eq!(rest, [begin.advance(3)..begin.advance(5), begin.advance(5 + BLOCK)..end]);
+        let kept = stretch.slices_between(rest[0].end..rest[1].start).flatten();
+        assert!(kept.copied().eq(std::iter::repeat_n(b'b', BLOCK)));
+        feed.append_aside(b"gone");
+        feed.restart_at(Offset(7));
+        assert_eq!(feed.take_asides(Offset(1 << 40)), []);
     }
 
     #[test]
