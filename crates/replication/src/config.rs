@@ -37,7 +37,7 @@ pub struct Config {
     pub priority: u32,
     /// `replica-announced`, shown.
     pub announced: bool,
-    /// `appendonly`: acknowledgements tell what is on disk.
+    /// `appendonly`: acknowledgements tell what is on disk, and writes are counted as long as we lead, replicas or not.
     pub append_only: bool,
     /// `replica-refuse-empty-primary`: see docs/decisions/0003-empty-primary.md.
     pub refuse_empty_primary: bool,

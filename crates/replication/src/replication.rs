@@ -211,9 +211,26 @@ impl Replication {
         }
         match start.follow {
             Some(to) => machine.follow(now.mono, to, false, Takeover::No),
-            None => machine.out.push_back(Output::Role(Role::Primary)),
+            None => {
+                machine.out.push_back(Output::Role(Role::Primary));
+                machine.count_writes(now.mono);
+            }
         }
         machine
+    }
+
+    /// Sees to it that a primary with an append-only file counts its writes: the file is read from the log, and tells
+    /// where in our history it ends.
+    fn count_writes(&mut self, now: Mono) {
+        if !self.config.append_only || self.backlog.is_open() || self.standing() != Standing::Primary {
+            return;
+        }
+        self.history.replace(ReplId::random(&mut self.rng));
+        let at = self.backlog.end();
+        self.backlog.open(at);
+        self.backlog.left_alone(now);
+        self.out.push_back(Output::Adopt(self.history.clone()));
+        self.out.push_back(Output::OpenLog { at });
     }
 
     /// The history and offset that a snapshot of the dataset belongs to; nothing while writes aren't counted.
@@ -346,6 +363,7 @@ impl Replication {
         primary.drop_all(&mut cx, DropReason::HistoryChanged);
         cx.push(Output::Adopt(cx.history.clone()));
         cx.push(Output::Role(Role::Primary));
+        self.count_writes(now);
     }
 
     // ---- FAILOVER ---------------------------------------------------------------------------------------
@@ -556,6 +574,7 @@ impl Replication {
     /// A replica keeps its backlog: it may be promoted, and its siblings will ask it to continue.
     fn backlog_release_at(&self) -> Option<Mono> {
         match self.standing() {
+            Standing::Primary if self.config.append_only => None,
             Standing::Primary => self.backlog.release_at(self.config.backlog_ttl),
             Standing::Linked | Standing::Unlinked => None,
         }
@@ -565,6 +584,7 @@ impl Replication {
         self.config = config;
         let (mut cx, primary, _) = self.rooms(now);
         primary.tell_good_replicas(&mut cx);
+        self.count_writes(now);
     }
 
     fn on_fed(&mut self, now: Mono, held: Range<Offset>) {
