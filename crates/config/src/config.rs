@@ -99,7 +99,6 @@ impl Config {
     /// What it asks for that must not be left out in silence, and is not there yet: the directive and the reason.
     pub fn unsupported(&self) -> Option<(&'static str, &'static str)> {
         let asked = [
-            ("appendonly", self.append_only.enabled),
             ("cluster-enabled", self.cluster.enabled),
             ("tls-port", self.tls.port != 0),
             ("tls-replication", self.tls.replication),

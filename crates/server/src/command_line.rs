@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use quorate_config::Source;
 
+use crate::persist::aof;
 use crate::{REDIS_VERSION, VERSION};
 
 /// What is to be done.
@@ -19,6 +20,8 @@ pub enum Invocation {
     Sentinel(Options),
     /// Check an RDB file.
     CheckRdb(PathBuf),
+    /// Check an append-only file.
+    CheckAof(aof::check::Task, PathBuf),
     /// Show what it is for, as these words say.
     Demo(Vec<String>),
     /// Run a command under a lock, as these words say.
@@ -90,7 +93,20 @@ fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
             Invocation::Server(options) => Invocation::Sentinel(options),
             other => other,
         },
-        "check-aof" => Invocation::Refuse(format!("quorate {what}: not yet")),
+        "check-aof" => match rest {
+            [option] if option == b"-v" || option == b"--version" => {
+                Invocation::Say(format!("redis-check-aof {REDIS_VERSION}"))
+            }
+            _ => aof::check::arguments(rest).map_or_else(
+                || {
+                    Invocation::Refuse(
+                        "Usage: redis-check-aof [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>"
+                            .to_owned(),
+                    )
+                },
+                |(task, path)| Invocation::CheckAof(task, path),
+            ),
+        },
         "demo" => Invocation::Demo(rest.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()),
         "lock" => Invocation::Lock(rest.iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned()).collect()),
         "-v" | "--version" => Invocation::Say(version()),
@@ -167,7 +183,7 @@ mod tests {
         match read(&arguments) {
             Invocation::Server(options) => options,
             Invocation::Sentinel(options) => panic!("{options:?}"),
-            Invocation::CheckRdb(path) => panic!("{}", path.display()),
+            Invocation::CheckRdb(path) | Invocation::CheckAof(_, path) => panic!("{}", path.display()),
             Invocation::Demo(words) => panic!("{words:?}"),
             Invocation::Lock(words) => panic!("{words:?}"),
             Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),

@@ -287,6 +287,19 @@ impl Control {
         true
     }
 
+    /// Our disk has more of the log: who waits for that is answered.
+    pub fn disk_moved(&self, server: &Arc<Server>) {
+        let mut inner = self.inner.lock();
+        // Asked under the lock under which another history begins: so it is an offset of the present one.
+        let Some(upto) = server.aof.durable_offset() else { return };
+        inner.inputs.push_back(Input::Fsynced { upto });
+        let left = inner.run(server, None);
+        drop(inner);
+        if left == Left::NeedsAlone {
+            self.wake();
+        }
+    }
+
     /// What INFO and ROLE show, with the log's end as it is now.
     pub fn view(&self, server: &Server) -> View {
         let mut view = self.inner.lock().machine.view(server.now());
@@ -327,6 +340,7 @@ pub fn attach(server: &Arc<Server>) {
     let listener = Arc::downgrade(server);
     server.on_config_change(move |change| {
         if let Some(server) = listener.upgrade() {
+            server.aof.configured(&server, &change.config);
             server.control.configure(&server, &change.config);
             server
                 .tenure

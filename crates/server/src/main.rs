@@ -28,6 +28,11 @@ fn main() -> ExitCode {
             let checked = persist::check::check(&path, unix_now(), &mut std::io::stdout().lock());
             if matches!(checked, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Invocation::CheckAof(task, path) => {
+            let (answers, out) = (&mut std::io::stdin().lock(), &mut std::io::stdout().lock());
+            let checked = persist::aof::check::Check { task, now: unix_now(), answers, out }.run(&path);
+            if matches!(checked, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Invocation::Demo(words) => quorate_demo::run(&words),
         Invocation::Lock(words) => quorate_lock::run(&words),
         Invocation::Say(text) => {

@@ -6,9 +6,11 @@
 //! - [`load`]: the way back.
 //! - [`boot`]: loading at the start.
 //! - [`check`]: `quorate check-rdb`.
+//! - [`aof`]: the append-only file.
 //!
 //! At most one snapshot is under way at a time, whoever it is for. What INFO shows of all this is in [`Figures`].
 
+pub mod aof;
 pub mod boot;
 pub mod check;
 pub mod file;
@@ -142,7 +144,7 @@ impl Persistence {
         write_options(&server.config.load())
     }
 
-    /// Whether a snapshot is under way, for a file or a replica.
+    /// Whether a snapshot is under way, for a file, a replica or the append-only file.
     pub fn is_walking(&self) -> bool {
         self.walking.load(Ordering::Acquire)
     }
@@ -161,10 +163,11 @@ impl Persistence {
 
     /// What INFO shows.
     pub fn figures(&self, server: &Server) -> Figures {
-        let walking = self.is_walking();
+        let walking = self.is_walking() && !server.aof.has_current();
+        let rewrite = server.aof.progress();
         let state = self.state.lock();
         let seconds = |duration: Duration| duration.as_secs() as i64;
-        let progress = state.current.as_ref().map(|current| &current.progress);
+        let progress = state.current.as_ref().map(|current| &current.progress).or(rewrite.as_ref());
         Figures {
             loading_start_time: self.loading.since.load(Ordering::Relaxed),
             loading_total_bytes: self.loading.total.load(Ordering::Relaxed),

@@ -46,6 +46,8 @@ pub struct Published {
     pub stop_writes_on_failed_save: bool,
     /// Whether the last save failed.
     pub save_failed: bool,
+    /// Why the append-only file can't be written to, if it can't.
+    pub append_failure: Option<Arc<str>>,
     /// `enable-debug-command`
     pub debug_command: Permission,
     /// What takes as long is noted by SLOWLOG or LATENCY.
@@ -150,6 +152,7 @@ impl Published {
             min_replicas_max_lag: 0,
             stop_writes_on_failed_save: false,
             save_failed: false,
+            append_failure: None,
             debug_command: Permission::No,
             notable: Duration::MAX,
             track_latency: true,
@@ -239,6 +242,7 @@ impl Published {
             && self.pause.is_none()
             && !self.handover
             && !self.held
+            && self.append_failure.is_none()
             && !self.refuses_writes_after_failed_save();
         self.all_clear = self.calm && self.cluster.is_none();
     }

@@ -37,6 +37,7 @@ use crate::data::upkeep::ActiveExpiry;
 use crate::data::worker::{Mail, Mailbox};
 use crate::desk::Desk;
 use crate::persist::Persistence;
+use crate::persist::aof::Aof;
 pub use crate::published::{Following, Loading, OutputLimit, Pause, Published, Role};
 use quorate_feed::Feed;
 
@@ -125,6 +126,8 @@ pub struct Server {
     pub knobs: Knobs,
     /// Saving and loading.
     pub persistence: Persistence,
+    /// The append-only file.
+    pub aof: Aof,
     /// Connections accepted.
     pub connections: AtomicU64,
     /// Connections refused.
@@ -202,6 +205,7 @@ impl Server {
             upkeep: OnceLock::new(),
             knobs: Knobs::default(),
             persistence: Persistence::default(),
+            aof: Aof::default(),
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             evicted_clients: AtomicU64::new(0),

@@ -15,6 +15,7 @@ use quorate_stdx::UnixMs;
 use crate::data::client::Client;
 use crate::data::worker::Mail;
 use crate::log;
+use crate::persist::aof::Phase;
 use crate::process;
 use crate::server::{Loading, Pause, Server, unix_now};
 
@@ -117,6 +118,15 @@ pub fn step(server: &Arc<Server>) -> Step {
         return Step::GoOn;
     }
     report_replicas(server, &lagging);
+    if !may_leave_append_only_file(server, shutdown.options.force) {
+        let ended = slot.take();
+        drop(slot);
+        if let Some(shutdown) = ended {
+            log::warning("Errors trying to shut down the server. Check the logs for more information.");
+            give_up(server, shutdown);
+        }
+        return Step::GoOn;
+    }
     if !saves(server, shutdown.options) {
         return Step::End;
     }
@@ -136,6 +146,25 @@ fn report_replicas(server: &Server, lagging: &[String]) {
     if replicas > 0 {
         log::notice(&format!("{} of {replicas} replicas are in sync when shutting down.", replicas - lagging.len()));
     }
+}
+
+/// Whether the append-only file is no reason to stay. What it lacks is written; a rewrite that is under way is ended.
+fn may_leave_append_only_file(server: &Server, force: bool) -> bool {
+    let aof = &server.aof;
+    if aof.phase() == Phase::Begun {
+        if !force {
+            log::warning("Writing initial AOF, can't exit.");
+            process::notify("STATUS=Writing initial AOF, can't exit.");
+            return false;
+        }
+        log::warning("Writing initial AOF. Exit anyway.");
+    }
+    if aof.cancel_rewrite() {
+        log::warning("There is a child rewriting the AOF. Killing it!");
+    }
+    // An error is in the log, and the process ends all the same.
+    aof.flush(server);
+    true
 }
 
 /// Whether the dataset is saved.

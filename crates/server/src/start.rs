@@ -125,6 +125,8 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     threads.push(crate::data::upkeep::start_reclaiming(&server).context("can't start the freeing thread")?);
     threads.push(persist::saver::start(&server).context("can't start the saving thread")?);
     threads.push(crate::control::observers::start(&server).context("can't start the observers' thread")?);
+    threads.push(persist::aof::syncer::start(&server).context("can't start the syncing thread")?);
+    threads.push(persist::aof::rewriter::start(&server).context("can't start the rewriting thread")?);
     server.memory.sample();
     server.memory_at_start.store(server.memory.used(), Ordering::Relaxed);
     say_hello(&server);
@@ -141,6 +143,7 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
         server.mail(worker, Mail::Resume);
     }
     server.wake_upkeep();
+    server.aof.wake_threads();
     for thread in threads {
         thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
     }
@@ -154,13 +157,14 @@ fn lead_on(server: &Arc<Server>, source: Option<persist::boot::Source>, seed: u6
     crate::control::attach(server);
     let server = Arc::clone(server);
     std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-        let mut left_out = Vec::new();
+        let (mut left_out, mut standing) = (Vec::new(), None);
         if let Some(source) = source {
             process::notify("STATUS=Redis is loading...");
             match persist::boot::finish(&server, source) {
-                Ok(loaded) => {
-                    server.control.loaded(&server, &loaded, seed);
-                    left_out = loaded.left_out;
+                Ok(mut found) => {
+                    server.control.loaded(&server, &found.loaded, seed);
+                    left_out = std::mem::take(&mut found.loaded.left_out);
+                    standing = Some(found);
                 }
                 Err(error) => {
                     log::warning(&error);
@@ -175,6 +179,14 @@ fn lead_on(server: &Arc<Server>, source: Option<persist::boot::Source>, seed: u6
         if let Some(node) = server.node() {
             // SAFETY: this thread has no clients of its own, and holds no session.
             server.space.join().alone(|alone| unsafe { node.perform(&server, alone) });
+        }
+        if server.config.load().append_only.enabled {
+            let opened =
+                server.space.join().alone(|alone| persist::aof::start::open(&server, alone, standing.as_ref()));
+            if let Err(error) = opened {
+                log::warning(&format!("{error}. Exiting."));
+                std::process::exit(1);
+            }
         }
         persist::boot::open_doors(&server);
         say_ready(&server);

@@ -69,43 +69,35 @@ impl Choice for Fsync {
         &[("everysec", Fsync::EverySecond), ("always", Fsync::Always), ("no", Fsync::No)];
 }
 
-const NOT_YET: &str = "there is no append-only file yet";
-
 pub(super) static TABLE: &[Spec] = &[
     switch("appendonly", |c| c.append_only.enabled, |c, on| c.append_only.enabled = on)
         .is(Flags::NOT_WHILE_LOADING)
-        .applies(Apply::AppendOnly)
-        .vetted(check_off)
-        .not_yet(NOT_YET),
+        .applies(Apply::AppendOnly),
     checked_text(
         "appendfilename",
         |name| check(name, "appendfilename can't be a path, just a filename"),
         |c| c.append_only.file_name.as_bytes(),
         |c, text| c.append_only.file_name = text.into(),
     )
-    .is(Flags::IMMUTABLE)
-    .not_yet(NOT_YET),
+    .is(Flags::IMMUTABLE),
     checked_text(
         "appenddirname",
         |name| check(name, "appenddirname can't be a path, just a dirname"),
         |c| c.append_only.directory.as_bytes(),
         |c, text| c.append_only.directory = text.into(),
     )
-    .is(Flags::IMMUTABLE)
-    .not_yet(NOT_YET),
+    .is(Flags::IMMUTABLE),
     choice(
         "appendfsync",
         Fsync::words,
         |c| c.append_only.fsync.as_word(),
         |c, word| c.append_only.fsync = Choice::named(word),
-    )
-    .not_yet(NOT_YET),
+    ),
     switch(
         "no-appendfsync-on-rewrite",
         |c| c.append_only.no_fsync_on_rewrite,
         |c, on| c.append_only.no_fsync_on_rewrite = on,
-    )
-    .not_yet(NOT_YET),
+    ),
     number(
         "auto-aof-rewrite-percentage",
         decimal(0, INT),
@@ -113,8 +105,7 @@ pub(super) static TABLE: &[Spec] = &[
         |c, n| {
             c.append_only.rewrite_percentage = n as u32;
         },
-    )
-    .not_yet(NOT_YET),
+    ),
     number(
         "auto-aof-rewrite-min-size",
         memory(0, LONG),
@@ -122,29 +113,19 @@ pub(super) static TABLE: &[Spec] = &[
         |c, n| {
             c.append_only.rewrite_min_size = n as u64;
         },
-    )
-    .not_yet(NOT_YET),
-    switch("aof-load-truncated", |c| c.append_only.load_truncated, |c, on| c.append_only.load_truncated = on)
-        .not_yet(NOT_YET),
-    switch("aof-use-rdb-preamble", |c| c.append_only.snapshot_first, |c, on| c.append_only.snapshot_first = on)
-        .not_yet(NOT_YET),
-    switch("aof-timestamp-enabled", |c| c.append_only.timestamps, |c, on| c.append_only.timestamps = on)
-        .not_yet(NOT_YET),
+    ),
+    switch("aof-load-truncated", |c| c.append_only.load_truncated, |c, on| c.append_only.load_truncated = on),
+    switch("aof-use-rdb-preamble", |c| c.append_only.snapshot_first, |c, on| c.append_only.snapshot_first = on),
+    switch("aof-timestamp-enabled", |c| c.append_only.timestamps, |c, on| c.append_only.timestamps = on),
     switch(
         "aof-rewrite-incremental-fsync",
         |c| c.append_only.incremental_fsync,
         |c, on| c.append_only.incremental_fsync = on,
-    )
-    .not_yet(NOT_YET),
+    ),
     switch("aof-disable-auto-gc", |c| c.append_only.keep_history, |c, on| c.append_only.keep_history = on)
-        .is(Flags::HIDDEN)
-        .not_yet(NOT_YET),
+        .is(Flags::HIDDEN),
 ];
 
 fn check(name: &[u8], refusal: &'static str) -> Result<(), Refusal> {
     if super::snapshots::is_file_name(name) { Ok(()) } else { Err(refusal.into()) }
-}
-
-fn check_off(shown: &[u8]) -> Result<(), Refusal> {
-    if shown == b"no" { Ok(()) } else { Err(NOT_YET.into()) }
 }

@@ -61,7 +61,7 @@ type Sub = (&'static str, Arity, fn(&mut Cx<'_, '_>, Args<'_>) -> Outcome);
 
 /// The subcommands; the arity counts the command and the subcommand too.
 static SUBCOMMANDS: &[Sub] = &[
-    ("aof-flush-sleep", Arity::Exactly(3), accept),
+    ("aof-flush-sleep", Arity::Exactly(3), delay_writes),
     ("assert", Arity::AtLeast(2), abort),
     ("change-repl-id", Arity::Exactly(2), change_history),
     ("clusterlink", Arity::Exactly(5), super::cluster::debug_link),
@@ -101,6 +101,14 @@ static SUBCOMMANDS: &[Sub] = &[
 /// Writes every directive into the configuration file, those with their defaults too.
 fn rewrite_configuration(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     super::config::rewrite_file(cx.server, quorate_config::Scope::All)?;
+    cx.reply().ok();
+    Ok(())
+}
+
+/// DEBUG AOF-FLUSH-SLEEP: each write to the append-only file is delayed by so many microseconds.
+fn delay_writes(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let micros = u64::try_from(args.int(2)?).map_err(|_| CommandError::text("ERR value is out of range"))?;
+    cx.server.aof.flush_sleep.store(micros, std::sync::atomic::Ordering::Relaxed);
     cx.reply().ok();
     Ok(())
 }

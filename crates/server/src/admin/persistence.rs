@@ -1,8 +1,9 @@
-//! SAVE, BGSAVE, LASTSAVE: the dataset's file; and BGREWRITEAOF, which has none.
+//! SAVE, BGSAVE, LASTSAVE: the dataset's file; and BGREWRITEAOF: the append-only one.
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Origin, Outcome, Run, Spec};
 
 use crate::data::call::Cx;
+use crate::persist::aof::rewriter::Asked;
 
 const SAVING: Spec = Spec {
     group: Group::Server,
@@ -49,7 +50,7 @@ pub static BGREWRITEAOF: Spec = Spec {
     arity: Arity::Exactly(1),
     flags: SAVING.flags,
     complexity: "O(1)",
-    summary: "Rewrites the append-only file, which there is none of yet.",
+    summary: "Rewrites the append-only file in the background.",
     ..SAVING
 };
 
@@ -85,14 +86,26 @@ fn bgsave(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         cx.reply().simple("Background saving scheduled");
     } else if persistence.begin(cx.server, cx.access.alone()) {
         cx.reply().simple("Background saving started");
+    } else if cx.server.aof.has_current() {
+        return Err(CommandError::text(
+            "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a \
+             BGSAVE whenever possible.",
+        ));
     } else {
         return Err(IN_PROGRESS);
     }
     Ok(())
 }
 
-fn rewrite_append_only_file(_: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    Err(CommandError::text("ERR There is no append-only file yet"))
+fn rewrite_append_only_file(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    match cx.server.aof.ask(cx.server, cx.origin == Origin::Transaction) {
+        Asked::Started => cx.reply().simple("Background append only file rewriting started"),
+        Asked::Scheduled => cx.reply().simple("Background append only file rewriting scheduled"),
+        Asked::Already => {
+            return Err(CommandError::text("ERR Background append only file rewriting already in progress"));
+        }
+    }
+    Ok(())
 }
 
 fn last_save(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {

@@ -18,6 +18,7 @@ use quorate_resp::ReplyWriter;
 use crate::data::call::Cx;
 use crate::data::client::{Blocked, Kind, Peer, Socket};
 use crate::data::replicas::Link;
+use crate::persist::aof::Phase;
 use crate::server::Role;
 
 const ORDER: Flags =
@@ -281,19 +282,20 @@ fn waitaof(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
              and are not propagated.",
         ));
     }
-    if local == 1 {
+    if local == 1 && cx.server.aof.phase() == Phase::Off {
         return Err(CommandError::text("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."));
     }
     let offset = cx.session.written;
     let have = cx.server.replicas.count_fsynced(offset);
-    if have >= replicas || cx.origin != Origin::Client {
+    let has = cx.server.aof.durable_offset().is_some_and(|upto| upto >= offset);
+    if (have >= replicas && (has || local == 0)) || cx.origin != Origin::Client {
         let mut reply = cx.reply();
         reply.array(2);
-        reply.int(0);
+        reply.int(i64::from(has));
         reply.int(have as i64);
         return Ok(());
     }
-    block(cx, Goal { offset, replicas, durable: true, local: false }, timeout);
+    block(cx, Goal { offset, replicas, durable: true, local: local == 1 }, timeout);
     Ok(())
 }
 

@@ -40,10 +40,20 @@ impl Inner {
 
     pub(super) fn perform(&mut self, server: &Arc<Server>, alone: Option<&mut Alone<'_>>, output: Output) {
         match output {
-            Output::OpenLog { at } => server.feed.open(at, server.config.load().replication.backlog_size),
-            Output::CloseLog => server.feed.close(),
+            Output::OpenLog { at } => {
+                server.aof.before_restart(server);
+                server.feed.open(at, server.config.load().replication.backlog_size);
+                server.aof.after_restart(server);
+            }
+            Output::CloseLog => {
+                server.aof.suspend(server);
+                server.feed.close();
+            }
             Output::Role(role) => self.publish_role(server, &role),
-            Output::Adopt(history) => server.control.history.store(Arc::new(history)),
+            Output::Adopt(history) => {
+                server.control.history.store(Arc::new(history));
+                server.aof.renamed(server);
+            }
             Output::PauseWrites => {
                 server.publish(|next| next.handover = true);
                 self.inputs.push_front(Input::WritesPaused);
@@ -155,11 +165,11 @@ impl Inner {
                 server.condemn(client);
             }
             P::PingReplicas => {
-                server.feed.append_raw(PING);
+                server.feed.append_aside(PING);
                 server.replicas.flush(&server.feed);
             }
             P::AskAcks => {
-                server.feed.append_raw(GETACK);
+                server.feed.append_aside(GETACK);
                 server.replicas.flush(&server.feed);
                 if let Some(held) = server.feed.backlog() {
                     self.inputs.push_front(Input::Fed { held });

@@ -288,6 +288,8 @@ pub enum Blocked {
     },
     /// For CLIENT PAUSE or FAILOVER to end; the request is parsed again then.
     OnPause,
+    /// For the disk to have what its replies tell of (`appendfsync always`).
+    OnDisk,
 }
 
 /// What a connection to our primary needs besides what every client has.
@@ -329,8 +331,10 @@ pub struct Session {
     pub write_blocked: bool,
     /// Since when the output is above the soft limit.
     pub over_soft_limit: Option<Mono>,
-    /// Replies are held back until the log is durable or acknowledged up to here.
-    pub held_until: Option<Offset>,
+    /// Replies are held back until the disk has the log up to this mark (`persist::aof`).
+    pub held_until: Option<u64>,
+    /// The other end has closed its side while replies were held back: there may be requests that were not run.
+    pub ended_while_held: bool,
     /// How the connection ends, once that is decided.
     pub closing: Option<Closing>,
     /// The protocol's version.
@@ -415,6 +419,7 @@ impl Session {
             write_blocked: false,
             over_soft_limit: None,
             held_until: None,
+            ended_while_held: false,
             closing: None,
             protocol: Protocol::Resp2,
             db: Db(0),

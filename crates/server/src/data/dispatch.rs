@@ -287,6 +287,11 @@ pub fn resolve(args: Args<'_>) -> Result<&'static Command, CommandError> {
     Ok(command)
 }
 
+/// Whether the words name a command, with whatever arguments.
+pub(crate) fn is_known(args: Args<'_>) -> bool {
+    table().find(args.at(0)).is_some()
+}
+
 /// The command that the words name, with whatever arguments.
 #[cold]
 fn named(args: Args<'_>) -> Option<&'static Command> {
@@ -369,12 +374,13 @@ fn wants_reply(session: &mut Session) -> bool {
     session.replies == ReplyMode::On && session.kind != Kind::Replica
 }
 
-fn runs_inside_multi(command: &Command) -> bool {
+/// Whether a command is run, and not queued, within a transaction.
+pub(crate) fn runs_inside_multi(command: &Command) -> bool {
     matches!(command.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
 /// Queues a command of a transaction.
-fn queue(local: &mut Local, session: &mut Session, command: &'static Command, args: Args<'_>) {
+pub(crate) fn queue(local: &mut Local, session: &mut Session, command: &'static Command, args: Args<'_>) {
     if command.spec.flags.has(Flags::NO_MULTI) {
         let error = CommandError::Text(Cow::Borrowed("ERR Command not allowed inside a transaction"));
         refuse(local, session, Some(command), &error);
@@ -391,7 +397,7 @@ fn queue(local: &mut Local, session: &mut Session, command: &'static Command, ar
 
 /// Whether the command can't run beside others: it says so, or a command of its transaction is not a
 /// plain one on keys.
-fn needs_alone(session: &Session, command: &Command, args: Args<'_>) -> bool {
+pub(crate) fn needs_alone(session: &Session, command: &Command, args: Args<'_>) -> bool {
     if command.spec.needs_alone(args) {
         return true;
     }

@@ -198,6 +198,11 @@ pub(crate) fn refuse_write(
              details about the RDB error.",
         ));
     }
+    if let Some(why) =
+        published.append_failure.as_ref().filter(|_| is_primary && (writes || command.spec.name == "ping"))
+    {
+        return Some(CommandError::Text(Cow::Owned(format!("MISCONF Errors writing to the AOF file: {why}"))));
+    }
     if is_primary && writes && published.min_replicas > 0 && server.replicas.good() < published.min_replicas {
         return Some(CommandError::text("NOREPLICAS Not enough good replicas to write."));
     }

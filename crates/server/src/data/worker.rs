@@ -11,6 +11,7 @@
 mod ahead;
 mod aside;
 mod deadline;
+mod durable;
 pub(crate) mod inbox;
 mod stock;
 mod sweep;
@@ -127,6 +128,8 @@ pub enum Mail {
     },
     /// Your statistics begin anew: for the thread that serves those who are set aside.
     ResetStatistics,
+    /// The disk has more of the log.
+    Durable,
 }
 
 /// A network thread's mailbox.
@@ -159,6 +162,8 @@ pub struct Worker {
     generation: u64,
     /// Clients whose output is to be written at the end of the turn.
     writes: Vec<Arc<Client>>,
+    /// Clients whose replies wait for the disk.
+    held: Vec<Arc<Client>>,
     /// When blocked clients give up: (milliseconds since the epoch, client).
     deadlines: std::collections::BTreeSet<(i64, ClientId)>,
     scratch: Box<[u8]>,
@@ -202,6 +207,7 @@ impl Worker {
             scope: published.scope(now.unix, Rng::new(seed)),
             generation,
             writes: Vec::new(),
+            held: Vec::new(),
             deadlines: Default::default(),
             scratch: vec![0; READ].into_boxed_slice(),
             ahead: Ahead::default(),
@@ -268,6 +274,9 @@ impl Worker {
         self.give_up();
         self.sweep();
         self.server.replicas.flush(&self.server.feed);
+        if self.server.aof.follows() {
+            self.hand_to_disk();
+        }
         self.write_all();
         if self.grown > 0 {
             self.evict_clients();
@@ -358,6 +367,7 @@ impl Worker {
             }
             Mail::Back { client, back } => self.take_back(client, back),
             Mail::Observe(_) | Mail::ResetStatistics => {}
+            Mail::Durable => self.release(),
             Mail::Resume => {
                 let clients: Vec<_> = self.net.clients.values().cloned().collect();
                 for client in clients {
@@ -714,27 +724,31 @@ impl Worker {
 
     fn write_all(&mut self) {
         for client in std::mem::take(&mut self.writes) {
-            // SAFETY: this thread owns the client and is active.
-            let session = unsafe { client.session() };
-            session.queued_for_write = false;
-            if session.pending() > READ && self.is_over_hard_limit(session) {
-                // Also if the socket would take some of it.
-                self.check_output(&client);
-                continue;
-            }
-            if !session.write_blocked && session.held_until.is_none() && !self.write(session) {
-                self.close(&client);
-                continue;
-            }
-            let finished = session.pending() == 0;
-            self.weigh(&client);
-            if session.closing == Some(Closing::Now) || (session.closing == Some(Closing::AfterReplies) && finished) {
-                self.close(&client);
-            } else if !finished {
-                self.check_output(&client);
-            } else if session.observes {
-                self.set_aside(&client);
-            }
+            self.send(&client);
+        }
+    }
+
+    /// Hands the replies of a client to its socket.
+    #[inline]
+    fn send(&mut self, client: &Arc<Client>) {
+        // SAFETY: this thread owns the client and is active.
+        let session = unsafe { client.session() };
+        session.queued_for_write = false;
+        if session.pending() > READ && self.is_over_hard_limit(session) {
+            // Also if the socket would take some of it.
+            return self.check_output(client);
+        }
+        if !session.write_blocked && session.held_until.is_none() && !self.write(session) {
+            return self.close(client);
+        }
+        let finished = session.pending() == 0;
+        self.weigh(client);
+        if session.closing == Some(Closing::Now) || (session.closing == Some(Closing::AfterReplies) && finished) {
+            self.close(client);
+        } else if !finished {
+            self.check_output(client);
+        } else if session.observes {
+            self.set_aside(client);
         }
     }
 
@@ -806,7 +820,7 @@ impl Worker {
                     // The control plane keeps the time, and answers.
                     continue;
                 }
-                Some(Blocked::OnPause) | None => continue,
+                Some(Blocked::OnPause | Blocked::OnDisk) | None => continue,
             };
             if let Some(Blocked::OnKeys { ticket, slots, keys, .. }) = session.blocked.take() {
                 self.local.stats.gauges.blocked.add(-1);

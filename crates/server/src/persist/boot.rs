@@ -6,25 +6,48 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::aof::replay::Standing;
+use super::aof::start::Files;
 use super::load::{LoadError, Loaded, load};
-use super::path;
+use super::{aof, path};
 use crate::log;
 use crate::server::{Loading, Role, Server, unix_now};
 
-/// The dataset's file, open.
-pub struct Source {
-    file: File,
-    bytes: u64,
-    path: PathBuf,
+/// Where the dataset comes from.
+pub enum Source {
+    /// Its file, open.
+    Snapshot {
+        /// The file.
+        file: File,
+        /// Its length.
+        bytes: u64,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The files of the append-only file.
+    AppendOnly(Files),
 }
 
 /// Looks for the dataset's file. If there is one, clients are told from now on that it is being loaded, until
 /// [`finish`] has been called. Called before the threads start.
 pub fn prepare(server: &Server) -> Result<Option<Source>, String> {
+    if server.config.load().append_only.enabled {
+        let files = aof::start::find(server)?;
+        match &files {
+            Some(files) => begin(server, files.bytes),
+            None if path(&server.config.load()).exists() => log::warning(
+                "There is no append-only file yet, and the one of 'dbfilename' is not loaded with 'appendonly yes': the \
+                 dataset is empty. To take it over, start with 'appendonly no' and then use CONFIG SET appendonly yes",
+            ),
+            None => {}
+        }
+        return Ok(files.map(Source::AppendOnly));
+    }
     let path = std::path::absolute(path(&server.config.load())).unwrap_or_default();
     let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
     let (bytes, file) = match opened {
@@ -32,20 +55,38 @@ pub fn prepare(server: &Server) -> Result<Option<Source>, String> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("Fatal error loading the DB: {}: {error}. Exiting.", path.display())),
     };
+    begin(server, bytes);
+    Ok(Some(Source::Snapshot { file, bytes, path }))
+}
+
+/// Clients are told from now on that so many bytes are being loaded.
+fn begin(server: &Server, bytes: u64) {
     let progress = &server.persistence.loading;
     progress.total.store(bytes, Ordering::Relaxed);
     progress.loaded.store(0, Ordering::Relaxed);
     progress.since.store(unix_now().seconds().max(1), Ordering::Relaxed);
     server.publish(|published| published.loading = Loading::Blocking);
-    Ok(Some(Source { file, bytes, path }))
 }
 
-/// Loads the file; [`open_doors`] comes next. The error is a text for the log, after which the process ends.
-pub fn finish(server: &Server, source: Source) -> Result<Loaded, String> {
+/// Loads the dataset; [`open_doors`] comes next. The error is a text for the log, after which the process ends.
+pub fn finish(server: &Arc<Server>, source: Source) -> Result<Standing, String> {
+    match source {
+        Source::AppendOnly(files) => {
+            let standing = files.load(server)?;
+            server.persistence.note_loaded(&standing.loaded);
+            Ok(standing)
+        }
+        Source::Snapshot { file, bytes, path } => {
+            let loaded = finish_snapshot(server, file, bytes, &path)?;
+            Ok(Standing { position: loaded.replication, stream_db: loaded.stream_db, read: loaded.bytes, loaded })
+        }
+    }
+}
+
+fn finish_snapshot(server: &Server, file: File, bytes: u64, path: &Path) -> Result<Loaded, String> {
     let began = Instant::now();
     let mut member = server.space.join();
     let drop_expired = server.published().role == Role::Primary;
-    let Source { file, bytes, path } = source;
     let result = load(server, &mut member, BufReader::with_capacity(1 << 20, file), drop_expired);
     let loaded = result.map_err(|error| explain(&error, &path.display().to_string(), bytes))?;
     server.took_over(&loaded);

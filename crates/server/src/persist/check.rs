@@ -21,17 +21,35 @@ struct Counts {
 /// # Errors
 /// The output can't be written.
 pub fn check(path: &Path, now: UnixMs, out: &mut dyn Write) -> io::Result<bool> {
-    writeln!(out, "[offset 0] Checking RDB file {}", path.display())?;
-    let file = match File::open(path) {
-        Ok(file) => BufReader::with_capacity(1 << 20, file),
-        Err(error) => {
-            writeln!(out, "Cannot open file: {error}")?;
-            return Ok(false);
+    match File::open(path) {
+        Ok(file) => {
+            let file = BufReader::with_capacity(1 << 20, file);
+            Ok(check_snapshot(file, &path.display().to_string(), now, out)?.is_some())
         }
-    };
+        Err(error) => {
+            writeln!(out, "[offset 0] Checking RDB file {}", path.display())?;
+            writeln!(out, "Cannot open file: {error}")?;
+            Ok(false)
+        }
+    }
+}
+
+/// The same for what has been opened, and may go on behind the snapshot: where that ends, if it is as it should be.
+pub(super) fn check_snapshot(
+    file: impl io::BufRead,
+    name: &str,
+    now: UnixMs,
+    out: &mut dyn Write,
+) -> io::Result<Option<u64>> {
+    writeln!(out, "[offset 0] Checking RDB file {name}")?;
     let mut counts = Counts::default();
+    let mut end = None;
     let result = match Reader::new(file, ReadOptions::default()) {
-        Ok(mut reader) => read(&mut reader, now, &mut counts, out)?,
+        Ok(mut reader) => {
+            let result = read(&mut reader, now, &mut counts, out)?;
+            end = Some(reader.position());
+            result
+        }
         Err(error) => Err(("start", error)),
     };
     if let Err((doing, error)) = &result {
@@ -43,7 +61,7 @@ pub fn check(path: &Path, now: UnixMs, out: &mut dyn Write) -> io::Result<bool> 
     writeln!(out, "[info] {} keys read", counts.keys)?;
     writeln!(out, "[info] {} expires", counts.expires)?;
     writeln!(out, "[info] {} already expired", counts.expired)?;
-    Ok(result.is_ok())
+    Ok(end.filter(|_| result.is_ok()))
 }
 
 /// Reads to the end; an error comes with what was being done.

@@ -44,6 +44,8 @@ pub struct Snapshot {
     walk: Arc<Walk>,
     pipe: Arc<Pipe>,
     checksum: bool,
+    /// It is made of requests, which need no end.
+    spelled: bool,
     /// The file's beginning.
     head: Vec<u8>,
     progress: Arc<Progress>,
@@ -207,9 +209,20 @@ struct Bite {
     keys: u64,
 }
 
+/// How the base of an append-only file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// As a snapshot.
+    Snapshot,
+    /// As requests.
+    Requests,
+}
+
 /// How entries are written.
 #[derive(Clone, Copy)]
 struct Form {
+    /// As requests, and not as records of a snapshot.
+    spelled: bool,
     options: WriteOptions,
     /// What is remembered of accesses, if those who evict need it.
     access: Option<AccessPolicy>,
@@ -217,15 +230,18 @@ struct Form {
 }
 
 impl Form {
-    fn new(published: &Published, options: WriteOptions, now: UnixMs) -> Form {
+    fn new(published: &Published, options: WriteOptions, now: UnixMs, base: Option<Base>) -> Form {
         let access = match published.access {
             AccessPolicy::Lru if !matches!(published.memory.policy, Policy::AllKeysLru | Policy::VolatileLru) => None,
             policy => Some(policy),
         };
-        Form { options, access, now }
+        Form { spelled: base == Some(Base::Requests), options, access, now }
     }
 
     fn append(&self, out: &mut Vec<u8>, selected: &mut Option<Db>, db: Db, entry: &Record) {
+        if self.spelled {
+            return super::aof::spell::entry(out, selected, db, entry);
+        }
         if *selected != Some(db) {
             *selected = Some(db);
             rdb::write_select_db(out, u32::from(db.0));
@@ -283,8 +299,11 @@ impl Sink for Collector {
 }
 
 /// The beginning of a file as of this moment.
-fn head(server: &Server, options: &WriteOptions) -> Vec<u8> {
-    let mut head = preamble(server, options);
+fn head(server: &Server, options: &WriteOptions, base: Option<Base>) -> Vec<u8> {
+    if base == Some(Base::Requests) {
+        return super::aof::spell::head(server);
+    }
+    let mut head = preamble(server, options, base.is_some());
     for number in 0..server.space.databases() {
         let db = Db(number as u16);
         let keys = server.space.len(db);
@@ -297,7 +316,7 @@ fn head(server: &Server, options: &WriteOptions) -> Vec<u8> {
 }
 
 /// What comes before the keys.
-fn preamble(server: &Server, options: &WriteOptions) -> Vec<u8> {
+fn preamble(server: &Server, options: &WriteOptions, aof_base: bool) -> Vec<u8> {
     let mut head = Vec::new();
     rdb::write_header(&mut head, options.version);
     rdb::write_preamble(
@@ -307,7 +326,7 @@ fn preamble(server: &Server, options: &WriteOptions) -> Vec<u8> {
             created: unix_now(),
             used_memory: server.memory.used(),
             replication: replication::point(server),
-            aof_base: false,
+            aof_base,
         },
     );
     for library in server.libraries.shelf().libraries() {
@@ -322,6 +341,15 @@ impl Snapshot {
     /// # Panics
     /// If another one is under way: see [`super::Persistence::is_walking`].
     pub fn begin(server: &Server, alone: &mut Alone<'_>) -> Snapshot {
+        Snapshot::begin_as(server, alone, None)
+    }
+
+    /// The same for the base of an append-only file.
+    pub fn begin_base(server: &Server, alone: &mut Alone<'_>, base: Base) -> Snapshot {
+        Snapshot::begin_as(server, alone, Some(base))
+    }
+
+    fn begin_as(server: &Server, alone: &mut Alone<'_>, base: Option<Base>) -> Snapshot {
         let config = server.config.load();
         let options = write_options(&config);
         let pipe = Arc::new(Pipe::new());
@@ -331,7 +359,7 @@ impl Snapshot {
         let sink = Collector {
             pipe: Arc::clone(&pipe),
             progress: Arc::clone(&progress),
-            form: Form::new(&server.published(), options, unix_now()),
+            form: Form::new(&server.published(), options, unix_now(), base),
             bite: Mutex::default(),
         };
         let walk = Walk::begin(alone, Box::new(sink));
@@ -340,7 +368,8 @@ impl Snapshot {
             walk,
             pipe,
             checksum: options.checksum,
-            head: head(server, &options),
+            spelled: base == Some(Base::Requests),
+            head: head(server, &options, base),
             progress,
             key_delay: config.testing.key_save_delay,
         }
@@ -400,7 +429,7 @@ impl Snapshot {
     }
 
     fn hand_out(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut digest = self.checksum.then(Digest::new);
+        let mut digest = (self.checksum && !self.spelled).then(Digest::new);
         let mut hand = |bytes: &[u8]| {
             if let Some(digest) = &mut digest {
                 digest.update(bytes);
@@ -412,7 +441,7 @@ impl Snapshot {
         while self.pipe.take_piece(&mut piece)? {
             hand(&piece)?;
         }
-        if self.walk.is_cancelled() {
+        if self.walk.is_cancelled() || self.spelled {
             // The file has no end and so can't be taken for a whole one.
             return Ok(());
         }
@@ -445,7 +474,7 @@ impl Snapshot {
 /// A file with everything but the keys: the libraries of functions.
 pub fn without_keys(server: &Server) -> Vec<u8> {
     let options = write_options(&server.config.load());
-    let mut bytes = preamble(server, &options);
+    let mut bytes = preamble(server, &options, false);
     let mut digest = options.checksum.then(Digest::new);
     if let Some(digest) = &mut digest {
         digest.update(&bytes);
@@ -456,6 +485,16 @@ pub fn without_keys(server: &Server) -> Vec<u8> {
 
 /// Writes the whole dataset at once, while alone.
 pub fn write_alone(server: &Server, alone: &mut Alone<'_>, output: &mut dyn Write) -> io::Result<()> {
+    write_alone_as(server, alone, output, None)
+}
+
+/// The same, as the base of an append-only file if that is what it is for.
+pub fn write_alone_as(
+    server: &Server,
+    alone: &mut Alone<'_>,
+    output: &mut dyn Write,
+    base: Option<Base>,
+) -> io::Result<()> {
     let config = server.config.load();
     let options = write_options(&config);
     let pause = config.testing.key_save_delay;
@@ -466,10 +505,10 @@ pub fn write_alone(server: &Server, alone: &mut Alone<'_>, output: &mut dyn Writ
         }
         output.write_all(bytes)
     };
-    put(&head(server, &options))?;
+    put(&head(server, &options, base))?;
     let published = server.published();
     let scope = published.scope(unix_now(), Rng::new(0));
-    let form = Form::new(&published, options, scope.now);
+    let form = Form::new(&published, options, scope.now, base);
     let mut bytes = Vec::new();
     for number in 0..server.space.databases() as u16 {
         let (db, mut selected, mut cursor) = (Db(number), None, 0);
@@ -486,6 +525,9 @@ pub fn write_alone(server: &Server, alone: &mut Alone<'_>, output: &mut dyn Writ
                 break;
             }
         }
+    }
+    if form.spelled {
+        return Ok(());
     }
     rdb::write_end(&mut bytes, digest);
     output.write_all(&bytes)

@@ -276,7 +276,7 @@ fn a_background_save_becomes_the_file_and_is_loaded_again() {
     let second = self::server(&file);
     let source = boot::prepare(&second).unwrap().expect("there is a file");
     assert_ne!(second.published().loading, crate::server::Loading::No);
-    let loaded = boot::finish(&second, source).unwrap();
+    let loaded = boot::finish(&second, source).unwrap().loaded;
     assert_eq!((loaded.keys, loaded.expired), (3_000, 0));
     boot::open_doors(&second);
     assert_eq!(second.published().loading, crate::server::Loading::No);

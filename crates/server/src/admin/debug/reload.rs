@@ -5,8 +5,8 @@ use quorate_keyspace::Db;
 
 use crate::data::call::Cx;
 use crate::log;
-use crate::persist::boot;
 use crate::persist::load::{Conflict, load_alone};
+use crate::persist::{aof, boot};
 
 /// DEBUG RELOAD [NOSAVE] [NOFLUSH] [MERGE]
 pub(super) fn reload(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
@@ -47,6 +47,13 @@ pub(super) fn reload(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 /// DEBUG LOADAOF
-pub(super) fn append_only_file(_: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    Err(CommandError::text("ERR there is no append-only file to load"))
+pub(super) fn append_only_file(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
+    let server = cx.server;
+    if let Err(error) = aof::start::reload(server, cx.access.alone()) {
+        log::warning(&format!("DEBUG LOADAOF: {error}"));
+        return Err(CommandError::text("ERR Error trying to load the AOF files, check server logs."));
+    }
+    log::warning("Append Only File loaded by DEBUG LOADAOF");
+    cx.reply().ok();
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! INFO persistence. There is no append-only file yet: its fields say so.
+//! INFO persistence.
 
 use std::sync::Arc;
 
@@ -28,18 +28,27 @@ pub(super) fn persistence(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("rdb_last_cow_size", figures.rdb_last_cow_size);
     lines.field("rdb_last_load_keys_expired", figures.rdb_last_load_keys_expired);
     lines.field("rdb_last_load_keys_loaded", figures.rdb_last_load_keys_loaded);
-    for name in ["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"] {
-        lines.flag(name, false);
-    }
-    lines.field("aof_last_rewrite_time_sec", -1);
-    lines.field("aof_current_rewrite_time_sec", -1);
-    lines.field("aof_last_bgrewrite_status", "ok");
-    lines.field("aof_rewrites", 0);
-    lines.field("aof_rewrites_consecutive_failures", 0);
-    lines.field("aof_last_write_status", "ok");
-    lines.field("aof_last_cow_size", 0);
+    let aof = server.aof.figures(server);
+    lines.flag("aof_enabled", aof.aof_enabled);
+    lines.flag("aof_rewrite_in_progress", aof.aof_rewrite_in_progress);
+    lines.flag("aof_rewrite_scheduled", aof.aof_rewrite_scheduled);
+    lines.field("aof_last_rewrite_time_sec", aof.aof_last_rewrite_time_sec);
+    lines.field("aof_current_rewrite_time_sec", aof.aof_current_rewrite_time_sec);
+    lines.field("aof_last_bgrewrite_status", ok(aof.aof_last_bgrewrite_ok));
+    lines.field("aof_rewrites", aof.aof_rewrites);
+    lines.field("aof_rewrites_consecutive_failures", aof.aof_rewrites_consecutive_failures);
+    lines.field("aof_last_write_status", ok(aof.aof_last_write_ok));
+    lines.field("aof_last_cow_size", aof.aof_last_cow_size);
     lines.flag("module_fork_in_progress", false);
     lines.field("module_fork_last_cow_size", 0);
+    if aof.aof_enabled {
+        lines.field("aof_current_size", aof.aof_current_size);
+        lines.field("aof_base_size", aof.aof_base_size);
+        lines.flag("aof_pending_rewrite", aof.aof_rewrite_scheduled);
+        lines.field("aof_buffer_length", aof.aof_buffer_length);
+        lines.field("aof_pending_bio_fsync", aof.aof_pending_bio_fsync);
+        lines.field("aof_delayed_fsync", aof.aof_delayed_fsync);
+    }
     if loading != Loading::No {
         let (total, loaded) = (figures.loading_total_bytes, figures.loading_loaded_bytes);
         let elapsed = (unix_now().seconds() - figures.loading_start_time).max(0) as u64;

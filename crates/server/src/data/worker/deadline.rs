@@ -14,7 +14,7 @@ impl Deadline {
         // SAFETY: only called by the owning thread, which is active.
         match &unsafe { client.session() }.blocked {
             Some(Blocked::OnKeys { until, .. } | Blocked::OnAnswer { until }) => Deadline(*until),
-            Some(Blocked::OnPause) | None => Deadline(None),
+            Some(Blocked::OnPause | Blocked::OnDisk) | None => Deadline(None),
         }
     }
 

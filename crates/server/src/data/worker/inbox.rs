@@ -209,6 +209,10 @@ impl Worker {
         result: std::io::Result<usize>,
     ) -> Option<usize> {
         match result {
+            Ok(0) if matches!(session.blocked, Some(Blocked::OnDisk)) => {
+                session.ended_while_held = true;
+                None
+            }
             Ok(0) if session.pending() > 0 && session.blocked.is_none() && session.kind == Kind::Normal => {
                 // It may have closed only its own side, and still waits for the answers to what it asked.
                 session.closing = Some(Closing::AfterReplies);

@@ -55,7 +55,9 @@ impl Worker {
         // SAFETY: this thread owns the client and is active.
         let session = unsafe { client.session() };
         if let Some(blocked) = session.blocked.take() {
-            self.local.stats.gauges.blocked.add(-1);
+            if !matches!(blocked, Blocked::OnDisk) {
+                self.local.stats.gauges.blocked.add(-1);
+            }
             match blocked {
                 Blocked::OnKeys { ticket, until, slots, keys } => {
                     if let Some(waiter) = self.server.waiters.get(ticket) {
@@ -69,7 +71,7 @@ impl Worker {
                     }
                     self.server.control.abandon_wait(&self.server, client.id);
                 }
-                Blocked::OnPause => {}
+                Blocked::OnPause | Blocked::OnDisk => {}
             }
         }
         // SAFETY: the reference from above is not used any more.
