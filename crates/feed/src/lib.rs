@@ -242,6 +242,13 @@ impl Feed {
         self.set_backlog(bytes);
     }
 
+    /// As [`Feed::open`], with what lies before `at`, as far as it is known.
+    pub fn open_behind(&self, at: Offset, before: &[u8], bytes: u64) {
+        self.open(Offset(at.0.saturating_sub(before.len() as u64)), bytes.max(before.len() as u64));
+        self.append_raw(before);
+        self.set_backlog(bytes);
+    }
+
     /// Nothing is kept any more, and nothing that was can be read. The offset stays.
     pub fn close(&self) {
         let mut state = self.state.lock();
@@ -493,6 +500,16 @@ mod tests {
         let position = feed.read_from(Offset(5000)).unwrap();
         feed.append_raw(b"new");
         assert_eq!(read_all(&feed, &position), b"new");
+    }
+
+    #[test]
+    fn what_was_before_can_be_read_by_those_who_lack_it() {
+        let feed = Feed::default();
+        feed.open_behind(Offset(1000), b"the last of it", 1 << 20);
+        assert_eq!(feed.backlog(), Some(Offset(986)..Offset(1000)));
+        let position = feed.read_from(Offset(990)).unwrap();
+        feed.append_raw(b"!");
+        assert_eq!(read_all(&feed, &position), b"last of it!");
     }
 
     #[test]

@@ -65,6 +65,19 @@ pub fn is_redis_installed() -> bool {
     is_there.is_ok_and(|status| status.success())
 }
 
+fn spawn(program: &[OsString], port: u16, options: &[&str], directory: &Path) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(directory.join("log"));
+    Command::new(&program[0])
+        .args(&program[1..])
+        .args(["--port", &port.to_string(), "--save", "", "--dir"])
+        .arg(directory)
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(log.expect("there is room for a log"))
+        .spawn()
+        .expect("the binary can be started")
+}
+
 impl Server {
     /// Starts a server with these options beyond the port and the directory, and waits until it answers.
     ///
@@ -107,6 +120,18 @@ impl Server {
         Server::launch_at(port, &[binary(), "server".into()], options, None)
     }
 
+    /// Kills it, and starts it again where its files are.
+    ///
+    /// # Panics
+    /// If it does not answer then.
+    pub fn kill_and_start(&mut self, program: &[OsString], options: &[&str]) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawn(program, self.port, options, self.directory.path());
+        self.await_ready();
+    }
+
     /// What it has said so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
@@ -121,15 +146,7 @@ impl Server {
         if let Some(snapshot) = snapshot {
             std::fs::copy(snapshot, directory.path().join("dump.rdb")).expect("the file can be copied");
         }
-        let child = Command::new(&program[0])
-            .args(&program[1..])
-            .args(["--port", &port.to_string(), "--save", "", "--dir"])
-            .arg(directory.path())
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(std::fs::File::create(directory.path().join("log")).expect("there is room for a log"))
-            .spawn()
-            .expect("the binary can be started");
+        let child = spawn(program, port, options, directory.path());
         let mut server = Server { child, port, directory };
         server.await_ready();
         server

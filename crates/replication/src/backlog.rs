@@ -49,7 +49,12 @@ impl Backlog {
 
     /// Starts anew at `at`, empty.
     pub(crate) fn open(&mut self, at: Offset) {
-        self.feed = Feed::Open { start: at, end: at };
+        self.open_from(at..at);
+    }
+
+    /// Starts anew at the range's end, with what the range says held already.
+    pub(crate) fn open_from(&mut self, held: Range<Offset>) {
+        self.feed = Feed::Open { start: held.start, end: held.end };
     }
 
     pub(crate) fn close(&mut self) {
@@ -110,6 +115,14 @@ mod tests {
         backlog.fed(Offset(20)..Offset(60));
         backlog.fed(Offset(10)..Offset(50));
         assert_eq!(backlog.held(), Some(Offset(20)..Offset(60)));
+    }
+
+    #[test]
+    fn what_a_file_brings_along_is_held_from_the_start() {
+        let mut backlog = Backlog::closed(Offset(0));
+        backlog.open_from(Offset(30)..Offset(50));
+        backlog.fed(Offset(30)..Offset(60));
+        assert_eq!(backlog.held(), Some(Offset(30)..Offset(60)));
     }
 
     #[test]

@@ -112,8 +112,11 @@ pub enum Role {
 /// How a server starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Start {
-    /// The history and the offset that the loaded snapshot belongs to; nothing after an append-only file.
+    /// The history and the offset that the loaded dataset belongs to, if it says so.
     pub saved: Option<(ReplId, Offset)>,
+    /// How many bytes of that history, before that offset, the log will hold when the first `OpenLog` is performed: the end
+    /// of an append-only file. Replicas that lack no more than these can go on.
+    pub held: u64,
     /// `replicaof`.
     pub follow: Option<Addr>,
 }
@@ -205,7 +208,7 @@ impl Replication {
         };
         machine.out.push_back(Output::Adopt(machine.history.clone()));
         if let Some((_, at)) = start.saved {
-            machine.backlog.open(at);
+            machine.backlog.open_from(Offset(at.0.saturating_sub(start.held))..at);
             machine.backlog.left_alone(now.mono);
             machine.out.push_back(Output::OpenLog { at });
         }

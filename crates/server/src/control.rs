@@ -98,6 +98,8 @@ struct Inner {
     link_up: bool,
     /// Until when the control thread sleeps.
     sleeps_until: Mono,
+    /// What was loaded of our history's end, for the log that is opened first.
+    tail: Vec<u8>,
 }
 
 /// What was not performed yet, and why.
@@ -128,6 +130,7 @@ impl Control {
             postponed: None,
             link_up: false,
             sleeps_until: Mono(0),
+            tail: Vec::new(),
         };
         Control { inner: Mutex::new(inner), nudge, nudged, history, counts: Counts::default() }
     }
@@ -142,7 +145,9 @@ impl Control {
         let mut inner = self.inner.lock();
         assert!(inner.upstream.is_none() && inner.snapshots.is_empty(), "a server starts once");
         let config = server.config.load();
-        let start = Start { saved: loaded.replication, follow: settings::primary(&config) };
+        let start =
+            Start { saved: loaded.replication, held: loaded.tail.len() as u64, follow: settings::primary(&config) };
+        inner.tail.clone_from(&loaded.tail);
         inner.machine = Replication::new(settings::of(&config), start, seed, server.now());
         self.history.store(Arc::new(inner.machine.view(server.now()).history));
     }

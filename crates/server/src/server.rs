@@ -161,7 +161,7 @@ impl Server {
         let started = Instant::now();
         let now = Now { mono: Mono(0), unix: unix_now() };
         let settings = crate::control::settings::of(&config);
-        let start = Start { saved: None, follow: crate::control::settings::primary(&config) };
+        let start = Start { follow: crate::control::settings::primary(&config), ..Start::default() };
         let tenure = Guard::new(config.replication.primary.is_none(), config.replication.tenure);
         Server {
             // A slot belongs to a node whole, and there is one name for each of its keys.

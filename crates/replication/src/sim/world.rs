@@ -125,7 +125,7 @@ impl World {
         let seed = self.rng.next_u64();
         let config = Config { port: 7000 + index as u16, announce_ip: Some(name.into()), ..config };
         let addr = Addr::new(name, config.port);
-        let machine = Replication::new(config.clone(), Start { saved: None, follow }, seed, self.clock());
+        let machine = Replication::new(config.clone(), Start { follow, ..Start::default() }, seed, self.clock());
         self.nodes.push(Node {
             name: name.into(),
             addr,
@@ -200,7 +200,7 @@ impl World {
         (node.readers, node.taking, node.upstream) = Default::default();
         (node.history, node.reached, node.wake_at, node.consented) = (None, None, None, false);
         node.heard.clear();
-        let start = Start { saved: position, follow: node.follows.take() };
+        let start = Start { saved: position, held: 0, follow: node.follows.take() };
         node.machine = Replication::new(node.config.clone(), start, seed, clock);
         self.tell(index, &format!("-- restarts ({how:?})"));
         self.drain(index);

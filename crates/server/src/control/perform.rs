@@ -42,7 +42,8 @@ impl Inner {
         match output {
             Output::OpenLog { at } => {
                 server.aof.before_restart(server);
-                server.feed.open(at, server.config.load().replication.backlog_size);
+                let tail = std::mem::take(&mut self.tail);
+                server.feed.open_behind(at, &tail, server.config.load().replication.backlog_size);
                 server.aof.after_restart(server);
             }
             Output::CloseLog => {

@@ -272,7 +272,8 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             return Some(CommandError::text("ERR Write commands are not allowed from read-only scripts."));
         }
         let published = &self.local.published;
-        if published.all_clear {
+        // What our primary has done, or an append-only file tells of, has passed these gates already.
+        if published.all_clear || self.session.kind == crate::data::client::Kind::Primary {
             return None;
         }
         // What has begun to write may go on.

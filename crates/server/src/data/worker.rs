@@ -3,10 +3,11 @@
 //! Each turn of the loop has three parts, and their order is a promise:
 //!
 //! 1. read what has come, run the commands, collect the replies;
-//! 2. hand the log to the replicas' sockets;
+//! 2. hand the log to the append-only file, if there is one, and to the replicas' sockets;
 //! 3. hand the replies to the clients.
 //!
-//! So whatever a client was told is on its way to the replicas already, and outlives a `kill -9`.
+//! So whatever a client was told is on its way to the replicas already, and outlives a `kill -9`. The file comes first, so
+//! that after a crash the replicas hold no more than it does, and need no snapshot.
 
 mod ahead;
 mod aside;
@@ -273,10 +274,10 @@ impl Worker {
         self.make_way();
         self.give_up();
         self.sweep();
-        self.server.replicas.flush(&self.server.feed);
         if self.server.aof.follows() {
             self.hand_to_disk();
         }
+        self.server.replicas.flush(&self.server.feed);
         self.write_all();
         if self.grown > 0 {
             self.evict_clients();

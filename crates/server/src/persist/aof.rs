@@ -36,6 +36,8 @@ pub mod rewriter;
 pub(super) mod spell;
 pub mod start;
 pub mod syncer;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -315,6 +317,7 @@ impl Aof {
             writer.restart(feed, server.control.position(server));
         }
         drop(slot);
+        self.write(server);
         if self.state.lock().phase == Phase::Awaited {
             self.begin(server);
         }
@@ -329,6 +332,7 @@ impl Aof {
         if let Some(writer) = &mut *self.writer.lock() {
             writer.note_position(server.control.position(server));
         }
+        self.write(server);
     }
 
     /// The dataset is about to be replaced: what the files hold stays, and nothing is added to it. The calling thread
@@ -345,6 +349,7 @@ impl Aof {
 
     fn stop_following(&self, server: &Server) {
         if let Some(current) = &self.state.lock().current {
+            log::notice("Killing AOF child: the rewrite that is under way is ended");
             current.cancel();
         }
         if let Some(writer) = self.writer.lock().take() {

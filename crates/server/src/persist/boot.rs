@@ -78,7 +78,7 @@ pub fn finish(server: &Arc<Server>, source: Source) -> Result<Standing, String> 
         }
         Source::Snapshot { file, bytes, path } => {
             let loaded = finish_snapshot(server, file, bytes, &path)?;
-            Ok(Standing { position: loaded.replication, stream_db: loaded.stream_db, read: loaded.bytes, loaded })
+            Ok(Standing::of(loaded))
         }
     }
 }

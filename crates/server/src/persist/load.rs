@@ -45,6 +45,8 @@ pub struct Loaded {
     pub writer_memory: u64,
     /// The bytes read.
     pub bytes: u64,
+    /// The last bytes of that history before that point, as far as they are known.
+    pub tail: Vec<u8>,
     /// Its functions; they are nobody's yet.
     pub libraries: Shelf,
 }

@@ -75,9 +75,9 @@ impl Folder {
         self.file(&[b"temp-", &self.prefix[..], b".incr"].concat())
     }
 
-    /// Where a base is written.
-    pub fn unfinished_base(&self) -> PathBuf {
-        self.file(format!("temp-rewriteaof-bg-{}.aof", std::process::id()).as_bytes())
+    /// Where a manifest is written that is to take the place of the one that is there.
+    pub fn next_manifest(&self) -> PathBuf {
+        self.file(&[b"temp-", &self.prefix[..], b".manifest"].concat())
     }
 
     /// Makes the folder, if there is none.
@@ -102,7 +102,7 @@ impl Folder {
 
     /// Puts `manifest` in the place of the one that is there. When this returns, the disk has it.
     pub fn store(&self, manifest: &Manifest) -> io::Result<()> {
-        let temporary = self.file(&[b"temp-", &self.prefix[..], b".manifest"].concat());
+        let temporary = self.next_manifest();
         let mut file = File::create(&temporary)?;
         file.write_all(&manifest.to_bytes())?;
         file.sync_all()?;

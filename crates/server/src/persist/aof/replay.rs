@@ -16,7 +16,7 @@ use quorate_formats::aof::{Annotation, Error, Item, Reader, Request};
 use quorate_keyspace::{Alone, Member, Scope};
 use quorate_stdx::{Offset, ReplId, Rng};
 
-use crate::data::call::{Access, Cx, Local};
+use crate::data::call::{Access, After, Cx, Local};
 use crate::data::client::{Client, ClientId, Kind, Peer, ReplyMode, Session, Socket};
 use crate::data::dispatch;
 use crate::data::stats::Statistics;
@@ -65,6 +65,8 @@ pub struct Standing {
     pub position: Option<(ReplId, Offset)>,
     /// The database that what follows runs in.
     pub stream_db: u16,
+    /// The last bytes of that history, without a gap.
+    tail: Vec<u8>,
     /// Bytes read of all files.
     pub read: u64,
 }
@@ -85,6 +87,8 @@ pub struct Player<'a, 'b> {
     local: Local,
     scope: Scope,
     pause: Duration,
+    /// How much of a history's end is worth keeping, bytes.
+    backlog: usize,
     /// Keeps the client's socket from being closed at the other end.
     _other_end: UnixStream,
     standing: Standing,
@@ -108,13 +112,21 @@ impl<'a, 'b> Player<'a, 'b> {
             local: Local::new(server.published(), Arc::new(Statistics::default()), 0),
             scope,
             pause: server.config.load().testing.key_load_delay,
+            backlog: usize::try_from(server.config.load().replication.backlog_size).unwrap_or(usize::MAX),
             _other_end: other_end,
             standing: Standing::default(),
         })
     }
 
     /// What has been loaded.
-    pub fn standing(self) -> Standing {
+    pub fn standing(mut self) -> Standing {
+        let standing = &mut self.standing;
+        standing.loaded.replication = standing.position;
+        standing.loaded.stream_db = standing.stream_db;
+        if standing.position.is_some() {
+            let excess = standing.tail.len().saturating_sub(self.backlog);
+            standing.loaded.tail = standing.tail.split_off(excess);
+        }
         self.standing
     }
 
@@ -169,6 +181,8 @@ impl<'a, 'b> Player<'a, 'b> {
         let mut valid = at;
         let mut position = self.standing.position;
         let mut count = 0u64;
+        // What has come since what is whole ended.
+        let mut fresh: Vec<u8> = Vec::new();
         self.enter();
         let result = loop {
             let item = match reader.next() {
@@ -182,12 +196,24 @@ impl<'a, 'b> Player<'a, 'b> {
                 Err(Error::Io { source, .. }) => break Err(Trouble::Io(source)),
             };
             match item {
-                Item::Annotation(Annotation::Position(id, offset)) => position = Some((id, offset)),
-                Item::Annotation(Annotation::Skipped(bytes)) => advance(&mut position, bytes),
+                Item::Annotation(Annotation::Position(id, offset)) => {
+                    // The one that a history continues has the same bytes.
+                    if position.is_none_or(|(_, before)| before != offset) {
+                        self.standing.tail.clear();
+                        fresh.clear();
+                    }
+                    position = Some((id, offset));
+                }
+                Item::Annotation(Annotation::Skipped(bytes)) => {
+                    self.standing.tail.clear();
+                    fresh.clear();
+                    advance(&mut position, bytes);
+                }
                 Item::Annotation(Annotation::Time(_) | Annotation::Other) => {}
                 Item::Request(request) => {
                     if !is_base {
                         advance(&mut position, request.bytes().len() as u64);
+                        fresh.extend_from_slice(request.bytes());
                     }
                     if let Err(trouble) = self.run(request) {
                         break Err(trouble);
@@ -197,6 +223,7 @@ impl<'a, 'b> Player<'a, 'b> {
             if !self.is_in_transaction() {
                 valid = reader.position();
                 self.standing.position = position;
+                self.standing.keep(&mut fresh, self.backlog);
                 if reader.position() > at {
                     // SAFETY: nobody else knows this client.
                     self.standing.stream_db = unsafe { self.client.session() }.db.0;
@@ -271,20 +298,53 @@ impl<'a, 'b> Player<'a, 'b> {
             // SAFETY: nobody else knows this client, and the reference above is not used any more.
             let session = unsafe { client.session() };
             let (now, origin) = (server.now(), Origin::Replication);
-            Cx { server, client, session, access, scope, local, net: None, out: &mut replies, now, origin, command }
-                .call(args, None);
-        };
-        match &mut self.place {
-            Place::Alone(alone) => call(Access::Alone(alone)),
-            Place::Member(member) if needs_alone => {
-                member.leave();
-                member.alone(|alone| call(Access::Alone(alone)));
-                member.enter();
+            Cx {
+                server,
+                client,
+                session,
+                access,
+                scope,
+                local: &mut *local,
+                net: None,
+                out: &mut replies,
+                now,
+                origin,
+                command,
             }
-            Place::Member(member) => call(Access::Active(member)),
-        }
-        local.flushed.clear();
+            .call(args, None);
+            std::mem::take(&mut local.after) == After::Again
+        };
+        let again = match &mut self.place {
+            Place::Alone(alone) => call(Access::Alone(alone)),
+            Place::Member(member) => {
+                let again = !needs_alone && call(Access::Active(member));
+                if needs_alone || again {
+                    member.leave();
+                    member.alone(|alone| call(Access::Alone(alone)));
+                    member.enter();
+                }
+                false
+            }
+        };
+        debug_assert!(!again, "who is alone has no reason to run a command again");
+        self.local.flushed.clear();
         Ok(())
+    }
+}
+
+impl Standing {
+    /// What a snapshot by itself brings.
+    pub fn of(loaded: Loaded) -> Standing {
+        let (position, stream_db, read) = (loaded.replication, loaded.stream_db, loaded.bytes);
+        Standing { position, stream_db, read, loaded, ..Standing::default() }
+    }
+
+    /// Adds to the history's end, of which not much more is kept than is worth it.
+    fn keep(&mut self, fresh: &mut Vec<u8>, most: usize) {
+        self.tail.append(fresh);
+        if self.tail.len() > most.saturating_mul(2).max(1 << 16) {
+            self.tail.drain(..self.tail.len() - most.min(self.tail.len()));
+        }
     }
 }
 

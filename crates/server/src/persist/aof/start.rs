@@ -112,10 +112,7 @@ impl Files {
             log::notice(&format!("DB loaded from {kind} file {name}: {:.3} seconds", since.elapsed().as_secs_f64()));
         }
         log::notice(&format!("DB loaded from append only file: {:.3} seconds", began.elapsed().as_secs_f64()));
-        let mut standing = player.standing();
-        standing.loaded.replication = standing.position;
-        standing.loaded.stream_db = standing.stream_db;
-        Ok(standing)
+        Ok(player.standing())
     }
 
     /// What follows from how loading a file has ended.
@@ -267,6 +264,7 @@ fn follow(server: &Server, mut writer: Writer, standing: Option<&Standing>, posi
     server.aof.written.store(mark, Ordering::Release);
     server.aof.durable.store(mark, Ordering::Release);
     server.aof.follows.store(true, Ordering::Release);
+    server.aof.write(server);
 }
 
 /// Writes the first base, of a dataset that nobody has written to yet.
@@ -282,12 +280,12 @@ fn write_base(server: &Server, alone: &mut Alone<'_>, folder: &Folder, part: &Pa
 /// Removes what an earlier process has begun in the folder and not finished.
 fn clean(folder: &Folder) {
     let Ok(entries) = fs::read_dir(folder.path()) else { return };
-    let own = folder.first_increment();
+    let own = [folder.first_increment(), folder.next_manifest()];
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let name = name.as_bytes();
-        let is_ours = name.starts_with(b"temp-") && (name.ends_with(b".rdb") || name.ends_with(b".aof"));
-        if is_ours || entry.path() == own {
+        let between = name.as_bytes().strip_prefix(b"temp-").and_then(|rest| rest.strip_suffix(b".rdb"));
+        let is_base = between.is_some_and(|rest| rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'));
+        if is_base || own.contains(&entry.path()) {
             match fs::remove_file(entry.path()) {
                 Ok(()) => log::notice(&format!("Removing the unfinished file {}", entry.path().display())),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -136,9 +136,20 @@ impl Writer {
         self.retired.retain(|retired| !files.iter().any(|file| Arc::ptr_eq(file, retired)));
     }
 
+    /// Writes to another file for a while; the one that it wrote to.
+    #[cfg(test)]
+    pub(super) fn exchange_file(&mut self, file: File) -> Arc<File> {
+        std::mem::replace(&mut self.file, Arc::new(file))
+    }
+
+    #[cfg(test)]
+    pub(super) fn put_file_back(&mut self, file: Arc<File>) {
+        self.file = file;
+    }
+
     /// Writes all that the log has; `now` if the time is to be noted.
     pub(super) fn write(&mut self, feed: &Feed, now: Option<UnixMs>) -> io::Result<()> {
-        if self.position.get() == feed.end() {
+        if self.position.get() == feed.end() && self.head.is_empty() {
             return Ok(());
         }
         if self.torn {
@@ -165,6 +176,10 @@ impl Writer {
         loop {
             let stretch = feed.stretch_from(at, PIECE);
             if stretch.is_empty() {
+                if self.skipped > 0 || !self.head.is_empty() {
+                    // Where the history is has to be known also if nothing follows.
+                    self.put(std::iter::empty(), None)?;
+                }
                 return Ok(at);
             }
             let end = stretch.end();
