@@ -48,7 +48,7 @@ pub(in crate::persist) fn entry(out: &mut Vec<u8>, selected: &mut Option<Db>, db
             let words = hash.iter().flat_map(|(field, value)| [text(&field), text(&value)]);
             spread(out, b"HMSET", key, 2, words);
         }
-        value @ ValueRef::Opaque(_) => {
+        value @ ValueRef::Stream(_) => {
             let mut payload = Vec::new();
             dump::encode(&mut payload, value, &WriteOptions::default());
             encode_request(out, &[b"RESTORE", key, b"0", &payload]);
