@@ -101,6 +101,11 @@ fn a_script_that_runs_for_long_on_the_only_thread_is_no_reason() {
 fn one_thread_that_is_stuck_is_no_reason() {
     let deployment = deploy("network-threads 2");
     let sleep = ask_aside(&deployment.servers[0], &["DEBUG", "SLEEP-THREAD", &stall().as_secs().to_string()]);
+    let served = || {
+        let mut client = Client::connect(deployment.servers[0].address(), Duration::from_millis(500)).ok()?;
+        client.call(&["PING"]).ok()
+    };
+    await_that("whoever comes now is served by the other thread", || (0..4).all(|_| served().is_some()));
     nobody_minds(&deployment, || sleep.is_finished());
     assert_eq!(sleep.join().unwrap(), Some(Reply::Simple(b"OK".to_vec())));
 }

@@ -170,7 +170,7 @@ impl Listeners {
             tune(stream, config.network.keepalive);
         }
         let workers = server.workers.get().map_or(1, Vec::len);
-        self.next_worker = (self.next_worker + 1) % workers;
+        self.next_worker = server.progress.lock().next_thread(self.next_worker, workers, server.mono());
         server.mail(self.next_worker, Mail::Adopt { socket, peer, seat: Some(seat) });
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::record::Exemption;
 use super::score::{Failed, Score};
-use super::stand::{CHANGES, Change, DIRECTIVES, Directive, Run};
+use super::stand::{CHANGES, Change, DIRECTIVES, Directive, NEWCOMERS, Run};
 use crate::{markdown, workspace};
 
 /// One file's result.
@@ -179,6 +179,7 @@ fn conditions() -> String {
     for Directive { name, value, why } in DIRECTIVES {
         out.push_str(&bullet(&format!("Every server has `{name} {value}`. {why}")));
     }
+    out.push_str(&bullet(NEWCOMERS));
     for Change { file, text, instead, why } in CHANGES {
         let (text, instead) = (one_line(text), one_line(instead));
         out.push_str(&bullet(&format!("`{file}`: `{text}` is `{instead}`. {why}")));

@@ -243,8 +243,18 @@ impl<'a> Stand<'a> {
 /// The suite knows its servers by the pid that it started, so the shell must become the server.
 fn wrapper(binary: &Path, mode: &str) -> String {
     let quoted = binary.display().to_string().replace('\'', r"'\''");
-    format!("#!/bin/sh\nexec '{quoted}' {mode} \"$@\"\n")
+    let before = if mode == "sentinel" { GIVE_ID } else { "" };
+    format!("#!/bin/sh\n{before}exec '{quoted}' {mode} \"$@\"\n")
 }
+
+/// What stands before the start of a Sentinel of ours; [`NEWCOMERS`] says why.
+const GIVE_ID: &str = "grep -q '^sentinel myid' \"$1\" ||\n  \
+    printf 'sentinel myid %s\\n' \"$(od -An -N20 -tx1 /dev/urandom | tr -d ' \\n')\" >> \"$1\"\n";
+
+/// docs/compat.md says it, too.
+pub(super) const NEWCOMERS: &str = "A Sentinel has an id from its start, as one that has run before. One of ours that has \
+    none abstains for 10 s, because it may have lost its disk and with it the memory of a vote, and each file of the suite \
+    starts its Sentinels anew and is mostly over by then.";
 
 /// Whether a file belongs to the frameworks of Sentinel or Cluster, which start all instances first.
 fn is_instances(file: &str) -> bool {

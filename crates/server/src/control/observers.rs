@@ -320,8 +320,8 @@ pub(super) fn refuse(out: &mut Vec<u8>, protocol: Protocol, stats: &Statistics, 
 impl Server {
     /// Looks whether the data plane has got on since the last look.
     pub fn look_at_progress(&self) {
-        let steps = self.workers.get().map_or(0, |workers| workers.iter().map(|worker| worker.stats.steps.get()).sum());
-        self.progress.lock().look(self.mono(), steps);
+        let workers = self.workers.get().into_iter().flatten();
+        self.progress.lock().look(self.mono(), workers.map(|worker| worker.stats.steps.get()));
     }
 }
 

@@ -115,14 +115,17 @@ fn ailment(server: &Server, args: Args<'_>) -> Option<CommandError> {
         return Some(error);
     }
     let now = server.mono();
-    let progress = *server.progress.lock();
-    if !progress.hangs(now) {
+    let (hangs, rests_for) = {
+        let progress = server.progress.lock();
+        (progress.hangs(now), progress.rests_for(now))
+    };
+    if !hangs {
         return None;
     }
     // A script can be ended, and this is what lets a Sentinel try.
     if server.scripts.is_busy() {
         return Some(server.scripts.busy_error());
     }
-    let text = format!("HUNG No network thread has got on for {} milliseconds", progress.rests_for(now).as_millis());
+    let text = format!("HUNG No network thread has got on for {} milliseconds", rests_for.as_millis());
     Some(CommandError::Bytes(text.into_bytes()))
 }
