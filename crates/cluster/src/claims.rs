@@ -1,6 +1,11 @@
 //! Whose is a slot: of two claims the one with the greater epoch holds, and no two primaries keep the same epoch.
+//!
+//! **Old news with a new epoch.** A node has one epoch for all its slots, and takes a greater one for reasons of its own. Who
+//! has not heard that it gave a slot away would hold that slot, by that epoch, against its new owner, and tell him so. So a slot
+//! that its owner's own heartbeat does not claim is *unclaimed*: it stays where it is, but any other claim to it holds, and nobody
+//! is corrected in its name, nor in the name of an owner that we have not heard since we started.
 
-use crate::cluster::{Cluster, Output};
+use crate::cluster::Cluster;
 use crate::event::Event;
 use crate::node::Role;
 use crate::packet::{Body, Header};
@@ -19,15 +24,33 @@ impl Cluster {
     pub(crate) fn note_claims(&mut self, sender: NodeId, header: &Header) {
         let claimant = header.primary.unwrap_or(sender);
         let Some(known) = self.nodes.get(&claimant) else { return };
+        let is_own = header.primary.is_none() && header.config_epoch >= known.config_epoch;
         if known.slots != header.slots {
             if header.primary.is_none() {
                 self.take_over(Claim { node: sender, config_epoch: header.config_epoch, slots: &header.slots });
             }
+            if is_own {
+                self.note_unclaimed(sender, &header.slots);
+            }
             self.correct(sender, header);
+        }
+        if is_own {
+            self.node_mut(sender).claims_heard = true;
         }
         let is_same_epoch = header.primary.is_none() && header.config_epoch == self.myself().config_epoch;
         if is_same_epoch && self.myself().is_primary() && self.nodes[&sender].is_primary() {
             self.on_collision(sender);
+        }
+    }
+
+    /// Which slots of a node it doesn't claim itself.
+    fn note_unclaimed(&mut self, owner: NodeId, claimed: &Slots) {
+        for slot in self.nodes[&owner].slots.clone().iter() {
+            if claimed.has(slot) {
+                self.unclaimed.remove(slot);
+            } else {
+                self.unclaimed.insert(slot);
+            }
         }
     }
 
@@ -36,11 +59,14 @@ impl Cluster {
         let stale = header.slots.iter().find_map(|slot| {
             let owner = self.owners[usize::from(slot)]?;
             let is_other = owner != sender && Some(owner) != header.primary;
-            (is_other && self.nodes[&owner].config_epoch > header.config_epoch).then_some(owner)
+            let is_known = owner == self.me || self.nodes[&owner].claims_heard;
+            (is_other && is_known && !self.unclaimed.has(slot) && self.nodes[&owner].config_epoch > header.config_epoch)
+                .then_some(owner)
         });
         if let Some(owner) = stale {
             let owner = &self.nodes[&owner];
-            let (config_epoch, slots) = (owner.config_epoch, owner.slots.clone());
+            let slots = owner.slots.iter().filter(|slot| !self.unclaimed.has(*slot)).collect();
+            let config_epoch = owner.config_epoch;
             let body = Body::Update { config_epoch, node: owner.id, slots };
             self.send(sender, body);
         }
@@ -91,7 +117,7 @@ impl Cluster {
         for slot in claim.slots.iter() {
             let owner = self.owners[usize::from(slot)];
             // What is being moved here by hand is decided by hand.
-            if owner == Some(claim.node) || self.importing.contains_key(&slot) || !self.holds(owner, claim) {
+            if owner == Some(claim.node) || self.importing.contains_key(&slot) || !self.holds(slot, claim) {
                 continue;
             }
             from_lead += usize::from(owner == Some(lead));
@@ -111,17 +137,18 @@ impl Cluster {
             self.follow(claim.node);
         } else if !lost.is_empty() {
             self.announce(Event::SlotsLost { count: lost.len() });
-            self.push(Output::DropKeys(lost));
+            lost.iter().for_each(|slot| _ = self.drops_due.insert(slot));
         }
     }
 
-    /// Whether a claim is better than what `owner` has.
-    fn holds(&self, owner: Option<NodeId>, claim: Claim<'_>) -> bool {
+    /// Whether a claim to `slot` is better than what its owner has.
+    fn holds(&self, slot: u16, claim: Claim<'_>) -> bool {
         #[cfg(test)]
         if self.config.planted == Some(crate::config::Planted::BelievesOldClaims) {
             return true;
         }
-        owner.is_none_or(|owner| self.nodes[&owner].config_epoch < claim.config_epoch)
+        let owner = self.owners[usize::from(slot)];
+        owner.is_none_or(|owner| self.nodes[&owner].config_epoch < claim.config_epoch) || self.unclaimed.has(slot)
     }
 
     /// Takes an epoch that nobody has, without asking; whether it is new. Some operators' commands need that.

@@ -13,6 +13,7 @@ use quorate_stdx::{Machine, Mono, Now, Rng};
 use crate::config::Config;
 use crate::election::Election;
 use crate::event::Event;
+use crate::giving::{Giving, GivingNews};
 use crate::links::Inbound;
 use crate::manual::Manual;
 use crate::map::Map;
@@ -21,6 +22,8 @@ use crate::nodes_conf::NodesConf;
 use crate::orders::{Answer, Order, OrderId};
 use crate::packet::{Packet, Published};
 use crate::state::State;
+use crate::taking::Taking;
+use crate::transfer::{Ended, TransferId};
 use crate::{Epoch, NodeId, SLOTS, SavedNode, ShardId, Slots};
 
 /// How often the machine looks around.
@@ -88,6 +91,25 @@ pub enum Input {
     },
     /// A client publishes to the whole cluster, or to a shard.
     Publish(Published),
+    /// What becomes of slots that we give to another primary.
+    Giving {
+        /// The migration.
+        id: TransferId,
+        /// The news.
+        news: GivingNews,
+    },
+    /// No write to the slots of a migration runs any more, as [`Output::HoldSlots`] asked; the log ends here.
+    SlotsHeld {
+        /// The migration.
+        id: TransferId,
+        /// Where, bytes.
+        offset: u64,
+    },
+    /// The connection is no more through which slots were coming.
+    TakingClosed {
+        /// The migration.
+        id: TransferId,
+    },
 }
 
 /// Why a link is no more.
@@ -157,8 +179,55 @@ pub enum Output {
     PauseWrites,
     /// Writes may run.
     ResumeWrites,
-    /// Delete the keys of these slots: they belong to another node.
+    /// Delete the keys of these slots, which belong to another node; nobody waits for it.
     DropKeys(Slots),
+    /// Send what these slots hold, and what clients do to them, to another primary, which is asked first whether it takes
+    /// them; tell by [`Input::Giving`] how it goes.
+    Give {
+        /// The migration.
+        id: TransferId,
+        /// The slots.
+        slots: Slots,
+        /// The target's address.
+        ip: String,
+        /// Its port for clients.
+        port: u16,
+    },
+    /// The map that was published holds writes to a migration's slots back: say by [`Input::SlotsHeld`] where the log ends.
+    HoldSlots {
+        /// The migration.
+        id: TransferId,
+    },
+    /// Send the log up to there, and say when the target has confirmed all of it.
+    Drain {
+        /// The migration.
+        id: TransferId,
+        /// The log's offset, bytes.
+        upto: u64,
+    },
+    /// Tell the target that it may claim the slots with this epoch.
+    Grant {
+        /// The migration.
+        id: TransferId,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Ask the target through another connection whether it has taken the slots.
+    AskVerdict {
+        /// The migration.
+        id: TransferId,
+        /// The slots.
+        slots: Slots,
+        /// The target's address.
+        ip: String,
+        /// Its port for clients.
+        port: u16,
+    },
+    /// Nothing more is sent for this migration.
+    EndGiving {
+        /// The migration.
+        id: TransferId,
+    },
     /// Delete all keys, and stand alone: CLUSTER RESET of a replica.
     DropEverything,
     /// A message for those of our clients who have subscribed.
@@ -191,8 +260,19 @@ pub struct Cluster {
     pub(crate) me: NodeId,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) owners: Box<[Option<NodeId>]>,
+    /// Slots that their owners don't claim themselves; see `claims`.
+    pub(crate) unclaimed: Slots,
     pub(crate) migrating: BTreeMap<u16, NodeId>,
     pub(crate) importing: BTreeMap<u16, NodeId>,
+    /// Slots that go away with all that they hold.
+    pub(crate) giving: BTreeMap<TransferId, Giving>,
+    /// Slots that come so.
+    pub(crate) taking: BTreeMap<TransferId, Taking>,
+    pub(crate) ended: Ended,
+    /// Migrations that want to hear when writes are held back.
+    pub(crate) holds_due: Vec<TransferId>,
+    /// Slots whose keys are to be deleted, once the map says whose they are.
+    pub(crate) drops_due: Slots,
     pub(crate) current_epoch: Epoch,
     pub(crate) last_vote_epoch: Epoch,
     pub(crate) inbound: BTreeMap<LinkId, Inbound>,
@@ -230,8 +310,14 @@ impl Cluster {
             me: me.id,
             nodes: saved.nodes.iter().map(|node| (node.id, Node::of_saved(node, now))).collect(),
             owners: vec![None; usize::from(SLOTS)].into(),
+            unclaimed: Slots::none(),
             migrating: me.migrating.into_iter().collect(),
             importing: me.importing.into_iter().collect(),
+            giving: BTreeMap::new(),
+            taking: BTreeMap::new(),
+            ended: Ended::default(),
+            holds_due: Vec::new(),
+            drops_due: Slots::none(),
             current_epoch: saved.current_epoch,
             last_vote_epoch: saved.last_vote_epoch,
             inbound: BTreeMap::new(),
@@ -251,6 +337,7 @@ impl Cluster {
         };
         machine.adopt_saved_slots();
         machine.adopt_announcement();
+        machine.drop_strays();
         if is_new {
             machine.announce(Event::NewIdentity(machine.me));
         }
@@ -275,6 +362,19 @@ impl Cluster {
         }
         let greatest = self.nodes.values().map(|node| node.config_epoch).max().unwrap_or_default();
         self.current_epoch = self.current_epoch.max(greatest);
+    }
+
+    /// A migration that ended with a crash may have left keys in slots of others: who leads deletes them. What an operator
+    /// moves by hand is left alone.
+    pub(crate) fn drop_strays(&mut self) {
+        if !self.myself().is_primary() {
+            return;
+        }
+        let is_stray = |slot: &u16| {
+            let owner = self.owners[usize::from(*slot)];
+            owner.is_some_and(|owner| owner != self.me) && !self.importing.contains_key(slot) && !self.takes(*slot)
+        };
+        self.drops_due = (0..SLOTS).filter(is_stray).collect();
     }
 
     /// Takes over from the configuration what others are told of us.
@@ -348,6 +448,7 @@ impl Cluster {
         if before == owner {
             return;
         }
+        self.unclaimed.remove(slot);
         if let Some(node) = before.and_then(|before| self.nodes.get_mut(&before)) {
             node.slots.remove(slot);
         }
@@ -440,6 +541,10 @@ impl Cluster {
 
     /// What follows from all that has changed.
     fn settle(&mut self) {
+        if self.is_map_dirty {
+            self.tend_giving();
+            self.tend_taking();
+        }
         self.update_state();
         if self.is_conf_dirty {
             self.persist();
@@ -457,6 +562,14 @@ impl Cluster {
                 self.published = Some(Arc::clone(&map));
                 self.push(Output::Publish(map));
             }
+        }
+        // Both mean the map that was published last.
+        for id in std::mem::take(&mut self.holds_due) {
+            self.push(Output::HoldSlots { id });
+        }
+        let drops = std::mem::replace(&mut self.drops_due, Slots::none());
+        if !drops.is_empty() {
+            self.push(Output::DropKeys(drops));
         }
         // A replica whose primary's address is unknown goes on with what it has.
         if wanted != self.following && (wanted.is_some() || self.myself().is_primary()) {
@@ -493,6 +606,9 @@ impl Machine for Cluster {
                 self.push(Output::Answer { by, answer });
             }
             Input::Publish(published) => self.on_publish(published),
+            Input::Giving { id, news } => self.on_giving(id, news),
+            Input::SlotsHeld { id, offset } => self.on_slots_held(id, offset),
+            Input::TakingClosed { id } => self.on_taking_closed(id),
         }
         self.settle();
     }
@@ -519,6 +635,8 @@ impl Cluster {
             self.look_for_failures();
             self.tend_manual();
             self.look_for_orphans();
+            self.tend_giving();
+            self.tend_taking();
             self.state.is_stale = true;
         }
         self.tend_election();

@@ -253,6 +253,7 @@ impl Cluster {
         for slot in self.nodes[&primary].slots.clone().iter() {
             self.give_slot(slot, Some(self.me));
         }
+        self.drop_strays();
         self.election = Election::default();
         self.end_manual();
         self.state.is_stale = true;
@@ -301,7 +302,8 @@ impl Cluster {
         }
         let is_stale = |slot: u16| {
             let owner = self.owners[usize::from(slot)];
-            owner.is_some_and(|owner| self.nodes[&owner].config_epoch > header.config_epoch)
+            let is_later = |owner: NodeId| self.nodes[&owner].config_epoch > header.config_epoch;
+            !self.unclaimed.has(slot) && owner.is_some_and(is_later)
         };
         if header.slots.iter().any(is_stale) {
             return Err("a slot that it claims has an owner with a greater epoch");

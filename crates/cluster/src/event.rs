@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Epoch, NodeId};
+use crate::{Epoch, NodeId, TransferId};
 
 /// Something that is worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,9 @@ pub enum Event {
     Migrating { to: NodeId },
     Forgotten { node: NodeId, by: NodeId },
     Impostor { expected: NodeId, found: NodeId },
+    TransferBegins { id: TransferId, to: NodeId, count: usize },
+    TakingBegins { id: TransferId, from: NodeId, count: usize },
+    TransferEnded { id: TransferId, how: &'static str, why: String },
 }
 
 /// How loud it is.
@@ -63,6 +66,7 @@ impl Event {
             Event::Suspected(_) | Event::NoLongerSuspected(_) => Level::Verbose,
             Event::Reported { .. } | Event::ReportWithdrawn { .. } => Level::Verbose,
             Event::Failed(_) | Event::FailedSays { .. } | Event::ProcessGone(_) => Level::Notice,
+            Event::TransferBegins { .. } | Event::TakingBegins { .. } | Event::TransferEnded { .. } => Level::Notice,
             Event::ClearedReplica(_) | Event::ClearedReturned(_) | Event::HandshakeDone(_) => Level::Notice,
             _ => Level::Warning,
         }
@@ -134,9 +138,27 @@ impl std::fmt::Display for Event {
             Event::ManualTimedOut => f.write_str("Manual failover timed out."),
             Event::Migrating { to } => write!(f, "Migrating to orphaned master {to}"),
             Event::Forgotten { node, by } => write!(f, "Node {node} is forgotten, as node {by} has told"),
+            Event::TransferBegins { .. } | Event::TakingBegins { .. } | Event::TransferEnded { .. } => {
+                self.fmt_transfer(f)
+            }
             Event::Impostor { expected, found } => {
                 write!(f, "Node {found} answers where node {expected} was: its address is unknown from now on")
             }
+        }
+    }
+}
+
+impl Event {
+    /// Those of slots that move.
+    fn fmt_transfer(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Event::TransferBegins { id, to, count } => write!(f, "Migration {id} of {count} slots to node {to} begins"),
+            Event::TakingBegins { id, from, count } => {
+                write!(f, "Migration {id} of {count} slots from node {from} begins")
+            }
+            Event::TransferEnded { id, how, why } if why.is_empty() => write!(f, "Migration {id} has ended: {how}"),
+            Event::TransferEnded { id, how, why } => write!(f, "Migration {id} has ended: {how}. {why}"),
+            _ => Ok(()),
         }
     }
 }

@@ -17,7 +17,8 @@
 //! Reading order: [`packet`] and [`NodesConf`] are the world outside; `node` is what is known of one node, `cluster` the
 //! machine, and each of its rooms answers one question: `heartbeat` (what do we tell, what are we told), `failure` (who is
 //! down), `claims` (whose is a slot), `election` (who takes over), `manual` (at an operator's wish), `migration` (where a
-//! replica is needed), `state` (does the cluster work), `orders` (what operators may do).
+//! replica is needed), `transfer`, `giving` and `taking` (how slots move with their keys), `state` (does the cluster work),
+//! `orders` (what operators may do).
 //!
 //! # What a driver promises
 //!
@@ -26,6 +27,8 @@
 //! 3. [`Output::Publish`] is in force for every command that begins after it was performed, and a command that began
 //!    before has ended by then.
 //! 4. [`Input::Replication`] comes before each timeout, and as soon as the link to our primary breaks.
+//! 5. While [`Output::Drain`] is not answered, nothing is sent to the target but what the log holds of its slots; and
+//!    [`GivingNews::Drained`] means that the target has applied all of it.
 
 mod claims;
 mod cluster;
@@ -35,6 +38,7 @@ mod epoch;
 mod event;
 mod failure;
 mod flags;
+mod giving;
 mod heartbeat;
 mod id;
 mod links;
@@ -49,7 +53,9 @@ pub mod packet;
 mod sim;
 mod slots;
 mod state;
+mod taking;
 mod text;
+mod transfer;
 mod view;
 
 pub use cluster::{CloseReason, Cluster, Input, LinkId, Output, ReplicaStatus, Timer};
@@ -57,10 +63,12 @@ pub use config::{Announce, Config};
 pub use epoch::Epoch;
 pub use event::{Event, Level};
 pub use flags::NodeFlags;
+pub use giving::GivingNews;
 pub use id::{NodeId, ShardId};
 pub use map::{Asked, Map, Place, Route};
 pub use node::{Address, Health, Role};
 pub use nodes_conf::{ConfError, NodesConf, SavedNode};
 pub use orders::{Answer, Order, OrderId, SlotOrder};
 pub use slots::{SLOTS, Slots};
+pub use transfer::{TransferId, TransferView};
 pub use view::{Info, LinkView, ShardView, View};

@@ -90,9 +90,12 @@ impl Cluster {
 
     /// A replica of ours wants to take over.
     pub(crate) fn on_manual_start(&mut self, replica: NodeId) {
-        if self.nodes[&replica].primary() != Some(self.me) {
+        // Slots that were granted to another primary may be its own already: that is settled first.
+        let has_granted = self.giving.values().any(crate::giving::Giving::is_granted);
+        if self.nodes[&replica].primary() != Some(self.me) || has_granted {
             return;
         }
+        self.give_up_giving("A replica takes over by hand");
         self.end_manual();
         self.announce(Event::ManualAsked(replica));
         self.manual = Manual::Yielding { to: replica, is_quiet: false, until: self.now.mono + PAUSE };

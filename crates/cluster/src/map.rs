@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::Cluster;
 use crate::node::Node;
-use crate::{NodeId, SLOTS};
+use crate::{NodeId, SLOTS, Slots, TransferId};
 
 const NOBODY: u16 = u16::MAX;
 
@@ -21,6 +21,10 @@ pub struct Map {
     owners: Box<[u16]>,
     migrating: BTreeMap<u16, u16>,
     importing: BTreeMap<u16, u16>,
+    /// Slots whose writes wait.
+    held: Slots,
+    /// Slots that come with all that they hold, and by which migration.
+    taking: BTreeMap<TransferId, Slots>,
     /// We.
     me: u16,
     /// Whom we follow.
@@ -93,6 +97,8 @@ impl Map {
             owners: cluster.owners.iter().map(owner).collect(),
             migrating: moving(&cluster.migrating),
             importing: moving(&cluster.importing),
+            held: cluster.held(),
+            taking: cluster.taking.iter().map(|(id, taking)| (*id, taking.slots.clone())).collect(),
             me: index[&cluster.id()],
             primary: cluster.myself().primary().and_then(|primary| index.get(&primary).copied()),
         }
@@ -113,6 +119,27 @@ impl Map {
     pub fn is_ours(&self, slot: u16) -> bool {
         assert!(slot < SLOTS, "slots are numbered where keys are hashed");
         self.owners[usize::from(slot)] == self.me
+    }
+
+    /// Whether writes to `slot` have to wait.
+    #[inline]
+    pub fn is_held(&self, slot: u16) -> bool {
+        !self.held.is_empty() && self.held.has(slot)
+    }
+
+    /// Whether writes to any slot have to wait.
+    pub fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether what a migration sends of `slot` is taken.
+    pub fn takes(&self, id: TransferId, slot: u16) -> bool {
+        self.taking.get(&id).is_some_and(|slots| slots.has(slot))
+    }
+
+    /// Whether a migration sends us anything.
+    pub fn is_taking(&self, id: TransferId) -> bool {
+        self.taking.contains_key(&id)
     }
 
     /// Whether any slot moves to or from us.

@@ -70,6 +70,8 @@ pub(crate) struct Node {
     pub(crate) had_replicas: bool,
     /// Of NO_FAILOVER, EXTENSIONS and LIGHT_PUBLISH, those that it has told.
     pub(crate) told: NodeFlags,
+    /// We have heard from itself which slots it claims, since we started.
+    pub(crate) claims_heard: bool,
     /// It tells its shard, so that it wants to know ours.
     pub(crate) tells_shard: bool,
     /// Since when we have been greeting a node whose name we don't know.
@@ -114,6 +116,7 @@ impl Node {
             is_gone: false,
             had_replicas: false,
             told: NodeFlags::default(),
+            claims_heard: false,
             tells_shard: false,
             handshake_since: None,
             greet: false,

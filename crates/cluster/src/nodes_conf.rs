@@ -176,6 +176,15 @@ impl SavedNode {
         }
     }
 
+    /// Reads a line of CLUSTER NODES.
+    ///
+    /// # Errors
+    /// It is none; the text says why.
+    pub fn parse_line(line: &[u8]) -> Result<SavedNode, &'static str> {
+        let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).collect();
+        SavedNode::parse(&words)
+    }
+
     fn parse(words: &[&[u8]]) -> Result<SavedNode, &'static str> {
         let [id, address, flags, primary, ping, pong, epoch, link, slots @ ..] = words else {
             return Err("a node has at least eight fields");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::{Cluster, Output};
 use crate::node::{Address, Role};
 use crate::packet::Heartbeat;
-use crate::{Epoch, NodeId, SLOTS, ShardId, Slots};
+use crate::{Epoch, NodeId, SLOTS, ShardId, Slots, TransferId};
 
 /// For how long a forgotten node may not come back.
 const BAN: Duration = Duration::from_secs(60);
@@ -68,6 +68,37 @@ pub enum Order {
     FailoverForce,
     /// FAILOVER TAKEOVER.
     FailoverTakeover,
+    /// MIGRATESLOTS: slots, each set with the node that is to have it.
+    Give(Vec<(Slots, NodeId)>),
+    /// CANCELSLOTMIGRATIONS.
+    CancelGiving,
+    /// SYNCSLOTS ESTABLISH: a source wants to send what its slots hold.
+    Take {
+        /// The migration.
+        id: TransferId,
+        /// Who has the slots.
+        from: NodeId,
+        /// The slots.
+        slots: Slots,
+        /// Whether we hold no key of them.
+        is_empty: bool,
+    },
+    /// SYNCSLOTS TAKE: the source has sent everything. If we take the slots, the answer is our claim on the bus.
+    Granted {
+        /// The migration.
+        id: TransferId,
+        /// The epoch of the claim.
+        epoch: Epoch,
+    },
+    /// SYNCSLOTS VERDICT: whether we have taken the slots; if not, we never will.
+    Verdict {
+        /// The migration.
+        id: TransferId,
+        /// The source that asks.
+        from: NodeId,
+        /// The slots.
+        slots: Slots,
+    },
     /// DEBUG CLUSTERLINK KILL.
     KillLinks {
         /// Those with which node.
@@ -99,6 +130,8 @@ pub enum Answer {
     Ok,
     /// The same, in other words.
     Word(String),
+    /// It isn't carried out, because there is an epoch that is as great already.
+    Outdated(Epoch),
     /// It isn't carried out; the text of the error, without ERR.
     Refused(String),
 }
@@ -138,6 +171,11 @@ impl Cluster {
             }
             Order::Failover => self.may_take_over(true).map(|primary| self.begin_manual(primary, false)).into(),
             Order::FailoverForce => self.may_take_over(false).map(|primary| self.begin_manual(primary, true)).into(),
+            Order::Give(offers) => self.give(offers).into(),
+            Order::CancelGiving => self.cancel_giving().into(),
+            Order::Take { id, from, slots, is_empty } => self.take(id, from, slots, is_empty).into(),
+            Order::Granted { id, epoch } => self.on_grant(id, epoch),
+            Order::Verdict { id, from, slots } => self.verdict(id, from, &slots),
             Order::KillLinks { node, to, from } => self.kill_links(node, to, from).into(),
             Order::FailoverTakeover => self.may_take_over(false).map(|_| self.take_over_by_force()).into(),
         }
@@ -264,6 +302,9 @@ impl Cluster {
     fn set_slot(&mut self, slot: u16, order: SlotOrder, is_empty: bool) -> Result<(), String> {
         if !self.myself().is_primary() {
             return Err("You can use SETSLOT only with masters.".into());
+        }
+        if self.is_transferred(slot) {
+            return Err(format!("Slot {slot} is being moved by CLUSTER MIGRATESLOTS"));
         }
         let is_ours = self.owners[usize::from(slot)] == Some(self.me);
         match order {

@@ -2,18 +2,20 @@
 //! checkers.
 //!
 //! - `world.rs` is the heap of events, the network and the drivers of all nodes;
+//! - `transfers.rs` moves slots, with keys that are counted;
 //! - `checks.rs` holds what must be true;
 //! - `swarm.rs` draws a cluster and its faults from a seed, heals it in the end and demands convergence.
 
 mod checks;
 mod swarm;
+mod transfers;
 mod world;
 
 #[cfg(test)]
 mod tests {
     use std::ops::Range;
 
-    use super::swarm::{run, run_traced, time_to_recover};
+    use super::swarm::{run, run_traced, run_transfers, time_to_recover};
     use crate::config::Planted;
 
     /// The seeds that a test run tries; `SIM_SEEDS=10000 cargo test -p quorate-cluster` tries more.
@@ -28,6 +30,20 @@ mod tests {
                 panic!("seed {seed}: {violation}\nreplay: SIM_SEED={seed} SIM_SEEDS=1, trace: SIM_TRACE={seed}");
             }
         }
+    }
+
+    #[test]
+    fn slots_that_move_while_processes_die_lose_no_write_and_double_none() {
+        let (mut successes, mut failures) = (0, 0);
+        for seed in seeds() {
+            let outcome = run_transfers(seed, false, None);
+            if let Err(violation) = outcome.result {
+                panic!("seed {seed}: {violation}\nreplay: SIM_SEED={seed} SIM_SEEDS=1, trace: SIM_TRANSFERS={seed}");
+            }
+            successes += outcome.endings.0;
+            failures += outcome.endings.1;
+        }
+        assert!(successes > 0 && failures > 0, "{successes} successes, {failures} failures: it tests too little");
     }
 
     #[test]
@@ -61,12 +77,17 @@ mod tests {
         assert!(missed.is_empty(), "never seen: {missed:?}");
     }
 
-    /// Prints one seed's trace: `SIM_TRACE=7 cargo test -p quorate-cluster prints -- --nocapture`.
+    /// Prints one seed's trace: `SIM_TRACE=7 cargo test -p quorate-cluster prints -- --nocapture`; SIM_TRANSFERS
+    /// for one of those that move slots.
     #[test]
     fn a_named_seed_prints_its_trace() {
         if let Some(seed) = std::env::var("SIM_TRACE").ok().and_then(|seed| seed.parse().ok()) {
             let (outcome, trace) = run_traced(seed, None);
             println!("{trace}{outcome:?}");
+        }
+        if let Some(seed) = std::env::var("SIM_TRANSFERS").ok().and_then(|seed| seed.parse().ok()) {
+            let outcome = run_transfers(seed, true, None);
+            println!("{}{:?}", outcome.trace, outcome.result);
         }
     }
 

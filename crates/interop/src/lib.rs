@@ -5,6 +5,7 @@
 //! one is named by QUORATE_BINARY.
 
 mod checker;
+pub mod cluster;
 pub mod dataset;
 pub mod deployment;
 pub mod faults;

@@ -27,5 +27,6 @@ pub use quiet::{Participant, Quiet};
 pub use reclaim::{Lazy, Reclaim};
 pub use slot::{SLOTS, Slot};
 pub use space::{Alone, Db, Flushed, Keyspace, Member, Place, SlotSet};
+pub use view::by_slot::place_in_walk;
 pub use view::{Bite, EntryMut, Expired, Expiry, KeyView, Notice, Scope, Sweep};
 pub use walk::{Sink, Step, Walk};

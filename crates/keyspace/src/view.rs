@@ -4,7 +4,7 @@
 //! hidden or removed, access times kept, watchers told, keys counted, waiting clients noticed, and the
 //! old value saved for a snapshot that has not reached the key.
 
-mod by_slot;
+pub(crate) mod by_slot;
 mod sample;
 mod sweep;
 

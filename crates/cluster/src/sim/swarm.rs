@@ -16,6 +16,27 @@ pub(crate) fn run(seed: u64, planted: Option<Planted>) -> Result<(), String> {
     Swarm::new(seed, planted).play()
 }
 
+/// Slots move between primaries without replicas, whose processes die and come back with their data, while clients write:
+/// no write that was acknowledged may be lost, or be there twice.
+pub(crate) fn run_transfers(seed: u64, traced: bool, planted: Option<Planted>) -> Outcome {
+    let mut swarm = Swarm::new(seed, planted);
+    let hosts = 3 + swarm.rng.below(3) as usize;
+    let config = Config { full_coverage: false, ..swarm.world.config().clone() };
+    swarm.world = World::new(hosts, config, swarm.rng.next_u64());
+    (swarm.primaries, swarm.replicas) = (hosts, 0);
+    swarm.world.trace = traced.then(String::new);
+    let result = swarm.play_transfers();
+    Outcome { result, trace: swarm.world.trace.take().unwrap_or_default(), endings: swarm.world.endings }
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) result: Result<(), String>,
+    pub(crate) trace: String,
+    /// How many ends of migrations were successes, and how many weren't.
+    pub(crate) endings: (usize, usize),
+}
+
 pub(crate) fn run_traced(seed: u64, planted: Option<Planted>) -> (Result<(), String>, String) {
     let mut swarm = Swarm::new(seed, planted);
     swarm.world.trace = Some(String::new());
@@ -140,6 +161,41 @@ impl Swarm {
         }
     }
 
+    fn play_transfers(&mut self) -> Result<(), String> {
+        self.form()?;
+        let end = self.world.now + Duration::from_secs(30);
+        let mut at = self.world.now;
+        loop {
+            at = at + Duration::from_millis(100 + self.rng.below(3000));
+            if at >= end {
+                break;
+            }
+            let (host, to) = self.two_hosts();
+            self.world.fault_at(at, Fault::Migrate { host, to, share: self.rng.below(4) as usize });
+            if self.rng.below(2) == 0 {
+                let dies = if self.rng.below(2) == 0 { host } else { to };
+                let dies_at = (at + Duration::from_millis(self.rng.below(3000))).min(end);
+                let fault = if self.rng.below(3) == 0 { Fault::PowerOff(dies) } else { Fault::Crash(dies) };
+                self.world.fault_at(dies_at, fault);
+                let back = dies_at + Duration::from_millis(20 + self.rng.below(8000));
+                self.world.fault_at(back, Fault::Start { host: dies, keeps_data: true });
+            }
+        }
+        self.world.run_until(end)?;
+        for host in 0..self.hosts() {
+            self.world.fault_at(end, Fault::Start { host, keeps_data: true });
+        }
+        self.await_all("all to agree", |swarm| swarm.agrees() && !swarm.world.transfers_under_way())?;
+        self.pass(Duration::from_secs(5))?;
+        self.world.check_writes()
+    }
+
+    fn two_hosts(&mut self) -> (usize, usize) {
+        let host = self.rng.below(self.hosts() as u64) as usize;
+        let to = (host + 1 + self.rng.below(self.hosts() as u64 - 1) as usize) % self.hosts();
+        (host, to)
+    }
+
     fn draw_faults(&mut self, end: Mono) {
         let mut at = self.world.now;
         loop {
@@ -149,7 +205,7 @@ impl Swarm {
             if at >= end {
                 return;
             }
-            match self.rng.below(10) {
+            match self.rng.below(13) {
                 0..4 => {
                     self.world.fault_at(at, Fault::Crash(host));
                     let keeps_data = self.rng.below(3) > 0;
@@ -165,7 +221,12 @@ impl Swarm {
                     self.world.fault_at(at, Fault::Partition(hosts));
                     self.world.fault_at(back, Fault::Heal);
                 }
-                _ => self.world.fault_at(at, Fault::Failover(host)),
+                8..10 => self.world.fault_at(at, Fault::Failover(host)),
+                _ => {
+                    let (host, to) = self.two_hosts();
+                    let share = self.rng.below(4) as usize;
+                    self.world.fault_at(at, Fault::Migrate { host, to, share });
+                }
             }
         }
     }
@@ -197,6 +258,7 @@ impl Swarm {
             for node in machine.lines() {
                 picture += &format!("    {}\n", node.to_line());
             }
+            picture += &format!("    giving {:?}\n    taking {:?}\n", machine.giving, machine.taking);
         }
         picture
     }

@@ -13,10 +13,11 @@ use std::time::Duration;
 use quorate_stdx::{Machine as _, Mono, Now, Rng, UnixMs};
 
 use super::checks::{Witness, check_slot};
+use super::transfers::{Export, Parcel, Party};
 use crate::packet::{Body, Packet};
 use crate::{
-    Announce, CloseReason, Cluster, Config, Epoch, Event, Input, LinkId, NodeId, NodesConf, Order, OrderId, Output,
-    ReplicaStatus, SLOTS,
+    Announce, Answer, CloseReason, Cluster, Config, Epoch, Event, Input, LinkId, Map, NodeId, NodesConf, Order,
+    OrderId, Output, ReplicaStatus, SLOTS, TransferId,
 };
 
 const PORT: u16 = 7000;
@@ -26,17 +27,21 @@ const WRITES: u64 = 10;
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct End {
+pub(super) struct End {
     host: usize,
     incarnation: u64,
     link: LinkId,
 }
 
-enum What {
+pub(super) enum What {
     Wake { host: usize, incarnation: u64 },
     Handed { to: End, input: Box<Input> },
     Connecting { from: End, to: usize },
     Fault(Fault),
+    Carried(Box<Parcel>),
+    Copied { source: Party, id: TransferId },
+    Lost { source: Party, id: TransferId },
+    TakingClosed { peer: Party, id: TransferId },
 }
 
 /// Something that happens to a host.
@@ -52,19 +57,28 @@ pub(crate) enum Fault {
     Partition(BTreeSet<usize>),
     Heal,
     Failover(usize),
+    /// A quarter of a host's slots is moved to another.
+    Migrate {
+        host: usize,
+        to: usize,
+        share: usize,
+    },
 }
 
 /// A running node.
 pub(crate) struct Process {
     pub(crate) machine: Cluster,
-    incarnation: u64,
+    pub(super) incarnation: u64,
     next_inbound: u64,
     links: BTreeMap<LinkId, End>,
     following: Option<usize>,
     offset: u64,
     has_data: bool,
     linked_at: Option<Mono>,
-    is_paused: bool,
+    pub(super) is_paused: bool,
+    pub(super) map: Option<Arc<Map>>,
+    pub(super) exports: BTreeMap<TransferId, Export>,
+    pub(super) answer: Option<Answer>,
 }
 
 pub(crate) struct World {
@@ -86,6 +100,12 @@ pub(crate) struct World {
     has_just_voted: bool,
     pub(crate) trace: Option<String>,
     pub(crate) sent: u64,
+    /// How many writes each host holds of a slot; they survive a crash if data do.
+    pub(super) data: Vec<BTreeMap<u16, u64>>,
+    /// How many ends of migrations were successes, on either side, and how many weren't.
+    pub(crate) endings: (usize, usize),
+    /// How many were acknowledged.
+    pub(super) acknowledged: BTreeMap<u16, u64>,
 }
 
 impl World {
@@ -107,6 +127,9 @@ impl World {
             has_just_voted: false,
             trace: None,
             sent: 0,
+            data: vec![BTreeMap::new(); hosts],
+            endings: (0, 0),
+            acknowledged: BTreeMap::new(),
         }
     }
 
@@ -120,7 +143,7 @@ impl World {
         }
     }
 
-    fn at(&mut self, at: Mono, what: What) {
+    pub(super) fn at(&mut self, at: Mono, what: What) {
         self.sequence += 1;
         self.heap.push(Reverse((at, self.sequence)));
         self.pending.insert(self.sequence, what);
@@ -130,11 +153,11 @@ impl World {
         self.at(at, What::Fault(fault));
     }
 
-    fn delay(&mut self) -> Duration {
+    pub(super) fn delay(&mut self) -> Duration {
         Duration::from_micros(100 + self.rng.below(900))
     }
 
-    fn can_talk(&self, a: usize, b: usize) -> bool {
+    pub(super) fn can_talk(&self, a: usize, b: usize) -> bool {
         self.cut_off.contains(&a) == self.cut_off.contains(&b)
     }
 
@@ -159,6 +182,9 @@ impl World {
                 let Some(process) = self.processes[host].as_ref() else { return };
                 if process.incarnation == incarnation {
                     self.replicate(host);
+                    if self.processes[host].is_some() {
+                        self.write(host);
+                    }
                     self.hand(host, Input::Timeout);
                     self.wake_later(host);
                 }
@@ -176,10 +202,14 @@ impl World {
             }
             What::Connecting { from, to } => self.connect(from, to),
             What::Fault(fault) => self.suffer(fault),
+            What::Carried(parcel) => self.arrive(*parcel),
+            What::Copied { source, id } => self.on_copied(source, id),
+            What::Lost { source, id } => self.on_lost(source, id),
+            What::TakingClosed { peer, id } => self.on_taking_closed(peer, id),
         }
     }
 
-    fn process(&mut self, host: usize) -> &mut Process {
+    pub(super) fn process(&mut self, host: usize) -> &mut Process {
         self.processes[host].as_mut().expect("the caller has looked")
     }
 
@@ -194,6 +224,9 @@ impl World {
     // ---- hosts ------------------------------------------------------------------------------------------
 
     pub(crate) fn start(&mut self, host: usize, keeps_data: bool) {
+        if !keeps_data {
+            self.data[host].clear();
+        }
         let announce = Announce { port: PORT, bus_port: BUS, ..self.config.announce.clone() };
         let config = Config { announce, ..self.config.clone() };
         let saved = self.disks[host].clone();
@@ -210,6 +243,9 @@ impl World {
             has_data: keeps_data,
             linked_at: None,
             is_paused: false,
+            map: None,
+            exports: BTreeMap::new(),
+            answer: None,
         };
         self.processes[host] = Some(process);
         self.perform(host);
@@ -225,6 +261,7 @@ impl World {
             Fault::Start { .. } => {}
             Fault::Partition(hosts) => self.cut_off = hosts,
             Fault::Heal => self.cut_off.clear(),
+            Fault::Migrate { host, to, share } => self.migrate(host, to, share),
             Fault::Failover(host) => {
                 if self.processes[host].is_some() {
                     self.order(host, Order::Failover);
@@ -235,6 +272,7 @@ impl World {
 
     fn stop(&mut self, host: usize, closes: bool) {
         let Some(process) = self.processes[host].take() else { return };
+        self.close_all(process.exports, Duration::from_millis(if closes { 1 } else { 2000 }));
         if !closes {
             return;
         }
@@ -280,7 +318,7 @@ impl World {
 
     // ---- the network ------------------------------------------------------------------------------------
 
-    fn host_of(ip: &str) -> usize {
+    pub(super) fn host_of(ip: &str) -> usize {
         ip.rsplit('.').next().and_then(|last| last.parse().ok()).expect("addresses are of this world")
     }
 
@@ -317,7 +355,7 @@ impl World {
 
     // ---- the driver -------------------------------------------------------------------------------------
 
-    fn hand(&mut self, host: usize, input: Input) {
+    pub(super) fn hand(&mut self, host: usize, input: Input) {
         if self.trace.is_some() && !matches!(input, Input::Timeout | Input::Replication(_)) {
             let shown = match &input {
                 Input::Received { link, packet } => format!("{link:?} {}", summary(packet)),
@@ -338,7 +376,9 @@ impl World {
     /// Of some slots, the epoch of their owner.
     fn owners(&self, host: usize) -> Vec<Option<Epoch>> {
         let machine = &self.processes[host].as_ref().expect("the caller has looked").machine;
-        let epoch = |slot: u16| machine.owners[usize::from(slot)].map(|owner| machine.nodes[&owner].config_epoch);
+        // What its owner doesn't claim any more is anybody's.
+        let owner = |slot: u16| machine.owners[usize::from(slot)].filter(|_| !machine.unclaimed.has(slot));
+        let epoch = |slot: u16| owner(slot).map(|owner| machine.nodes[&owner].config_epoch);
         (0..SLOTS).step_by(2048).map(epoch).collect()
     }
 
@@ -401,7 +441,10 @@ impl World {
             Output::ResumeWrites => self.process(host).is_paused = false,
             Output::DropEverything => self.process(host).has_data = false,
             Output::Announce(event) => self.witness(host, &event),
-            Output::Publish(_) | Output::DropKeys(_) | Output::Deliver(_) | Output::Answer { .. } => {}
+            Output::Publish(map) => self.process(host).map = Some(map),
+            Output::Answer { by: OrderId(1), answer } => self.process(host).answer = Some(answer),
+            Output::Deliver(_) | Output::Answer { .. } => {}
+            transfer => self.perform_transfer(host, transfer),
         }
     }
 
@@ -425,6 +468,12 @@ impl World {
 
     fn witness(&mut self, host: usize, event: &Event) {
         self.note(|| format!("{host} * {event:?}"));
+        if let Event::TransferEnded { how, .. } = event {
+            match *how {
+                "success" => self.endings.0 += 1,
+                _ => self.endings.1 += 1,
+            }
+        }
         if let Event::ElectionWon(epoch) = event {
             let machine = &self.process(host).machine;
             let (id, majority) = (machine.id(), machine.majority());
@@ -432,6 +481,10 @@ impl World {
                 self.violation.get_or_insert(violation);
             }
         }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     // ---- what the swarm asks ----------------------------------------------------------------------------

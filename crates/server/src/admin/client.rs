@@ -339,6 +339,7 @@ fn flags(session: &Session) -> String {
         Kind::Replica => flags.push('S'),
         Kind::Primary => flags.push('M'),
         Kind::Monitor => flags.push('O'),
+        Kind::Importer => flags.push('o'),
     }
     if session.is_subscriber() {
         flags.push('P');

@@ -4,6 +4,7 @@
 //! machine under its lock.
 
 mod look;
+mod migrate;
 mod order;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
@@ -14,6 +15,8 @@ use crate::server::Server;
 
 const LOOK: Flags = Flags::LOADING.and(Flags::STALE);
 const ORDER: Flags = Flags::ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING).and(Flags::ALONE);
+const SYNC: Flags =
+    Flags::ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING).and(Flags::NO_SCRIPT).and(Flags::NO_MULTI);
 const CLIENTS: Flags = Flags::FAST.and(Flags::LOADING).and(Flags::STALE);
 
 const fn of(name: &'static str, arity: Arity, flags: Flags, since: &'static str, summary: &'static str) -> Spec {
@@ -26,6 +29,7 @@ static SUBCOMMANDS: &[&Spec] = &[
     &of("addslots", AtLeast(3), ORDER, "3.0.0", "Assigns slots to this node."),
     &of("addslotsrange", AtLeast(4), ORDER, "7.0.0", "Assigns ranges of slots to this node."),
     &of("bumpepoch", Exactly(2), ORDER, "3.0.0", "Gives this node the greatest epoch."),
+    &of("cancelslotmigrations", Exactly(2), ORDER, "7.2.0", "Calls off the migrations of slots away from this node."),
     &of("count-failure-reports", Exactly(3), LOOK, "3.0.0", "Counts those who can't reach a node."),
     &of("countkeysinslot", Exactly(3), Flags::STALE, "3.0.0", "Counts the keys of a slot."),
     &of("delslots", AtLeast(3), ORDER, "3.0.0", "Takes slots from their owners, as this node sees it."),
@@ -34,11 +38,13 @@ static SUBCOMMANDS: &[&Spec] = &[
     &of("flushslots", Exactly(2), ORDER, "3.0.0", "Takes all slots from this node."),
     &of("forget", Exactly(3), ORDER, "3.0.0", "Removes a node."),
     &of("getkeysinslot", Exactly(4), Flags::STALE, "3.0.0", "Names keys of a slot."),
+    &of("getslotmigrations", Exactly(2), LOOK.and(Flags::ADMIN), "7.2.0", "Lists migrations of slots."),
     &of("help", Exactly(2), LOOK, "5.0.0", "Tells what CLUSTER can do."),
     &of("info", Exactly(2), LOOK, "3.0.0", "Tells how the cluster is."),
     &of("keyslot", Exactly(3), LOOK, "3.0.0", "Tells the slot of a key."),
     &of("links", Exactly(2), LOOK, "7.0.0", "Lists the links to and from other nodes."),
     &of("meet", AtLeast(4), ORDER, "3.0.0", "Joins another node's cluster."),
+    &of("migrateslots", AtLeast(5), ORDER, "7.2.0", "Moves slots with all that they hold to other nodes."),
     &of("myid", Exactly(2), LOOK, "3.0.0", "Tells the name of this node."),
     &of("myshardid", Exactly(2), LOOK, "7.2.0", "Tells the name of this node's shard."),
     &of("nodes", Exactly(2), LOOK, "3.0.0", "Lists the nodes, as nodes.conf does."),
@@ -51,6 +57,10 @@ static SUBCOMMANDS: &[&Spec] = &[
     &of("shards", Exactly(2), LOOK, "7.0.0", "Tells slots and nodes, shard by shard."),
     &of("slaves", Exactly(3), LOOK.and(Flags::ADMIN), "3.0.0", "Lists the replicas of a primary."),
     &of("slots", Exactly(2), LOOK, "3.0.0", "Tells slots and nodes, range by range."),
+    &Spec {
+        reaches: Some(migrate::needs_alone),
+        ..of("syncslots", AtLeast(3), SYNC, "7.2.0", "What nodes say to each other while slots move.")
+    },
 ];
 
 /// What clients tell of themselves.
@@ -76,6 +86,7 @@ pub(super) static RUNS: [super::Entry; 4] = [
             ("addslots", order::add_slots),
             ("addslotsrange", order::add_slots),
             ("bumpepoch", order::bump_epoch),
+            ("cancelslotmigrations", migrate::cancel),
             ("count-failure-reports", look::count_failure_reports),
             ("countkeysinslot", look::count_keys),
             ("delslots", order::add_slots),
@@ -84,11 +95,13 @@ pub(super) static RUNS: [super::Entry; 4] = [
             ("flushslots", order::flush_slots),
             ("forget", order::forget),
             ("getkeysinslot", look::get_keys),
+            ("getslotmigrations", migrate::list),
             ("help", help),
             ("info", look::info),
             ("keyslot", look::key_slot),
             ("links", look::links),
             ("meet", order::meet),
+            ("migrateslots", migrate::begin),
             ("myid", look::my_id),
             ("myshardid", look::my_shard_id),
             ("nodes", look::nodes),
@@ -101,6 +114,7 @@ pub(super) static RUNS: [super::Entry; 4] = [
             ("shards", look::shards),
             ("slaves", look::replicas),
             ("slots", look::slots),
+            ("syncslots", migrate::sync),
         ],
     ),
     (&ASKING, &[("", asking)]),
@@ -148,7 +162,8 @@ pub(super) fn debug_link(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     }
     let unknown = || error(format!("Unknown node {}", String::from_utf8_lossy(args.at(4))));
     let named = quorate_cluster::NodeId::parse(args.at(4)).ok_or_else(unknown)?;
-    match node(cx.server)?.kill_links(cx.server, named, to || all, from || all) {
+    let order = quorate_cluster::Order::KillLinks { node: named, to: to || all, from: from || all };
+    match node(cx.server)?.order_later(cx.server, order) {
         quorate_cluster::Answer::Refused(why) => return Err(error(why)),
         _ => cx.reply().ok(),
     }

@@ -16,6 +16,8 @@
 //! An operator's command doesn't: it answers when it is in force, as in Redis, and its line in nodes.conf follows.
 
 mod bus;
+mod drops;
+mod export;
 mod file;
 mod settings;
 
@@ -26,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use quorate_cluster::packet::Published;
-use quorate_cluster::{Answer, Cluster, Input, NodesConf, Order, OrderId, Output, ReplicaStatus, Slots};
+use quorate_cluster::{Answer, Cluster, Input, NodesConf, Order, OrderId, Output, ReplicaStatus, TransferId};
 use quorate_keyspace::{Alone, Db, Slot};
 use quorate_replication as replication;
 use quorate_stdx::{Machine as _, Mono};
@@ -49,6 +51,9 @@ pub struct Node {
     persisted: AtomicU64,
     /// The file, for as long as the node runs: it is locked.
     saved: Mutex<Saved>,
+    /// Slots that are being sent to other nodes.
+    exports: Mutex<BTreeMap<TransferId, export::Export>>,
+    drops: drops::Drops,
 }
 
 struct Inner {
@@ -84,6 +89,8 @@ impl Node {
             has_new_map: AtomicBool::new(false),
             persisted: AtomicU64::new(0),
             saved: Mutex::new(saved),
+            exports: Mutex::default(),
+            drops: drops::Drops::default(),
         }
     }
 
@@ -107,12 +114,13 @@ impl Node {
         answer
     }
 
-    /// DEBUG CLUSTERLINK KILL: closes links with a node, and changes nothing that clients see.
-    pub fn kill_links(&self, server: &Server, node: quorate_cluster::NodeId, to: bool, from: bool) -> Answer {
+    /// Gives an order that need not be in force when this returns; what it means for clients is performed behind what
+    /// has to be written first.
+    pub fn order_later(&self, server: &Server, order: Order) -> Answer {
         let mut inner = self.inner.lock();
         inner.orders += 1;
         let by = OrderId(inner.orders);
-        inner.machine.handle(server.now(), Input::Ordered { by, order: Order::KillLinks { node, to, from } });
+        inner.machine.handle(server.now(), Input::Ordered { by, order });
         inner.sort();
         let answer = inner.answers.remove(&by).expect("the machine answers each order before it takes the next input");
         drop(inner);
@@ -124,6 +132,11 @@ impl Node {
     pub fn publish(&self, server: &Server, sharded: bool, channel: &[u8], message: &[u8]) {
         let published = Published { sharded, channel: channel.to_vec(), message: message.to_vec() };
         self.submit(server, Input::Publish(published));
+    }
+
+    /// The connection is no more through which slots were coming.
+    pub fn taking_closed(&self, server: &Server, id: TransferId) {
+        self.submit(server, Input::TakingClosed { id });
     }
 
     fn submit(&self, server: &Server, input: Input) {
@@ -182,8 +195,12 @@ impl Node {
         match task {
             Output::Publish(map) => {
                 let routing = Arc::new(Routing::new(map, &server.config.load()));
+                let held_some = server.published().cluster.as_ref().is_some_and(|routing| routing.map.holds_any());
                 server.publish(|next| next.cluster = Some(routing));
                 crate::data::redirect::after_change(server);
+                if held_some {
+                    server.mail_all(|| Mail::Resume);
+                }
                 self.has_new_map.store(true, Ordering::Release);
             }
             Output::Follow { ip, port } => {
@@ -203,7 +220,8 @@ impl Node {
                 server.publish(|next| next.handover = false);
                 server.mail_all(|| Mail::Resume);
             }
-            Output::DropKeys(slots) => drop_keys(server, alone, &slots),
+            Output::HoldSlots { id } => self.submit(server, Input::SlotsHeld { id, offset: server.feed.end().0 }),
+            Output::DropKeys(slots) => self.drops.add(server, slots),
             Output::DropEverything => {
                 for number in 0..server.space.databases() {
                     server.space.reclaim().tables(alone.flush(Db(number as u16)));
@@ -227,6 +245,7 @@ impl Inner {
                 | Output::Lead
                 | Output::PauseWrites
                 | Output::ResumeWrites
+                | Output::HoldSlots { .. }
                 | Output::DropKeys(_)
                 | Output::DropEverything => self.tasks.push_back((self.barriers, output)),
                 Output::Persist(_) => {
@@ -236,6 +255,11 @@ impl Inner {
                 Output::Connect { .. }
                 | Output::Disconnect { .. }
                 | Output::Send { .. }
+                | Output::Give { .. }
+                | Output::Drain { .. }
+                | Output::Grant { .. }
+                | Output::AskVerdict { .. }
+                | Output::EndGiving { .. }
                 | Output::Deliver(_)
                 | Output::Announce(_) => self.bus.push_back(output),
             }
@@ -256,25 +280,6 @@ impl Inner {
         let status = ReplicaStatus { offset, is_linked, linked_at, has_data: self.has_data };
         self.machine.handle(now, Input::Replication(status));
         self.sort();
-    }
-}
-
-/// Deletes the keys of slots that are somebody else's now, here and at our replicas.
-fn drop_keys(server: &Arc<Server>, alone: &mut Alone<'_>, slots: &Slots) {
-    let seed = quorate_stdx::Rng::new(server.mono().0);
-    let scope = server.published().scope(server.now().unix, seed);
-    let mut view = alone.view(&scope);
-    for slot in slots.iter().filter_map(|slot| Slot::new(usize::from(slot))) {
-        for key in view.keys_in(Db(0), slot, usize::MAX) {
-            if let Some(entry) = view.remove_raw(Db(0), &key) {
-                view.discard(entry, true);
-            }
-            if server.feed.is_on() {
-                let mut request = Vec::new();
-                quorate_resp::encode_request(&mut request, &[b"DEL", &*key]);
-                server.feed.append(Db(0), &request);
-            }
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use parking_lot::Mutex;
+use quorate_cluster::TransferId;
 use quorate_commands::Spec;
 use quorate_keyspace::{Db, SlotSet, Ticket, WatchFlag};
 use quorate_replication::{Introduction, LinkId};
@@ -216,6 +217,8 @@ pub enum Kind {
     Primary,
     /// One that gets every command (MONITOR).
     Monitor,
+    /// Another node of the cluster, which sends what slots hold that are to be ours.
+    Importer,
 }
 
 /// How a connection ends.
@@ -389,6 +392,8 @@ pub struct Session {
     pub readonly: bool,
     /// ASKING of a cluster, for the next request.
     pub asking: bool,
+    /// Which migration a connection of kind [`Kind::Importer`] serves.
+    pub import: Option<TransferId>,
     /// CLIENT CAPA redirect.
     pub redirect: bool,
     /// What it holds, bytes, as far as it is part of its thread's sum.
@@ -447,6 +452,7 @@ impl Session {
             no_touch: false,
             readonly: false,
             asking: false,
+            import: None,
             redirect: false,
             weight: 0,
             bytes_in: 0,

@@ -166,6 +166,15 @@ fn run(
     let mut out = std::mem::take(&mut session.out);
     let start = out.len();
     let mode = session.replies;
+    let imported;
+    let scope = match session.kind {
+        // When a key of its slots has expired, the node that sends them says so.
+        Kind::Importer => {
+            imported = Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
+            &imported
+        }
+        _ => scope,
+    };
     let origin = Origin::Client;
     let net = Some(net);
     Cx { server, client, session, access, scope, local, net, out: &mut out, now, origin, command }
@@ -183,6 +192,7 @@ fn run(
         }
         out.truncate(start.min(out.len()));
     }
+    let start = if session.kind == Kind::Importer { answered_importer(session, command, &out, start) } else { start };
     // What tells of subscriptions is no reply.
     let start = if command.spec.name.ends_with("subscribe") { out.len() } else { start };
     match (mode, session.replies) {
@@ -259,6 +269,20 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
         let (server, member, local, scope, now) = worker.parts();
         apply(server, Access::Active(member), local, scope, now);
     }
+}
+
+/// Of what a node that sends slots is answered, it hears what it asked for, and errors, after which it is not heard any more;
+/// where the rest begins.
+#[cold]
+fn answered_importer(session: &mut Session, command: &Command, out: &[u8], start: usize) -> usize {
+    if command.spec.name == "syncslots" {
+        return out.len();
+    }
+    if !out[start..].starts_with(b"-") {
+        return start;
+    }
+    session.closing = Some(Closing::AfterReplies);
+    out.len()
 }
 
 /// Appends the late reply of a client that was blocked.
@@ -348,8 +372,11 @@ pub(crate) fn refuse(local: &mut Local, session: &mut Session, command: Option<&
         }
         transaction.broken = true;
     }
-    if wants_reply(session) {
+    if wants_reply(session) || session.kind == Kind::Importer {
         ReplyWriter::new(&mut session.out, session.protocol).error(&text);
+    }
+    if session.kind == Kind::Importer {
+        session.closing = Some(Closing::AfterReplies);
     }
     if command.is_some_and(|command| command.spec.name == "quit") {
         session.closing = Some(Closing::AfterReplies);

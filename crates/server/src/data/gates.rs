@@ -69,9 +69,13 @@ fn pass_in_cluster(
     command: &Command,
     asked: Asked<'_>,
 ) -> Gate {
+    if session.kind == Kind::Importer {
+        return pass_import(server, published, routing, session, command, asked);
+    }
     let open = match redirect::judge(routing, session, command, asked.args) {
         Verdict::Here => Gate::Open,
         Verdict::IfPresent => Gate::OpenIfPresent,
+        Verdict::Held => return Gate::Wait,
         Verdict::Refused(error) => return Gate::Elsewhere(error),
     };
     if published.calm && !session.is_subscriber() && session.kind == Kind::Normal {
@@ -80,6 +84,21 @@ fn pass_in_cluster(
     match pass_slowly(server, published, session, command, asked) {
         Gate::Open => open,
         other => other,
+    }
+}
+
+/// From a node that sends what its slots hold: as long as we want that.
+fn pass_import(
+    server: &Server,
+    published: &Published,
+    routing: &Routing,
+    session: &Session,
+    command: &Command,
+    asked: Asked<'_>,
+) -> Gate {
+    match redirect::refuse_import(routing, session, command, asked.args) {
+        Some(error) => Gate::Refused(error),
+        None => pass_slowly(server, published, session, command, asked),
     }
 }
 

@@ -60,6 +60,8 @@ pub enum Verdict {
     Here,
     /// It may run if its keys are here, which is to be asked under their locks.
     IfPresent,
+    /// It may run later: writes to its slot are held back until it has changed hands.
+    Held,
     /// It may not.
     Refused(CommandError),
 }
@@ -99,7 +101,22 @@ pub fn judge(routing: &Routing, session: &mut Session, command: &Command, args: 
     if is_split {
         return Verdict::Refused(CommandError::text(CROSS_SLOT));
     }
-    decide(routing, command, slot, asked)
+    let may_write = asked.writes || spec.flags.has(Flags::MAY_REPLICATE);
+    match decide(routing, command, slot, asked) {
+        Verdict::Here if may_write && routing.map.is_held(slot.index() as u16) => Verdict::Held,
+        verdict => verdict,
+    }
+}
+
+/// Why a node that sends what slots hold may not send this.
+pub fn refuse_import(routing: &Routing, session: &Session, command: &Command, args: Args<'_>) -> Option<CommandError> {
+    if command.spec.name == "syncslots" {
+        return None;
+    }
+    let id = session.import.filter(|id| routing.map.is_taking(*id));
+    let takes = |key: &[u8]| id.is_some_and(|id| routing.map.takes(id, Slot::of(key).index() as u16));
+    (id.is_none() || !command.spec.keys_of(args).all(takes))
+        .then(|| CommandError::text("ERR This migration is no more, or the key is of another slot"))
 }
 
 /// The indices of the words that decide where a request belongs: keys, and names of channels of shards.
@@ -202,7 +219,8 @@ pub fn absent_while_alone(
     args: Args<'_>,
 ) -> Option<CommandError> {
     let routing = published.cluster.as_ref().filter(|routing| routing.map.has_moving())?;
-    if session.kind == Kind::Primary || looks_itself(command) || command.spec.name == "migrate" {
+    if matches!(session.kind, Kind::Primary | Kind::Importer) || looks_itself(command) || command.spec.name == "migrate"
+    {
         return None;
     }
     let Access::Alone(alone) = access else { return None };

@@ -7,13 +7,14 @@ use quorate_keyspace::{Db, Slot};
 use super::{error, node, slot};
 use crate::data::call::Cx;
 
-fn give(cx: &mut Cx<'_, '_>, order: Order) -> Outcome {
+pub(super) fn give(cx: &mut Cx<'_, '_>, order: Order) -> Outcome {
     let answer = node(cx.server)?.order(cx.server, cx.access.alone(), order);
     // What follows in this turn must see it.
     cx.local.published = cx.server.published();
     match answer {
         Answer::Ok => cx.reply().ok(),
         Answer::Word(word) => cx.reply().simple(&word),
+        Answer::Outdated(epoch) => return Err(error(format!("Epoch {epoch} is as great"))),
         Answer::Refused(why) => return Err(error(why)),
     }
     Ok(())

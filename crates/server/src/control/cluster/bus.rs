@@ -13,10 +13,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use quorate_cluster::packet::{self, Packet};
-use quorate_cluster::{CloseReason, Input, Level, LinkId, NodesConf, Output};
+use quorate_cluster::{CloseReason, GivingNews, Input, Level, LinkId, NodeId, NodesConf, Output, TransferId};
 use quorate_stdx::Machine as _;
 
-use super::{Node, lock, settings};
+use super::{Node, export, lock, settings};
 use crate::listen;
 use crate::log;
 use crate::process::plain;
@@ -186,12 +186,40 @@ impl Bus {
                     pubsub.publish(&self.server, &published.channel, &published.message);
                 }
             }
+            Output::Give { id, slots, ip, port } => self.give(export::Job { id, me: self.me(), slots, ip, port }),
+            Output::AskVerdict { id, slots, ip, port } => {
+                export::ask_verdict(&self.server, export::Job { id, me: self.me(), slots, ip, port });
+            }
+            Output::Drain { id, upto } => self.with_export(id, |export| export.drain(upto)),
+            Output::Grant { id, epoch } => self.with_export(id, |export| export.grant(epoch)),
+            Output::EndGiving { id } => drop(Bus::node(&self.server).exports.lock().remove(&id)),
             Output::Announce(event) => match event.level() {
                 Level::Verbose => log::verbose(&event.to_string()),
                 Level::Notice => log::notice(&event.to_string()),
                 Level::Warning => log::warning(&event.to_string()),
             },
             other => unreachable!("{other:?} is for whoever is alone"),
+        }
+    }
+
+    fn me(&self) -> NodeId {
+        lock(Bus::node(&self.server)).machine.id()
+    }
+
+    fn give(&mut self, job: export::Job) {
+        let id = job.id;
+        match export::start(&self.server, job) {
+            Ok(export) => drop(Bus::node(&self.server).exports.lock().insert(id, export)),
+            Err(error) => {
+                let news = GivingNews::Broken(format!("There is no thread for it: {error}"));
+                self.hand(Input::Giving { id, news });
+            }
+        }
+    }
+
+    fn with_export(&self, id: TransferId, order: impl FnOnce(&export::Export)) {
+        if let Some(export) = Bus::node(&self.server).exports.lock().get(&id) {
+            order(export);
         }
     }
 

@@ -35,6 +35,12 @@ impl Worker {
                 self.close(&client);
                 continue;
             }
+            if session.kind == Kind::Importer && idle > self.server.config.load().cluster.node_timeout.as_secs().max(1)
+            {
+                // Who sends slots is never silent for long.
+                self.close(&client);
+                continue;
+            }
             if !paused && matches!(session.blocked, Some(Blocked::OnPause)) {
                 session.blocked = None;
                 self.local.stats.gauges.blocked.add(-1);
@@ -87,6 +93,9 @@ impl Worker {
             self.server.replicas.remove(&self.server.feed, client.id);
             let left = primary::Input::Left { replica: quorate_replication::PeerId(client.id.0) };
             self.server.control.submit(&self.server, Input::Primary(left));
+        }
+        if let (Some(id), Some(node)) = (session.import.take(), self.server.node()) {
+            node.taking_closed(&self.server, id);
         }
         if let Some(upstream) = session.upstream.take() {
             self.server.stream_unapplied.store(0, Ordering::Relaxed);

@@ -1,0 +1,150 @@
+//! The target of a migration: whom it lets write to slots that aren't its own yet, and when they are.
+
+use quorate_stdx::UnixMs;
+
+use crate::cluster::Cluster;
+use crate::event::Event;
+use crate::orders::Answer;
+use crate::packet::Heartbeat;
+use crate::transfer::{Ending, TransferId, TransferView};
+use crate::{Epoch, NodeId, Slots};
+
+/// Slots that are coming.
+#[derive(Debug, Clone)]
+pub(crate) struct Taking {
+    pub(crate) from: NodeId,
+    pub(crate) slots: Slots,
+    created: UnixMs,
+    heard: UnixMs,
+}
+
+impl Taking {
+    pub(crate) fn view(&self, id: TransferId, target: NodeId) -> TransferView {
+        TransferView {
+            id,
+            exports: false,
+            slots: self.slots.clone(),
+            source: self.from,
+            target,
+            created: self.created,
+            updated: self.created,
+            heard: self.heard,
+            state: "receiving-snapshot",
+            message: String::new(),
+            behind: 0,
+        }
+    }
+}
+
+impl Cluster {
+    /// Whether a slot is coming.
+    pub(crate) fn takes(&self, slot: u16) -> bool {
+        self.taking.values().any(|taking| taking.slots.has(slot))
+    }
+
+    /// A source wants to send us what is in its slots.
+    pub(crate) fn take(&mut self, id: TransferId, from: NodeId, slots: Slots, is_empty: bool) -> Result<(), String> {
+        if !self.myself().is_primary() {
+            return Err("Target node is not a primary".into());
+        }
+        if slots.is_empty() || self.taking.contains_key(&id) {
+            return Err("This migration is under way already, or has no slots".into());
+        }
+        if let Some(slot) = slots.iter().find(|slot| self.owners[usize::from(*slot)] != Some(from)) {
+            return Err(format!("Slot {slot} is not served by node {from}, as the target node knows"));
+        }
+        let is_busy = |slot: &u16| self.importing.contains_key(slot) || self.takes(*slot);
+        if let Some(slot) = slots.iter().find(is_busy) {
+            return Err(format!("Slot {slot} is being imported by the target node already"));
+        }
+        if !is_empty {
+            return Err("Keys of the slots are left over at the target node".into());
+        }
+        let now = self.now.unix;
+        self.announce(Event::TakingBegins { id, from, count: slots.len() });
+        self.taking.insert(id, Taking { from, slots, created: now, heard: now });
+        self.is_map_dirty = true;
+        Ok(())
+    }
+
+    /// The source has sent everything, and lets us claim the slots with this epoch. What we answer is the claim itself, when it
+    /// is written down.
+    pub(crate) fn on_grant(&mut self, id: TransferId, epoch: Epoch) -> Answer {
+        let Some(taking) = self.taking.get(&id) else {
+            return Answer::Refused("There is no such migration".into());
+        };
+        let greatest = self.current_epoch.max(self.last_vote_epoch);
+        if epoch <= greatest {
+            return Answer::Outdated(greatest);
+        }
+        let slots = taking.slots.clone();
+        self.current_epoch = epoch;
+        self.myself_mut().config_epoch = epoch;
+        for slot in slots.iter() {
+            self.give_slot(slot, Some(self.me));
+        }
+        self.end_taking(id, Ending::Success);
+        self.state.is_stale = true;
+        self.persist();
+        let news = self.heartbeat(Heartbeat::Pong, None);
+        self.broadcast(news, |_| true);
+        Answer::Ok
+    }
+
+    /// Whether we have taken the slots of a migration that the source has granted. If not, we never will; and if somebody
+    /// else has them, that is not for us to tell.
+    pub(crate) fn verdict(&mut self, id: TransferId, from: NodeId, slots: &Slots) -> Answer {
+        if self.taking.contains_key(&id) {
+            self.end_taking(id, Ending::Failed("The source node has asked before it was granted".into()));
+        }
+        let all = |owner: NodeId| slots.iter().all(|slot| self.owners[usize::from(slot)] == Some(owner));
+        if all(self.me) {
+            Answer::Word("TAKEN".into())
+        } else if all(from) {
+            Answer::Word("NEVER".into())
+        } else {
+            Answer::Refused("The slots have another owner".into())
+        }
+    }
+
+    /// The source's connection is no more.
+    pub(crate) fn on_taking_closed(&mut self, id: TransferId) {
+        if self.taking.contains_key(&id) {
+            self.end_taking(id, Ending::Failed("The connection to the source node was lost".into()));
+        }
+    }
+
+    /// At each tick, and when anything about slots has changed.
+    pub(crate) fn tend_taking(&mut self) {
+        for id in self.taking.keys().copied().collect::<Vec<_>>() {
+            let taking = &self.taking[&id];
+            let is_its = |slot: u16| self.owners[usize::from(slot)] == Some(taking.from);
+            let why = if !self.myself().is_primary() {
+                "The target node is no primary any more"
+            } else if !taking.slots.iter().all(is_its) {
+                "The slots have another owner"
+            } else if self.nodes.get(&taking.from).is_none_or(|source| source.is_failed()) {
+                "The source node is down"
+            } else {
+                continue;
+            };
+            self.end_taking(id, Ending::Failed(why.into()));
+        }
+    }
+
+    fn end_taking(&mut self, id: TransferId, ending: Ending) {
+        let taking = self.taking.remove(&id).expect("the caller has looked it up");
+        self.announce(Event::TransferEnded { id, how: ending.word(), why: ending.message() });
+        let view = TransferView {
+            state: ending.word(),
+            message: ending.message(),
+            updated: self.now.unix,
+            ..taking.view(id, self.me)
+        };
+        self.ended.remember(view);
+        if ending != Ending::Success && self.myself().is_primary() {
+            taking.slots.iter().for_each(|slot| _ = self.drops_due.insert(slot));
+        }
+        self.is_map_dirty = true;
+    }
+}
