@@ -26,6 +26,8 @@ pub enum Invocation {
     Demo(Vec<String>),
     /// Run a command under a lock, as these words say.
     Lock(Vec<OsString>),
+    /// `quorate cluster`, with the words that follow.
+    Cluster(Vec<OsString>),
     /// Say this and be done.
     Say(String),
     /// Say this, and that it was an error.
@@ -108,11 +110,16 @@ fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
             ),
         },
         "demo" => Invocation::Demo(rest.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()),
-        "lock" => Invocation::Lock(rest.iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned()).collect()),
+        "lock" => Invocation::Lock(os_words(rest)),
+        "cluster" => Invocation::Cluster(os_words(rest)),
         "-v" | "--version" => Invocation::Say(version()),
         "-h" | "--help" | "help" => Invocation::Say(usage()),
         other => Invocation::Refuse(format!("quorate: there is no '{other}'\n\n{}", usage())),
     }
+}
+
+fn os_words(words: &[Vec<u8>]) -> Vec<OsString> {
+    words.iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned()).collect()
 }
 
 fn server(arguments: &[Vec<u8>]) -> Invocation {
@@ -167,6 +174,7 @@ fn usage() -> String {
      \x20      quorate demo redlock [--binary PATH]\n\
      \x20      quorate lock --nodes HOST:PORT,HOST:PORT,HOST:PORT RESOURCE [--ttl 30s] [--wait 10s] -- command ...\n\
      \x20      quorate lock status RESOURCE --nodes HOST:PORT,...\n\
+     \x20      quorate cluster create|check|info|fix|reshard|rebalance|add-node|del-node|... HOST:PORT ...\n\
      \x20      quorate --version | --help\n\n\
      Every directive of redis.conf is an option: quorate server --port 7777 --replicaof 127.0.0.1 8888\n\
      Under the name redis-server or valkey-server it is a server at once.\n\
@@ -185,7 +193,7 @@ mod tests {
             Invocation::Sentinel(options) => panic!("{options:?}"),
             Invocation::CheckRdb(path) | Invocation::CheckAof(_, path) => panic!("{}", path.display()),
             Invocation::Demo(words) => panic!("{words:?}"),
-            Invocation::Lock(words) => panic!("{words:?}"),
+            Invocation::Lock(words) | Invocation::Cluster(words) => panic!("{words:?}"),
             Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),
         }
     }

@@ -55,6 +55,8 @@ pub(super) const ROOMS: &[Room] = &[
     room("quorate-client", Only(&["quorate-resp"])),
     room("quorate-demo", Only(&["quorate-client", "quorate-redlock"])),
     room("quorate-lock", Only(&["quorate-redlock"])),
+    // It reads CLUSTER NODES as a node reads its own file.
+    room("quorate-operator", Only(&["quorate-client", "quorate-cluster"])),
     room("quorate-interop", Only(&["quorate-client", "quorate-redlock", "quorate-cluster", "quorate-stdx"])),
     room("quorate-feed", Only(&["quorate-keyspace", "quorate-stdx"])),
     room("quorate-server", All),

@@ -1,0 +1,170 @@
+//! `quorate cluster` over our nodes, over real ones, and over both.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::process::{Command, Output};
+
+use quorate_client::Reply;
+use quorate_interop::cluster::{await_that, call};
+use quorate_interop::{Server, binary, free_port};
+
+/// Whose a node is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    Ours,
+    Real,
+}
+use Maker::{Ours, Real};
+
+/// Starts an empty node of a cluster to be; `None` if Redis is wanted and not installed.
+fn start(maker: Maker) -> Option<Server> {
+    let bus = free_port().to_string();
+    let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+    match maker {
+        Ours => Some(Server::start(&options)),
+        Real => Server::start_redis(&options, None),
+    }
+}
+
+fn run(words: &[&str]) -> Output {
+    let output = Command::new(binary()).arg("cluster").args(words).output().unwrap();
+    println!("{words:?}\n{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn succeed(words: &[&str]) -> String {
+    let output = run(words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A cluster that the manager has made, of these nodes, with some keys.
+fn form(makers: &[Maker], replicas: usize) -> Option<(Vec<Server>, Vec<String>)> {
+    let nodes: Vec<Server> = makers.iter().map(|maker| start(*maker)).collect::<Option<_>>()?;
+    let places: Vec<String> = nodes.iter().map(|node| node.address().to_string()).collect();
+    let mut words = vec!["create"];
+    words.extend(places.iter().map(String::as_str));
+    let replicas = replicas.to_string();
+    words.extend(["--replicas", &replicas, "--yes"]);
+    let told = succeed(&words);
+    assert!(told.contains("[OK] All 16384 slots covered."), "{told}");
+    for number in 0..500 {
+        set(&nodes, &format!("key:{number}"));
+    }
+    Some((nodes, places))
+}
+
+/// Sets a key to itself at whichever node takes it.
+fn set(nodes: &[Server], key: &str) {
+    let takes = |node: &Server| {
+        node.connect().call(&["SET", key, key]).is_ok_and(|reply| reply == Reply::Simple(b"OK".to_vec()))
+    };
+    await_that("somebody takes it", || nodes.iter().any(takes));
+}
+
+/// Every key is with somebody.
+fn assert_all_there(nodes: &[Server]) {
+    let clients = std::cell::RefCell::new(nodes.iter().map(Server::connect).collect::<Vec<_>>());
+    for number in 0..500 {
+        let key = format!("key:{number}");
+        // The cluster may still be down in the eyes of a node for a moment.
+        await_that(&key, || {
+            let is_it = |reply| reply == Reply::Bulk(key.clone().into());
+            clients.borrow_mut().iter_mut().any(|client| is_it(client.call(&["GET", &key]).unwrap()))
+        });
+    }
+}
+
+/// How many slots each node has.
+fn sizes(place: &str) -> Vec<usize> {
+    let told = succeed(&["check", place]);
+    let count = |line: &str| line.split_once(" slots) master")?.0.rsplit_once('(')?.1.parse().ok();
+    told.lines().filter_map(count).collect()
+}
+
+#[test]
+fn nodes_come_and_go_by_one_command_each_and_leave_the_cluster_balanced() {
+    let (mut nodes, places) = form(&[Ours; 6], 1).unwrap();
+    let first = places[0].as_str();
+    nodes.push(start(Ours).unwrap());
+    let new = nodes[6].address().to_string();
+    succeed(&["add-node", &new, first]);
+    let mut all = sizes(first);
+    all.sort_unstable();
+    assert_eq!(all, [4096, 4096, 4096, 4096]);
+    assert_all_there(&nodes);
+    // One that follows it.
+    nodes.push(start(Ours).unwrap());
+    let follower = nodes[7].address().to_string();
+    succeed(&["add-node", &follower, first, "--replica-of"]);
+    await_that("it follows the one without a replica", || {
+        call(&mut nodes[6].connect(), "INFO replication").contains("connected_slaves:1")
+    });
+    // And away again.
+    succeed(&["del-node", first, &new, "--yes"]);
+    let mut all = sizes(first);
+    all.sort_unstable();
+    assert_eq!(all.iter().sum::<usize>(), 16384);
+    assert!(all.len() == 3 && all[2] - all[0] <= 2, "{all:?}");
+    assert_all_there(&nodes[..6]);
+    assert_eq!(call(&mut nodes[6].connect(), "CLUSTER INFO").lines().nth(5), Some("cluster_known_nodes:1"));
+}
+
+#[test]
+fn a_dry_run_shows_and_changes_nothing() {
+    let (nodes, places) = form(&[Ours; 3], 0).unwrap();
+    let weight = format!("{}=0", places[1]);
+    let told = succeed(&["rebalance", &places[0], "--weight", &weight, "--dry-run", "--json"]);
+    assert!(told.starts_with("{\"moves\":[{\"from\":") && told.contains("\"atomic\":true"), "{told}");
+    assert_eq!(sizes(&places[0]).len(), 3);
+    let refused = run(&["rebalance", &places[0], "--weight", &weight]);
+    assert!(!refused.status.success(), "nobody has said yes");
+    succeed(&["rebalance", &places[0], "--weight", &weight, "--yes"]);
+    let all = sizes(&places[0]);
+    assert!(all.contains(&8192), "{all:?}");
+    assert_all_there(&nodes);
+}
+
+#[test]
+fn real_nodes_are_managed_alike() {
+    let Some((mut nodes, places)) = form(&[Real; 3], 0) else { return };
+    nodes.push(start(Real).unwrap());
+    let new = nodes[3].address().to_string();
+    succeed(&["add-node", &new, &places[0], "--no-rebalance"]);
+    let told = succeed(&["reshard", &places[0], "--to", &new, "--slots", "100", "--yes"]);
+    assert!(told.contains("key by key"), "{told}");
+    let mut all = sizes(&places[0]);
+    all.sort_unstable();
+    assert_eq!(all[0], 100);
+    assert_all_there(&nodes);
+}
+
+#[test]
+fn slots_move_between_our_node_and_a_real_one_key_by_key() {
+    let Some((nodes, places)) = form(&[Ours, Real, Ours], 0) else { return };
+    for (from, to) in [(0, 1), (1, 2)] {
+        let words = ["reshard", &places[0], "--from", &places[from], "--to", &places[to], "--slots", "200", "--yes"];
+        let told = succeed(&words);
+        assert!(told.contains("key by key"), "{told}");
+        assert_all_there(&nodes);
+    }
+    let told = succeed(&["reshard", &places[0], "--from", &places[2], "--to", &places[0], "--slots", "200", "--yes"]);
+    assert!(told.contains("as a whole"), "{told}");
+    assert_all_there(&nodes);
+}
+
+#[test]
+fn what_was_broken_off_is_finished_and_what_nobody_has_is_given_to_somebody() {
+    let (nodes, places) = form(&[Ours; 3], 0).unwrap();
+    let id = |index: usize| call(&mut nodes[index].connect(), "CLUSTER MYID");
+    let say = |index: usize, line: &str| call(&mut nodes[index].connect(), line);
+    // Slot 0 is on its way, 1 is said to be by one side alone, and 2 belongs to nobody.
+    assert_eq!(say(1, &format!("CLUSTER SETSLOT 0 IMPORTING {}", id(0))), "OK");
+    assert_eq!(say(0, &format!("CLUSTER SETSLOT 0 MIGRATING {}", id(1))), "OK");
+    assert_eq!(say(0, &format!("CLUSTER SETSLOT 1 MIGRATING {}", id(1))), "OK");
+    (0..3).for_each(|index| assert_eq!(say(index, "CLUSTER DELSLOTS 2"), "OK"));
+    assert!(!run(&["check", &places[0]]).status.success());
+    succeed(&["fix", &places[0], "--yes"]);
+    await_that("all agree", || run(&["check", &places[0]]).status.success());
+    assert_all_there(&nodes);
+}

@@ -1,0 +1,271 @@
+//! `quorate cluster`: what an operator does to a cluster, each thing by one command.
+//!
+//! It works on our nodes and on those of Redis and Valkey alike, through the commands that they answer: slots move with all that they
+//! hold where both nodes can, and key by key where not. It keeps nothing between two runs: what is to be done follows from the
+//! cluster as it is.
+//!
+//! `picture` is what the nodes tell, `report` what is wrong with it; `plan` decides with numbers alone, `change` and `repair` show
+//! and carry out, `moving` moves slots.
+
+mod change;
+mod moving;
+mod node;
+mod picture;
+mod plan;
+mod repair;
+mod report;
+mod screen;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::node::{Credentials, address};
+use crate::picture::Picture;
+
+/// How something is done.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct Manner {
+    #[command(flatten)]
+    credentials: Credentials,
+    /// Doesn't ask.
+    #[arg(long, short = 'y', global = true)]
+    yes: bool,
+    /// Shows what would be done, and does nothing.
+    #[arg(long, global = true)]
+    dry_run: bool,
+    /// Shows JSON, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Parser)]
+#[command(name = "quorate cluster", about = "Forms, watches and changes clusters, of our nodes and of real ones")]
+struct Line {
+    #[command(flatten)]
+    manner: Manner,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a cluster of empty nodes.
+    Create {
+        /// The nodes.
+        #[arg(required = true, value_name = "HOST:PORT")]
+        nodes: Vec<String>,
+        /// Replicas of each primary.
+        #[arg(long, default_value_t = 0)]
+        replicas: usize,
+    },
+    /// Shows the nodes and what is wrong; fails if anything is.
+    Check {
+        /// Any node of the cluster.
+        node: String,
+    },
+    /// Shows the primaries and what they hold.
+    Info {
+        /// Any node of the cluster.
+        node: String,
+    },
+    /// Finishes what was broken off, and gives every slot an owner.
+    Fix {
+        /// Any node of the cluster.
+        node: String,
+    },
+    /// Moves some slots to one node.
+    Reshard {
+        /// Any node of the cluster.
+        node: String,
+        /// Who gives them, by name or address; all others without it.
+        #[arg(long, value_delimiter = ',')]
+        from: Vec<String>,
+        /// Who gets them.
+        #[arg(long)]
+        to: String,
+        /// How many.
+        #[arg(long)]
+        slots: usize,
+    },
+    /// Moves slots until every primary has its share.
+    Rebalance {
+        /// Any node of the cluster.
+        node: String,
+        /// How much one is to have, compared with the others; 0 is nothing.
+        #[arg(long, value_name = "NODE=WEIGHT", value_delimiter = ',')]
+        weight: Vec<String>,
+        /// Leaves primaries out that have no slots.
+        #[arg(long)]
+        skip_empty: bool,
+        /// Differences of so many percent are left alone.
+        #[arg(long, default_value_t = 2.0)]
+        threshold: f64,
+    },
+    /// Lets an empty node join; as a primary it gets its share of the slots.
+    AddNode {
+        /// The new node.
+        new: String,
+        /// Any node of the cluster.
+        node: String,
+        /// It follows this primary, or that with the fewest replicas.
+        #[arg(long, value_name = "PRIMARY", num_args = 0..=1)]
+        replica_of: Option<Option<String>>,
+        /// It gets no slots for now.
+        #[arg(long)]
+        no_rebalance: bool,
+    },
+    /// Removes a node: its slots go to the others first.
+    DelNode {
+        /// Any node of the cluster.
+        node: String,
+        /// Which, by name or address.
+        leaving: String,
+        /// Refuses if it has slots.
+        #[arg(long)]
+        no_rebalance: bool,
+    },
+    /// Lets all nodes forget one that is gone.
+    Forget {
+        /// Any node of the cluster.
+        node: String,
+        /// Its name.
+        gone: String,
+    },
+    /// Lets a replica take over from its primary.
+    Failover {
+        /// Any node of the cluster.
+        node: String,
+        /// Which replica, by name or address.
+        replica: String,
+    },
+    /// Gives a command to every node.
+    Call {
+        /// Any node of the cluster.
+        node: String,
+        /// Primaries only.
+        #[arg(long, conflicts_with = "only_replicas")]
+        only_primaries: bool,
+        /// Replicas only.
+        #[arg(long)]
+        only_replicas: bool,
+        /// The command.
+        #[arg(required = true, trailing_var_arg = true)]
+        words: Vec<String>,
+    },
+}
+
+/// Runs `quorate cluster`, with the words that follow it.
+pub fn run(words: &[OsString]) -> ExitCode {
+    let line = match Line::try_parse_from([OsString::from("quorate cluster")].iter().chain(words)) {
+        Ok(line) => line,
+        Err(error) => {
+            // Nobody is left to tell if this can't be printed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match perform(line.command, &line.manner) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("quorate cluster: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all is well afterwards.
+fn perform(command: Command, manner: &Manner) -> Result<bool> {
+    let take = |node: &str| -> Result<Picture> { Picture::settled(address(node)?, &manner.credentials) };
+    match command {
+        Command::Create { nodes, replicas } => {
+            let nodes: Vec<SocketAddr> = nodes.iter().map(|node| address(node)).collect::<Result<_>>()?;
+            change::create(&nodes, replicas, manner)?;
+        }
+        Command::Check { node } => return report::check(&mut take(&node)?, manner.json),
+        Command::Info { node } => report::summary(&mut take(&node)?)?,
+        Command::Fix { node } => return fix(&mut take(&node)?, manner),
+        Command::Reshard { node, from, to, slots } => reshard(&mut take(&node)?, &from, &to, slots, manner)?,
+        Command::Rebalance { node, weight, skip_empty, threshold } => {
+            let mut picture = take(&node)?;
+            whole(&picture)?;
+            let shares = change::shares(&picture, &weight, !skip_empty)?;
+            change::carry_out(&mut picture, &plan::rebalance(&shares, threshold), manner)?;
+        }
+        Command::AddNode { new, node, replica_of, no_rebalance } => {
+            change::add(address(&new)?, address(&node)?, replica_of, !no_rebalance, manner)?;
+        }
+        Command::DelNode { node, leaving, no_rebalance } => {
+            change::remove(address(&node)?, &leaving, !no_rebalance, manner)?;
+        }
+        Command::Forget { node, gone } => {
+            let mut picture = take(&node)?;
+            let id = quorate_cluster::NodeId::parse(gone.as_bytes()).context("that is no node's name")?;
+            change::forget(&mut picture, id, manner)?;
+        }
+        Command::Failover { node, replica } => {
+            let mut picture = take(&node)?;
+            let id = picture.named(&replica)?;
+            change::failover(&mut picture, id, manner)?;
+        }
+        Command::Call { node, only_primaries, only_replicas, words } => {
+            call(&mut take(&node)?, &words, (only_primaries, only_replicas));
+        }
+    }
+    Ok(true)
+}
+
+/// Slots are moved only where it is known whose they are.
+fn whole(picture: &Picture) -> Result<()> {
+    let problems = report::problems(picture);
+    match problems.first() {
+        None => Ok(()),
+        Some(problem) => bail!("the cluster has problems, fix them first (quorate cluster fix): {problem}"),
+    }
+}
+
+fn reshard(picture: &mut Picture, from: &[String], to: &str, count: usize, manner: &Manner) -> Result<()> {
+    whole(picture)?;
+    let to = picture.named(to)?;
+    let mut sources = change::shares(picture, &[], false)?;
+    if !from.is_empty() && from != ["all"] {
+        let named = from.iter().map(|name| picture.named(name)).collect::<Result<Vec<_>>>()?;
+        sources.retain(|share| named.contains(&share.id));
+    }
+    sources.retain(|share| share.id != to);
+    change::carry_out(picture, &plan::reshard(&sources, to, count), manner)
+}
+
+fn fix(picture: &mut Picture, manner: &Manner) -> Result<bool> {
+    let repairs = repair::plan(picture)?;
+    for repair in &repairs {
+        println!(">>> {repair}");
+    }
+    if manner.dry_run || repairs.is_empty() {
+        return report::check(picture, manner.json);
+    }
+    if !manner.yes && !screen::confirm("Fix these?") {
+        bail!("nothing was changed");
+    }
+    for repair in &repairs {
+        repair::perform(picture, repair, &manner.credentials)?;
+    }
+    let entry = picture.members[0].address;
+    *picture = Picture::settled(entry, &manner.credentials)?;
+    report::check(picture, manner.json)
+}
+
+fn call(picture: &mut Picture, words: &[String], (only_primaries, only_replicas): (bool, bool)) {
+    println!(">>> Calling {}", words.join(" "));
+    for member in &mut picture.members {
+        let is_wanted = if member.is_primary() { !only_replicas } else { !only_primaries };
+        if is_wanted {
+            let answer = member.node.call(words).map_or_else(|error| format!("{error:#}"), |reply| node::text(&reply));
+            println!("{}: {answer}", member.address);
+        }
+    }
+}
