@@ -57,6 +57,9 @@ pub(super) const ROOMS: &[Room] = &[
     room("quorate-lock", Only(&["quorate-redlock"])),
     // It reads CLUSTER NODES as a node reads its own file.
     room("quorate-operator", Only(&["quorate-client", "quorate-cluster"])),
+    // Replies are read here too.
+    machine("quorate-topology", Only(&["quorate-resp", "quorate-stdx"])),
+    room("quorate-view", Only(&["quorate-topology", "quorate-resp", "quorate-stdx"])),
     room("quorate-interop", Only(&["quorate-client", "quorate-redlock", "quorate-cluster", "quorate-stdx"])),
     room("quorate-feed", Only(&["quorate-keyspace", "quorate-stdx"])),
     room("quorate-server", All),
