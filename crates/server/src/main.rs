@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Invocation::Demo(words) => quorate_demo::run(&words),
         Invocation::Lock(words) => quorate_lock::run(&words),
         Invocation::Cluster(words) => quorate_operator::run(&words),
+        Invocation::View(command, words) => quorate_view::run(&command, &words),
         Invocation::Say(text) => {
             println!("{text}");
             ExitCode::SUCCESS

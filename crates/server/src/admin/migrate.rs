@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(found("MIGRATE h 1 k 0 1 COPY"), [3]);
         assert_eq!(found("MIGRATE h 1 '' 0 1 AUTH keys KEYS a b"), [9, 10]);
         assert_eq!(found("MIGRATE h 1 '' 0 1 AUTH keys"), [3]);
-        assert_eq!(found("MIGRATE h 1 '' 0 1 KEYS"), []);
+        assert!(found("MIGRATE h 1 '' 0 1 KEYS").is_empty());
     }
 
     #[test]
@@ -297,6 +297,6 @@ mod tests {
         };
         assert_eq!(secret("MIGRATE h 1 k 0 1 COPY AUTH secret REPLACE"), [8]);
         assert_eq!(secret("MIGRATE h 1 '' 0 1 AUTH2 user secret KEYS AUTH a"), [7, 8]);
-        assert_eq!(secret("MIGRATE auth auth2 auth 0 1"), []);
+        assert!(secret("MIGRATE auth auth2 auth 0 1").is_empty());
     }
 }

@@ -1,0 +1,236 @@
+//! `quorate status` against deployments of either make, while they are well and while they are not.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output, Stdio};
+
+use quorate_client::{Client, Reply};
+use quorate_interop::deployment::{Deployment, Make, Process, await_that};
+use quorate_interop::{PATIENCE, Server, binary, free_port};
+use serde_json::Value;
+
+/// The exit status, and what it printed.
+fn status(addresses: &[SocketAddr], options: &[&str]) -> (i32, String) {
+    let mut command = Command::new(binary());
+    // A busy machine answers late, which is no fault of who is asked.
+    command.args(["status", "--timeout", "8000"]).args(options).args(addresses.iter().map(SocketAddr::to_string));
+    command.env_remove("REDISCLI_AUTH").stdin(Stdio::null());
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap())
+}
+
+/// The exit status, and what it says as JSON.
+fn facts(address: SocketAddr) -> (i32, Value) {
+    let (code, text) = status(&[address], &["--json"]);
+    (code, serde_json::from_str(&text).unwrap())
+}
+
+fn count(facts: &Value, state: &str) -> usize {
+    facts["nodes"].as_array().unwrap().iter().filter(|node| node["state"] == state).count()
+}
+
+/// A problem whose text begins so, about this node.
+fn has_problem(facts: &Value, node: &str, text: &str) -> bool {
+    let mut problems = facts["problems"].as_array().unwrap().iter();
+    problems.any(|problem| problem["node"] == node && problem["text"].as_str().unwrap().starts_with(text))
+}
+
+fn tell_the_truth_about_sentinels(make: Make) {
+    let options = format!("sentinel down-after-milliseconds {} 5000", quorate_interop::deployment::NAME);
+    let Some(mut all) = Deployment::start(&[make; 3], &[make; 3], &options) else { return };
+    // From any of them the whole is found.
+    let everybody: Vec<&Process> = all.servers.iter().chain(&all.sentinels).collect();
+    for process in &everybody {
+        await_that("all is well, whoever is asked", || {
+            let (code, facts) = facts(process.address());
+            (code, count(&facts, "up")) == (0, 6) && facts["groups"][0]["name"] == quorate_interop::deployment::NAME
+        });
+    }
+    // A replica that is gone is named, by whoever is asked.
+    let replica = all.servers[2].address().to_string();
+    all.servers[2].kill();
+    await_that("a dead replica is named", || {
+        let (code, seen) = facts(all.servers[0].address());
+        code == 1 && has_problem(&seen, &replica, "does not answer: connection refused")
+    });
+    // Without a primary nothing can be written; after the failover it can, and the dead one is still missed.
+    let primary = all.servers[0].address().to_string();
+    all.servers[0].kill();
+    let (code, seen) = facts(all.sentinels[0].address());
+    let is_failed_over = seen["groups"][0]["branches"][0]["address"] == all.servers[1].address().to_string();
+    assert!(code == 2 || code == 1 && is_failed_over, "{code} {seen:#}");
+    all.await_successor(all.servers[0].port());
+    await_that("one replica is left, and two nodes are missed", || {
+        let (code, seen) = facts(all.sentinels[1].address());
+        code == 1 && count(&seen, "down") == 2 && has_problem(&seen, &primary, "does not answer: connection refused")
+    });
+    all.servers[0].start();
+    all.servers[2].start();
+    await_that("all is well again", || status(&[all.sentinels[2].address()], &["--quiet"]) == (0, String::new()));
+}
+
+#[test]
+fn real_sentinels_and_servers_are_told_as_they_are() {
+    tell_the_truth_about_sentinels(Make::Redis);
+}
+
+#[test]
+fn our_sentinels_and_servers_are_told_as_they_are() {
+    tell_the_truth_about_sentinels(Make::Ours);
+}
+
+fn ask(node: &Server, line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    match node.connect().call(&words).unwrap() {
+        Reply::Simple(text) | Reply::Bulk(text) | Reply::Error(text) => String::from_utf8(text).unwrap(),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// Three primaries and a replica of each.
+fn cluster(make: Make) -> Option<Vec<Server>> {
+    let mut nodes = Vec::new();
+    let mut buses = Vec::new();
+    for _ in 0..6 {
+        let bus = free_port().to_string();
+        let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "5000"];
+        nodes.push(match make {
+            Make::Ours => Server::start(&[&options[..], &["--network-threads", "1"]].concat()),
+            Make::Redis => Server::start_redis(&options, None)?,
+        });
+        buses.push(bus);
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        assert_eq!(ask(node, &format!("CLUSTER SET-CONFIG-EPOCH {}", index + 1)), "OK");
+        if let Some(slots) = ["0 5460", "5461 10922", "10923 16383"].get(index) {
+            assert_eq!(ask(node, &format!("CLUSTER ADDSLOTSRANGE {slots}")), "OK");
+        }
+        assert_eq!(ask(node, &format!("CLUSTER MEET 127.0.0.1 {} {}", nodes[0].port(), buses[0])), "OK");
+    }
+    await_that("everybody knows everybody", || {
+        let knows = |text: String| text.lines().count() == 6 && !text.contains("handshake");
+        nodes.iter().all(|node| knows(ask(node, "CLUSTER NODES")))
+    });
+    for index in 3..6 {
+        let primary = ask(&nodes[index - 3], "CLUSTER MYID");
+        assert_eq!(ask(&nodes[index], &format!("CLUSTER REPLICATE {primary}")), "OK");
+    }
+    await_that("the cluster works, and its replicas follow", || {
+        let works = |node: &Server| ask(node, "CLUSTER INFO").contains("cluster_state:ok");
+        let follows = |node: &Server| ask(node, "INFO replication").contains("master_link_status:up");
+        nodes.iter().all(works) && nodes[3..].iter().all(follows)
+    });
+    Some(nodes)
+}
+
+fn tell_the_truth_about_a_cluster(make: Make) {
+    let Some(mut nodes) = cluster(make) else { return };
+    for node in &nodes {
+        await_that("all is well, whoever is asked", || {
+            let (code, facts) = facts(node.address());
+            (code, count(&facts, "up")) == (0, 6) && facts["groups"][0]["shards"].as_array().unwrap().len() == 3
+        });
+    }
+    let dead = nodes.remove(1);
+    let (address, id) = (dead.address().to_string(), ask(&dead, "CLUSTER MYID"));
+    drop(dead);
+    await_that("a dead primary is named", || {
+        let (code, seen) = facts(nodes[0].address());
+        (code == 2 || code == 1) && has_problem(&seen, &address, "does not answer: connection refused")
+    });
+    await_that("its replica has taken over", || {
+        let (code, seen) = facts(nodes[4].address());
+        code == 1 && has_problem(&seen, &address, "was found failed by the cluster")
+    });
+    for node in &nodes {
+        // Ours tell each other.
+        let said = ask(node, &format!("CLUSTER FORGET {id}"));
+        assert!(said == "OK" || said.starts_with("ERR Unknown node"), "{said}");
+    }
+    await_that("nobody misses it any more", || facts(nodes[2].address()).0 == 0);
+    // A slot without an owner is worse than a missing node.
+    assert_eq!(ask(&nodes[0], "CLUSTER DELSLOTS 7"), "OK");
+    await_that("a slot without an owner is told", || {
+        let (code, seen) = facts(nodes[0].address());
+        code == 2 && seen["verdict"] == "down"
+    });
+}
+
+#[test]
+fn a_real_cluster_is_told_as_it_is() {
+    tell_the_truth_about_a_cluster(Make::Redis);
+}
+
+#[test]
+fn our_cluster_is_told_as_it_is() {
+    tell_the_truth_about_a_cluster(Make::Ours);
+}
+
+/// A listener that answers whatever it reads with the same.
+fn saying(words: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                // Whoever asks may be gone before the answer.
+                while std::io::Read::read(&mut stream, &mut [0; 512]).is_ok_and(|read| read > 0) {
+                    let _ = std::io::Write::write_all(&mut stream, words.as_bytes());
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn what_is_no_server_is_called_so() {
+    let nothing = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    for (address, said) in [
+        (nothing, "connection refused"),
+        (saying("HTTP/1.1 400 Bad Request\r\n\r\n"), "no Redis there: it speaks HTTP"),
+        (saying("-ERR unknown command\r\n"), "no Redis there"),
+        (saying("$9\r\nrole:king\r\n"), "no Redis there"),
+        (saying("\x15\x03\x03\0\x02\x02\n"), "no Redis there: it speaks TLS"),
+    ] {
+        let (code, text) = status(&[address], &[]);
+        assert_eq!((code, text.contains(said)), (3, true), "{said}: {text}");
+    }
+    let server = Server::start(&[]);
+    await_that("one that lives is enough", || {
+        let (code, text) = status(&[nothing, server.address()], &[]);
+        code == 1 && text.contains("1 of 2 nodes answer")
+    });
+}
+
+#[test]
+fn a_password_is_asked_for_and_used() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.address(), PATIENCE).unwrap();
+    assert_eq!(client.call(&["CONFIG", "SET", "requirepass", "secret"]).unwrap(), Reply::Simple(b"OK".to_vec()));
+    let run = |password: Option<&str>| {
+        let mut command = Command::new(binary());
+        command.arg("status").arg(server.address().to_string()).env_remove("REDISCLI_AUTH");
+        let output = command.envs(password.map(|password| ("QUORATE_AUTH", password))).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    for (password, code, said) in
+        [(None, 3, "not let in: NOAUTH"), (Some("wrong"), 3, "not let in: WRONGPASS"), (Some("secret"), 0, "healthy")]
+    {
+        let (got, text) = run(password);
+        assert_eq!((got, text.contains(said)), (code, true), "{text}");
+    }
+}
+
+#[test]
+fn a_hostile_name_can_t_steer_the_terminal() {
+    let text = "role:master\r\nredis_mode:standalone\r\nredis_version:\x1b[2J<script>\r\n\
+        slave0:ip=\x1b]0;owned\x07,port=1,state=online,offset=1,lag=0\r\n";
+    let reply: &'static str = Box::leak(format!("${}\r\n{text}\r\n", text.len()).into_boxed_str());
+    let (code, text) = status(&[saying(reply)], &[]);
+    assert_eq!(code, 1, "{text}");
+    assert!(!text.contains(['\x1b', '\x07']), "{text:?}");
+}

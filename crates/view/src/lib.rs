@@ -1,0 +1,59 @@
+//! What an operator sees of a deployment: `quorate status`, `quorate top` and `quorate dashboard`.
+//!
+//! All three look at a deployment from outside, as `quorate-topology` explores it, and know nothing of our server: they show
+//! real Redis and Valkey alike. This crate is the way to the world: it connects, listens, draws and serves a page.
+//!
+//! Every text that a server sent passes through `plain` before it reaches a terminal, and is data, never markup, in the page.
+
+mod json;
+mod link;
+mod options;
+mod report;
+mod status;
+mod text;
+mod watch;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The words were not understood; as in sysexits.h.
+const USAGE: u8 = 64;
+
+/// The subcommands of `quorate` that are here.
+pub const COMMANDS: &[&str] = &["status"];
+
+/// Runs one of [`COMMANDS`], with the words that follow it.
+pub fn run(command: &str, words: &[OsString]) -> ExitCode {
+    match command {
+        "status" => perform("quorate status", words, status::show),
+        other => {
+            eprintln!("quorate: there is no '{other}'");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn perform<T: Parser>(name: &str, words: &[OsString], show: impl AsyncFnOnce(T) -> anyhow::Result<u8>) -> ExitCode {
+    let options = match T::try_parse_from([name.into()].iter().chain(words)) {
+        Ok(options) => options,
+        Err(error) => {
+            // Nobody is left to tell if this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(show(options)));
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
