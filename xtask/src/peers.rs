@@ -1,8 +1,8 @@
 //! `cargo xtask peers`: the programs and client libraries of others that tests talk to.
 //!
-//! Debian's Redis 7.0.15 and Tcl come with apt, redis-py and redlock-py with pip into `target/peers/py`, ioredis and redlock
-//! with npm into `target/peers/node`. What cannot be had here is skipped loudly, and the tests that need it skip loudly too. Debian's
-//! packages start services when they are installed; these are kept from it, because tests start their own.
+//! Debian's Redis 7.0.15, Tcl and Chromium come with apt, redis-py and redlock-py with pip into `target/peers/py`, ioredis,
+//! redlock and axe-core with npm into `target/peers/node`. What cannot be had here is skipped loudly, and the tests that need it skip
+//! loudly too. Debian's packages start services when they are installed; these are kept from it, because tests start their own.
 
 use std::fs;
 use std::io::Write;
@@ -25,6 +25,7 @@ pub(crate) struct Options {
 const REDIS: &str = "7.0.15";
 const REDIS_PY: &str = "8.1.0";
 const IOREDIS: &str = "6.0.0";
+const AXE_CORE: &str = "4.14.1";
 const REDLOCK_PY: &str = "1.0.8";
 const REDLOCK_JS: &str = "5.0.0-beta.2";
 
@@ -58,6 +59,9 @@ const PEERS: &[Peer] = &[
     Peer { name: "redlock-py", find: redlock_py, from: Origin::Pip },
     Peer { name: "node", find: any_version, from: Origin::Debian("nodejs") },
     Peer { name: "npm", find: any_version, from: Origin::Debian("npm") },
+    Peer { name: "chromium", find: any_version, from: Origin::Debian("chromium") },
+    Peer { name: "chromedriver", find: any_version, from: Origin::Debian("chromium-driver") },
+    Peer { name: "axe-core", find: axe_core, from: Origin::Npm },
     Peer { name: "ioredis", find: ioredis, from: Origin::Npm },
     Peer { name: "redlock (npm)", find: redlock_js, from: Origin::Npm },
 ];
@@ -145,6 +149,10 @@ fn ioredis(_: &Peer) -> Result<(String, PathBuf)> {
     of_node("ioredis", IOREDIS)
 }
 
+fn axe_core(_: &Peer) -> Result<(String, PathBuf)> {
+    of_node("axe-core", AXE_CORE)
+}
+
 fn redlock_js(_: &Peer) -> Result<(String, PathBuf)> {
     of_node("redlock", REDLOCK_JS)
 }
@@ -226,7 +234,7 @@ fn install_for_python() -> Result<()> {
 
 fn install_for_node() -> Result<()> {
     let place = workspace::scratch("peers/node")?;
-    let wanted = [format!("ioredis@{IOREDIS}"), format!("redlock@{REDLOCK_JS}")];
+    let wanted = [format!("ioredis@{IOREDIS}"), format!("redlock@{REDLOCK_JS}"), format!("axe-core@{AXE_CORE}")];
     println!("npm install {} into {}", wanted.join(" "), place.display());
     output(Command::new("npm").args(["install", "--no-save", "--prefix"]).arg(&place).args(wanted))?;
     Ok(())

@@ -4,12 +4,14 @@
 //! The tests start the binary that was built last in the same profile: `cargo build -p quorate-server` comes first. Another
 //! one is named by QUORATE_BINARY.
 
+pub mod browser;
 mod checker;
 pub mod cluster;
 pub mod dataset;
 pub mod deployment;
 pub mod faults;
 mod server;
+pub mod shards;
 
 pub use checker::{Model, Record, linearize};
 pub use server::{PATIENCE, Server, binary, free_port, is_redis_installed, pause};

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use quorate_client::{Client, Reply};
 use quorate_interop::deployment::{Deployment, Make, Process, await_that};
+use quorate_interop::shards::{self, ask};
 use quorate_interop::{PATIENCE, Server, binary, free_port};
 use serde_json::Value;
 
@@ -81,52 +82,8 @@ fn our_sentinels_and_servers_are_told_as_they_are() {
     tell_the_truth_about_sentinels(Make::Ours);
 }
 
-fn ask(node: &Server, line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    match node.connect().call(&words).unwrap() {
-        Reply::Simple(text) | Reply::Bulk(text) | Reply::Error(text) => String::from_utf8(text).unwrap(),
-        other => panic!("{line}: {other:?}"),
-    }
-}
-
-/// Three primaries and a replica of each.
-fn cluster(make: Make) -> Option<Vec<Server>> {
-    let mut nodes = Vec::new();
-    let mut buses = Vec::new();
-    for _ in 0..6 {
-        let bus = free_port().to_string();
-        let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "5000"];
-        nodes.push(match make {
-            Make::Ours => Server::start(&[&options[..], &["--network-threads", "1"]].concat()),
-            Make::Redis => Server::start_redis(&options, None)?,
-        });
-        buses.push(bus);
-    }
-    for (index, node) in nodes.iter().enumerate() {
-        assert_eq!(ask(node, &format!("CLUSTER SET-CONFIG-EPOCH {}", index + 1)), "OK");
-        if let Some(slots) = ["0 5460", "5461 10922", "10923 16383"].get(index) {
-            assert_eq!(ask(node, &format!("CLUSTER ADDSLOTSRANGE {slots}")), "OK");
-        }
-        assert_eq!(ask(node, &format!("CLUSTER MEET 127.0.0.1 {} {}", nodes[0].port(), buses[0])), "OK");
-    }
-    await_that("everybody knows everybody", || {
-        let knows = |text: String| text.lines().count() == 6 && !text.contains("handshake");
-        nodes.iter().all(|node| knows(ask(node, "CLUSTER NODES")))
-    });
-    for index in 3..6 {
-        let primary = ask(&nodes[index - 3], "CLUSTER MYID");
-        assert_eq!(ask(&nodes[index], &format!("CLUSTER REPLICATE {primary}")), "OK");
-    }
-    await_that("the cluster works, and its replicas follow", || {
-        let works = |node: &Server| ask(node, "CLUSTER INFO").contains("cluster_state:ok");
-        let follows = |node: &Server| ask(node, "INFO replication").contains("master_link_status:up");
-        nodes.iter().all(works) && nodes[3..].iter().all(follows)
-    });
-    Some(nodes)
-}
-
 fn tell_the_truth_about_a_cluster(make: Make) {
-    let Some(mut nodes) = cluster(make) else { return };
+    let Some(mut nodes) = shards::form(make, shards::EVEN) else { return };
     for node in &nodes {
         await_that("all is well, whoever is asked", || {
             let (code, facts) = facts(node.address());

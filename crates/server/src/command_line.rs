@@ -114,11 +114,7 @@ fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
         "demo" => Invocation::Demo(rest.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()),
         "lock" => Invocation::Lock(os_words(rest)),
         "cluster" => Invocation::Cluster(os_words(rest)),
-        "lock" => Invocation::Lock(rest.iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned()).collect()),
-        view if quorate_view::COMMANDS.contains(&view) => {
-            let words = rest.iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned()).collect();
-            Invocation::View(view.to_owned(), words)
-        }
+        view if quorate_view::COMMANDS.contains(&view) => Invocation::View(view.to_owned(), os_words(rest)),
         "-v" | "--version" => Invocation::Say(version()),
         "-h" | "--help" | "help" => Invocation::Say(usage()),
         other => Invocation::Refuse(format!("quorate: there is no '{other}'\n\n{}", usage())),
@@ -183,6 +179,7 @@ fn usage() -> String {
      \x20      quorate lock status RESOURCE --nodes HOST:PORT,...\n\
      \x20      quorate cluster create|check|info|fix|reshard|rebalance|add-node|del-node|... HOST:PORT ...\n\
      \x20      quorate status [--json] HOST:PORT\n\
+     \x20      quorate dashboard --watch HOST:PORT [--actions]\n\
      \x20      quorate --version | --help\n\n\
      Every directive of redis.conf is an option: quorate server --port 7777 --replicaof 127.0.0.1 8888\n\
      Under the name redis-server or valkey-server it is a server at once.\n\
@@ -201,8 +198,7 @@ mod tests {
             Invocation::Sentinel(options) => panic!("{options:?}"),
             Invocation::CheckRdb(path) | Invocation::CheckAof(_, path) => panic!("{}", path.display()),
             Invocation::Demo(words) => panic!("{words:?}"),
-            Invocation::Lock(words) | Invocation::Cluster(words) => panic!("{words:?}"),
-            Invocation::Lock(words) | Invocation::View(_, words) => panic!("{words:?}"),
+            Invocation::Lock(words) | Invocation::Cluster(words) | Invocation::View(_, words) => panic!("{words:?}"),
             Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),
         }
     }

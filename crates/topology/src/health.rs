@@ -167,9 +167,16 @@ impl Topology {
     }
 
     fn judge_cluster(&self, shards: &[Shard], found: &mut Findings) {
-        let owned: u32 = shards.iter().flat_map(|shard| &shard.slots).map(|range| range.count()).sum();
-        if owned < SLOTS {
-            found.add(Verdict::Down, None, format!("{} slots have no owner", SLOTS - owned));
+        // Views are as old as their nodes' last answers, so that a slot on its way may have no owner in a few of them.
+        let views: Vec<(&Node, &Cluster)> =
+            self.live().filter_map(|(node, facts)| Some((node, facts.cluster.as_ref()?))).collect();
+        let mut is_owned = vec![false; SLOTS as usize];
+        for range in views.iter().flat_map(|(_, view)| &view.members).flat_map(|member| &member.slots) {
+            is_owned[usize::from(range.first)..=usize::from(range.last)].fill(true);
+        }
+        let free = is_owned.iter().filter(|is_owned| !**is_owned).count();
+        if free > 0 && !views.is_empty() {
+            found.add(Verdict::Down, None, format!("{free} slots have no owner"));
         }
         for shard in shards.iter().filter(|shard| !shard.slots.is_empty()) {
             let primary = shard.primary.as_ref();
@@ -185,30 +192,30 @@ impl Topology {
                 found.add(Verdict::Degraded, primary, "no replica of it answers".to_owned());
             }
         }
-        self.judge_owners(found);
+        if views.iter().all(|(_, view)| view.moving.is_empty()) {
+            judge_owners(&views, found);
+        }
     }
+}
 
-    /// Whether all nodes name the same owner for each slot.
-    fn judge_owners(&self, found: &mut Findings) {
-        let mut first: Option<Vec<Option<&str>>> = None;
-        for (node, facts) in self.live() {
-            let Some(cluster) = &facts.cluster else { continue };
-            let mut owners = vec![None; SLOTS as usize];
-            for member in &cluster.members {
-                for range in &member.slots {
-                    owners[usize::from(range.first)..=usize::from(range.last)].fill(Some(member.id.as_str()));
-                }
+/// Whether all nodes name the same owner for each slot.
+fn judge_owners(views: &[(&Node, &Cluster)], found: &mut Findings) {
+    let mut first: Option<Vec<Option<&str>>> = None;
+    for (node, cluster) in views {
+        let mut owners = vec![None; SLOTS as usize];
+        for member in &cluster.members {
+            for range in &member.slots {
+                owners[usize::from(range.first)..=usize::from(range.last)].fill(Some(member.id.as_str()));
             }
-            match &first {
-                None => first = Some(owners),
-                Some(first) => {
-                    let differing = first.iter().zip(&owners).filter(|(one, other)| one != other).count();
-                    if differing > 0 {
-                        let text = format!("names other owners for {differing} slots than others do");
-                        found.add(Verdict::Degraded, Some(&node.address), text);
-                    }
-                }
-            }
+        }
+        let Some(first) = &first else {
+            first = Some(owners);
+            continue;
+        };
+        let differing = first.iter().zip(&owners).filter(|(one, other)| one != other).count();
+        if differing > 0 {
+            let text = format!("names other owners for {differing} slots than others do");
+            found.add(Verdict::Degraded, Some(&node.address), text);
         }
     }
 }

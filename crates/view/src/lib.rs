@@ -5,6 +5,7 @@
 //!
 //! Every text that a server sent passes through `plain` before it reaches a terminal, and is data, never markup, in the page.
 
+mod dashboard;
 mod json;
 mod link;
 mod options;
@@ -22,11 +23,12 @@ use clap::Parser;
 const USAGE: u8 = 64;
 
 /// The subcommands of `quorate` that are here.
-pub const COMMANDS: &[&str] = &["status"];
+pub const COMMANDS: &[&str] = &["dashboard", "status"];
 
 /// Runs one of [`COMMANDS`], with the words that follow it.
 pub fn run(command: &str, words: &[OsString]) -> ExitCode {
     match command {
+        "dashboard" => perform("quorate dashboard", words, dashboard::show),
         "status" => perform("quorate status", words, status::show),
         other => {
             eprintln!("quorate: there is no '{other}'");

@@ -47,7 +47,7 @@ impl Link {
     }
 
     /// Asks, and waits for all answers.
-    pub(crate) async fn ask(&mut self, requests: &[Vec<&str>]) -> Result<Vec<Reply>, Fault> {
+    pub(crate) async fn ask(&mut self, requests: &[Vec<impl AsRef<[u8]>>]) -> Result<Vec<Reply>, Fault> {
         let mut output = Vec::new();
         for words in requests {
             encode_request(&mut output, words);

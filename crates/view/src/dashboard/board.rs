@@ -1,0 +1,78 @@
+//! What is published for whoever asks over HTTP, and how their orders reach the loop.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use quorate_stdx::UnixMs;
+use quorate_topology::{Address, Explorer, Wish};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::deed::Jobs;
+use super::history::History;
+use super::state::state;
+
+/// Orders that wait; more are refused.
+const ORDERS: usize = 16;
+
+/// What somebody who may act wants, and where the answer goes: a value for the page, or why not.
+pub(super) struct Order {
+    pub(super) what: What,
+    pub(super) answer: oneshot::Sender<Result<Value, String>>,
+}
+
+pub(super) enum What {
+    /// To see what would be done.
+    Plan(Wish),
+    /// That a plan that was seen is performed.
+    Perform(u64),
+}
+
+pub(super) struct Board {
+    state: watch::Sender<Bytes>,
+    history: RefCell<History>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Board {
+    pub(super) fn new() -> (Rc<Board>, mpsc::Receiver<Order>) {
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        let board = Board { state: watch::Sender::new(Bytes::new()), history: RefCell::default(), orders };
+        (Rc::new(board), ordered)
+    }
+
+    /// Shows the state to everybody; `is_sample` if a second has passed.
+    pub(super) fn publish(
+        &self,
+        explorer: &Explorer,
+        now: UnixMs,
+        jobs: &mut Jobs,
+        may_act: bool,
+        seeds: &[Address],
+        is_sample: bool,
+    ) {
+        if is_sample {
+            self.history.borrow_mut().add(now, explorer.topology());
+        }
+        let mut state = state(explorer, now, jobs.json(), may_act, seeds);
+        if let Value::Object(fields) = &mut state {
+            fields.insert("sample".to_owned(), Value::Bool(is_sample));
+        }
+        self.state.send_replace(Bytes::from(state.to_string()));
+    }
+
+    pub(super) fn follow(&self) -> watch::Receiver<Bytes> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn history(&self) -> Value {
+        self.history.borrow().json()
+    }
+
+    pub(super) async fn order(&self, what: What) -> Result<Value, String> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.try_send(Order { what, answer }).map_err(|_| "too much is asked at once".to_owned())?;
+        answered.await.unwrap_or_else(|_| Err("it was given up".to_owned()))
+    }
+}
