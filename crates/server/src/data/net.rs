@@ -24,7 +24,7 @@ use quorate_stdx::Now;
 use smallvec::SmallVec;
 
 use crate::data::call::{Access, Cx, Local, write_error};
-use crate::data::client::{Client, ClientId, Closing, Kind, Session};
+use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Session};
 use crate::data::dispatch::{refuse, resolve};
 use crate::data::table::{Command, Runner};
 use crate::data::worker::Mail;
@@ -46,6 +46,8 @@ pub struct Net {
     pub(crate) inbox: Inbox,
     /// The client whose requests are being run.
     pub current: Option<ClientId>,
+    /// The mark of the log behind all that has been answered, as far as it was looked at since: see `serve_busy`.
+    pub(crate) answered_at: Option<u64>,
     /// Mail that came while a script was busy.
     postponed: VecDeque<Mail>,
 }
@@ -53,7 +55,15 @@ pub struct Net {
 impl Net {
     /// A thread without clients.
     pub fn new(index: usize, poll: Poll) -> Net {
-        Net { index, poll, clients: BTreeMap::new(), inbox: Inbox::new(), current: None, postponed: VecDeque::new() }
+        Net {
+            index,
+            poll,
+            clients: BTreeMap::new(),
+            inbox: Inbox::new(),
+            current: None,
+            answered_at: None,
+            postponed: VecDeque::new(),
+        }
     }
 
     /// The next mail.
@@ -99,8 +109,14 @@ impl Net {
                 other => self.postponed.push_back(other),
             }
         }
-        // What was answered before the script was busy goes out below, and as ever not before the replicas have it.
+        // What was answered before the script was busy goes out below, and as ever not before the replicas and the disk
+        // have it.
         server.replicas.flush(&server.feed);
+        if server.aof.follows() {
+            server.aof.hand_on(server);
+        }
+        let mark = *self.answered_at.get_or_insert_with(|| server.aof.mark(&server.feed));
+        let may_flush = server.aof.has(mark);
         // What has arrived, and was not run, comes before what is still in the sockets.
         self.inbox.put_back();
         for client in self.clients.values() {
@@ -110,11 +126,18 @@ impl Net {
             // SAFETY: the thread owns the client; see the module's text for why that is enough here. The
             // client whose session is in use further up the stack was left out.
             let session = unsafe { client.session() };
+            if session.held_until.is_some_and(|mark| server.aof.has(mark)) {
+                // The thread is told so only when it has time for that.
+                session.held_until = None;
+                session.blocked.take_if(|blocked| matches!(blocked, Blocked::OnDisk));
+            }
             let is_served = session.kind == Kind::Normal
                 && session.blocked.is_none()
                 && session.closing.is_none()
                 && !session.aside;
-            if is_served && !serve(server, client, session, local, scope, now) {
+            let goes_on =
+                !is_served || { serve(server, client, session, local, scope, now) && (!may_flush || flush(session)) };
+            if !goes_on {
                 // It is closed when its thread has time for that.
                 client.condemn();
             }
@@ -122,7 +145,7 @@ impl Net {
     }
 }
 
-/// Reads, answers and writes; false if the connection is at its end.
+/// Reads and answers; false if the connection is at its end.
 fn serve(
     server: &Arc<Server>,
     client: &Arc<Client>,
@@ -174,12 +197,12 @@ fn serve(
     }
     session.input = input;
     session.input.drain(..used);
-    flush(session)
+    true
 }
 
 /// Writes what the socket takes; false if the connection is at its end.
 fn flush(session: &mut Session) -> bool {
-    while session.pending() > 0 && !session.write_blocked && session.held_until.is_none() {
+    while session.pending() > 0 && !session.write_blocked {
         match (&session.socket).write(&session.out[session.sent..]) {
             Ok(0) => return false,
             Ok(count) => session.sent += count,

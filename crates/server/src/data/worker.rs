@@ -509,6 +509,7 @@ impl Worker {
         let mut own = std::mem::take(&mut self.ahead);
         self.local.ended = None;
         self.net.current = Some(client.id);
+        self.net.answered_at = None;
         self.wanted = 0;
         let end = self.run_parsed(client, &mut parser, input, at, [ahead, &mut own]);
         self.net.current = None;

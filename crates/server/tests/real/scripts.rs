@@ -107,9 +107,9 @@ fn what_came_before_a_script_was_busy_is_answered_before_what_comes_later() {
 
 /// A script that is alone begins while others are in the midst of many requests, or want to be alone as well. All of them
 /// are answered while it runs, and none has to wait for its end.
-#[test]
-fn nobody_is_left_without_an_answer_by_a_script_that_came_between() {
-    let server = start();
+fn all_are_answered_while_a_script_runs(arguments: &[&str], request: &[&str]) {
+    let common = ["--network-threads", "4", "--busy-reply-threshold", "10", "--enable-debug-command", "yes"];
+    let server = Server::start(&[&common[..], arguments].concat());
     let (mut sleeper, mut caller, mut killer) = (server.connect(), server.connect(), server.connect());
     let (mut many, mut alone) = (server.connect(), server.connect());
     for round in 0..20 {
@@ -118,12 +118,12 @@ fn nobody_is_left_without_an_answer_by_a_script_that_came_between() {
         send(&mut caller, &["EVAL", "redis.call('GET', 'undeclared') while true do end", "0"]);
         send(&mut alone, &["FLUSHALL"]);
         for _ in 0..500 {
-            many.push(&["GET", "elsewhere"]);
+            many.push(request);
         }
         many.flush().expect("the server reads");
         for _ in 0..500 {
-            let reply = many.receive().expect("a reply while the script runs");
-            assert!(reply == Reply::Null || show(&reply).starts_with("BUSY"), "round {round}: {reply:?}");
+            let reply = show(&many.receive().expect("a reply while the script runs"));
+            assert!(!reply.starts_with("ERR"), "round {round}: {reply}");
         }
         let reply = show(&alone.receive().expect("a reply while the script runs"));
         assert!(reply == "OK" || reply.starts_with("BUSY"), "round {round}: {reply}");
@@ -132,6 +132,19 @@ fn nobody_is_left_without_an_answer_by_a_script_that_came_between() {
         assert!(show(&caller.receive().expect("a reply")).contains("Script killed by user"));
         sleeper.receive().expect("a reply");
     }
+}
+
+#[test]
+fn nobody_is_left_without_an_answer_by_a_script_that_came_between() {
+    all_are_answered_while_a_script_runs(&[], &["GET", "elsewhere"]);
+}
+
+#[test]
+fn nor_is_who_waits_for_the_disk() {
+    all_are_answered_while_a_script_runs(
+        &["--appendonly", "yes", "--appendfsync", "always"],
+        &["SET", "elsewhere", "1"],
+    );
 }
 
 #[test]
