@@ -35,6 +35,13 @@ fn a_frozen_primary_takes_nothing_when_it_wakes_up() {
 }
 
 #[test]
+fn a_primary_that_is_back_at_once_with_nothing_takes_nothing() {
+    if let Some(row) = play("restart-empty") {
+        assert_eq!(row.lost, (0, 0), "{row:?}");
+    }
+}
+
+#[test]
 fn one_sentinel_that_is_cut_off_changes_nothing() {
     if let Some(row) = play("partition-sentinel") {
         assert_eq!((row.lost, row.replaced), ((0, 0), None));

@@ -16,6 +16,10 @@
 //! *gone*. So three Sentinels that are killed leave a primary that writes, as one that never had any. One that gave up a
 //! primary that did not answer closes its link too, but only after its *patience*: it counts as silent still.
 //!
+//! **A primary that starts again** may have been replaced while it was not there. That a majority has confirmed it is
+//! remembered on disk, and if it is, a start is as the end of a silence: writes wait for a majority, or for the order to
+//! follow; and if no monitor says anything, that is the end of it after [`HEARING`].
+//!
 //! **Monitors that don't know of this** (Redis' Sentinels) only publish hellos, every other second, so that their silence says
 //! nothing. But a primary that stood still for [`FREEZE`] and more, and has heard hellos before, holds writes back until one
 //! comes that must have been sent after it woke up and names the primary that the hellos named before. Who names another
@@ -87,6 +91,10 @@ pub enum Output {
     Hold,
     /// Let them go on.
     Release,
+    /// Remember, also after a restart, that monitors confirm us.
+    Remember,
+    /// Remember it no longer.
+    Forget,
 }
 
 /// Why the machine wants to be woken.
@@ -130,23 +138,28 @@ pub struct Tenure {
     /// When we woke up, and until when we wait for somebody to say something.
     woken: Option<(Mono, Mono)>,
     held: bool,
+    /// A restart would find that monitors have confirmed us.
+    is_remembered: bool,
     now: Mono,
     outputs: VecDeque<Output>,
 }
 
 impl Tenure {
-    /// A server that leads, or does not.
-    pub fn new(leads: bool, enabled: bool) -> Tenure {
-        Tenure {
+    /// A server that leads, or does not; of which it `is_remembered` or not that monitors have confirmed it.
+    pub fn new(leads: bool, enabled: bool, is_remembered: bool, now: Mono) -> Tenure {
+        let mut tenure = Tenure {
             leads,
             enabled,
             monitors: BTreeMap::new(),
             named: None,
-            woken: None,
+            woken: is_remembered.then_some((now, now + HEARING)),
             held: false,
-            now: Mono(0),
+            is_remembered,
+            now,
             outputs: VecDeque::new(),
-        }
+        };
+        tenure.settle();
+        tenure
     }
 
     /// Whether writes are held back.
@@ -193,6 +206,13 @@ impl Tenure {
         silent > 0 && silent >= majority(all) && (heard == 0 || heard < majority(heard_of))
     }
 
+    /// Whether a majority confirms us now.
+    fn is_confirmed(&self) -> bool {
+        let heard = self.monitors.values().filter(|monitor| monitor.until > self.now);
+        let (count, of) = heard.fold((0, 0), |(count, of), monitor| (count + 1, monitor.monitors.max(of)));
+        count > 0 && count > of / 2
+    }
+
     /// When too many will have fallen silent, if none is heard before; in the past if they have.
     fn lapses_at(&self) -> Option<Mono> {
         let ends = self.monitors.values().map(|monitor| monitor.until);
@@ -207,11 +227,20 @@ impl Tenure {
     fn settle(&mut self) {
         if self.woken.is_some_and(|(_, end)| end <= self.now) {
             self.woken = None;
+            // Nobody is left who could tell.
+            self.remember(false);
         }
         let must_hold = self.must_hold();
         if must_hold != self.held {
             self.held = must_hold;
             self.outputs.push_back(if must_hold { Output::Hold } else { Output::Release });
+        }
+    }
+
+    fn remember(&mut self, is_remembered: bool) {
+        if self.is_remembered != is_remembered {
+            self.is_remembered = is_remembered;
+            self.outputs.push_back(if is_remembered { Output::Remember } else { Output::Forget });
         }
     }
 
@@ -236,9 +265,12 @@ impl Tenure {
             }
             None => {}
         }
-        // Who confirms by terms has confirmed after the freeze.
-        if until.is_some_and(|until| until > self.now) && !self.is_lapsed(self.now) {
+        if self.is_confirmed() {
             self.woken = None;
+            self.remember(true);
+        } else if let Some((_, end)) = &mut self.woken {
+            // Somebody is there: the others are waited for.
+            *end = self.now + HEARING;
         }
     }
 
@@ -247,6 +279,9 @@ impl Tenure {
         let is_gone = |monitor: &Monitor| now < monitor.until + monitor.patience;
         if self.monitors.get(&by).is_some_and(is_gone) {
             self.monitors.remove(&by);
+            if self.monitors.is_empty() {
+                self.remember(false);
+            }
         }
     }
 
@@ -262,7 +297,9 @@ impl Tenure {
                     self.woken = None;
                 }
             }
-            (Some((at, _)), _) => self.woken = Some((*at, self.now + HEARING)),
+            (Some((at, _)), Some(_)) => self.woken = Some((*at, self.now + HEARING)),
+            // We have just started, and know nothing to compare with.
+            (Some(_), None) => {}
         }
     }
 }
@@ -283,9 +320,14 @@ impl Machine for Tenure {
             Input::Closed { by } => self.on_closed(by),
             Input::Hello { by, names } => self.on_hello(by, names),
             Input::Role { leads } => {
+                // To be told at the start what one is already ends nothing.
+                if self.leads == leads {
+                    return;
+                }
                 self.leads = leads;
                 self.monitors.clear();
                 (self.named, self.woken) = (None, None);
+                self.remember(false);
             }
             Input::Enabled(enabled) => self.enabled = enabled,
             Input::Timeout => {}
@@ -324,11 +366,19 @@ mod tests {
         tenure: Tenure,
         millis: u64,
         holds: bool,
+        is_remembered: bool,
     }
 
     impl Primary {
         fn new() -> Primary {
-            Primary { tenure: Tenure::new(true, true), millis: 1, holds: false }
+            Primary { tenure: Tenure::new(true, true, false, Mono(0)), millis: 1, holds: false, is_remembered: false }
+        }
+
+        /// As it is after a restart at that time.
+        fn restarted(&self, millis: u64) -> Primary {
+            let mut tenure = Tenure::new(true, true, self.is_remembered, Mono(millis * 1000));
+            let holds = tenure.poll_output() == Some(Output::Hold);
+            Primary { tenure, millis, holds, is_remembered: self.is_remembered }
         }
 
         fn mono(&self) -> Mono {
@@ -338,7 +388,12 @@ mod tests {
         fn put(&mut self, input: Input) -> bool {
             self.tenure.handle(Now { mono: self.mono(), unix: UnixMs(0) }, input);
             while let Some(output) = self.tenure.poll_output() {
-                self.holds = output == Output::Hold;
+                match output {
+                    Output::Hold => self.holds = true,
+                    Output::Release => self.holds = false,
+                    Output::Remember => self.is_remembered = true,
+                    Output::Forget => self.is_remembered = false,
+                }
             }
             self.holds
         }
@@ -460,6 +515,34 @@ mod tests {
         let named: Vec<bool> = (1..40).map(|half| primary.hello(40_000 + half * 500, "b:1")).collect();
         assert!(named.iter().all(|holds| *holds));
         assert!(!primary.at(60_000, Input::Role { leads: false }));
+    }
+
+    #[test]
+    fn after_a_restart_a_primary_that_was_confirmed_waits_for_a_majority_or_for_nobody() {
+        let mut primary = Primary::new();
+        primary.millis = 1000;
+        primary.confirm(0, 3, 1000);
+        assert!(!primary.is_remembered, "one of three is no majority");
+        primary.confirm(1, 3, 1000);
+        assert!(primary.is_remembered && !primary.holds);
+        let mut again = primary.restarted(2000);
+        assert!(again.holds);
+        again.millis = 2010;
+        assert!(again.confirm(0, 3, 0) && again.confirm(0, 3, 2005), "one of three may be wrong");
+        assert!(!again.confirm(1, 3, 2006) && again.is_remembered);
+        // Only one is within reach: the others are waited for as long as it takes.
+        let mut cut_off = primary.restarted(2000);
+        for millis in (2010..40_000).step_by(50) {
+            cut_off.millis = millis;
+            assert!(cut_off.confirm(0, 3, millis - 5) && cut_off.at(millis, Input::Timeout));
+        }
+        // Nobody is left.
+        let mut alone = primary.restarted(2000);
+        assert!(alone.at(11_999, Input::Timeout) && !alone.at(12_000, Input::Timeout) && !alone.is_remembered);
+        assert!(!alone.restarted(13_000).holds);
+        // It is told to follow.
+        let mut old = primary.restarted(2000);
+        assert!(!old.at(2100, Input::Role { leads: false }) && !old.is_remembered);
     }
 
     /// Monitors and a primary over a network that loses, delays and parts, with freezes and crashes: the primary takes no

@@ -14,6 +14,9 @@ use crate::data::worker::Mail;
 use crate::log;
 use crate::server::Server;
 
+/// The file, in `dir`, that says to a primary which starts that Sentinels have confirmed it before.
+const FILE: &str = "primary.tenure";
+
 /// See the module's text.
 pub struct Guard {
     machine: Mutex<Tenure>,
@@ -23,10 +26,15 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// For a server that starts as a primary or not.
+    /// For a server that starts as a primary or not, in the directory where it keeps its files.
     pub fn new(leads: bool, enabled: bool) -> Guard {
-        let machine = Mutex::new(Tenure::new(leads, enabled));
-        Guard { machine, good_until: AtomicU64::new(u64::MAX), held: AtomicBool::new(false) }
+        let is_remembered = leads && enabled && std::path::Path::new(FILE).exists();
+        let mut machine = Tenure::new(leads, enabled, is_remembered, Mono(0));
+        let held = machine.poll_output() == Some(Output::Hold);
+        if held {
+            log::warning("Sentinels have confirmed this primary before it started: writes wait until they do so again");
+        }
+        Guard { machine: Mutex::new(machine), good_until: AtomicU64::new(u64::MAX), held: AtomicBool::new(held) }
     }
 
     /// Whether writes are held back now.
@@ -45,7 +53,12 @@ impl Guard {
         machine.handle(server.now(), input);
         let before = self.held.load(Ordering::Relaxed);
         while let Some(output) = machine.poll_output() {
-            self.held.store(output == Output::Hold, Ordering::Relaxed);
+            match output {
+                Output::Hold => self.held.store(true, Ordering::Relaxed),
+                Output::Release => self.held.store(false, Ordering::Relaxed),
+                Output::Remember => note(std::fs::write(FILE, "")),
+                Output::Forget => note(std::fs::remove_file(FILE)),
+            }
         }
         self.good_until.store(machine.good_until().map_or(u64::MAX, |at| at.0), Ordering::Relaxed);
         let held = self.held.load(Ordering::Relaxed);
@@ -71,5 +84,14 @@ impl Guard {
     /// How things stand.
     pub fn standing(&self) -> Standing {
         self.machine.lock().standing()
+    }
+}
+
+/// Without the file writes go on at once after a start, as they would without Sentinels.
+fn note(changed: std::io::Result<()>) {
+    if let Err(error) = changed
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        log::warning(&format!("{FILE} can't be kept: {}", crate::process::plain(&error)));
     }
 }
