@@ -14,6 +14,7 @@ mod aside;
 mod deadline;
 mod durable;
 pub(crate) mod inbox;
+mod mail;
 mod stock;
 mod sweep;
 mod weigh;
@@ -23,26 +24,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_queue::SegQueue;
 use mio::{Events as MioEvents, Poll, Token, Waker};
 use quorate_keyspace::{Member, Place, Scope, SlotSet, Ticket};
 use quorate_replication::{Input, primary};
 use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
 use quorate_stdx::{Mono, Now, Rng};
 
-use crate::control::observers::{Back, Visit};
 use crate::control::upstream::Upstream;
 use crate::data::call::{Access, Local};
 use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, ReplyMode, Session, Socket};
 use crate::data::dispatch;
 use crate::data::net::Net;
-use crate::data::pubsub::Message;
 use crate::data::stats::Rate;
 use crate::data::stream;
 use crate::listen::Seat;
 use crate::server::Server;
 use ahead::Ahead;
 use deadline::Deadline;
+pub use mail::{Mail, Mailbox};
 
 /// The token of the mailbox's waker; clients' tokens are their ids.
 const MAIL: Token = Token(usize::MAX);
@@ -54,104 +53,6 @@ const AHEAD: usize = 1 << 20;
 const HELD_BACK: usize = 64 << 20;
 /// The most that is written to one client before the others have their turn.
 const WRITE: usize = 1 << 20;
-
-/// What other threads tell a network thread.
-pub enum Mail {
-    /// A new connection is yours.
-    Adopt {
-        /// Its socket.
-        socket: Socket,
-        /// Its addresses.
-        peer: Peer,
-        /// Its place among `maxclients`, if it needs one.
-        seat: Option<Seat>,
-    },
-    /// A message for a subscriber of yours.
-    Message {
-        /// The subscriber.
-        client: ClientId,
-        /// The message.
-        message: Arc<Message>,
-    },
-    /// A client of yours that waited for keys was served.
-    Served {
-        /// The client.
-        client: ClientId,
-        /// Its place in the queues, to be given up.
-        ticket: Ticket,
-        /// What it gets.
-        reply: Vec<u8>,
-    },
-    /// A client of yours that waited for another thread's answer gets it.
-    Answer {
-        /// The client.
-        client: ClientId,
-        /// What it gets.
-        reply: Vec<u8>,
-    },
-    /// The stream of our primary is yours.
-    Follow {
-        /// The connection.
-        socket: Socket,
-        /// Its addresses.
-        peer: Peer,
-        /// What has come of the stream already.
-        input: Vec<u8>,
-        /// The link.
-        upstream: Arc<Upstream>,
-    },
-    /// A client of yours that asked to be a replica is none.
-    NoReplica {
-        /// The client.
-        client: ClientId,
-        /// Why, as a reply.
-        line: Vec<u8>,
-    },
-    /// Bytes for a client that does not wait for them (MONITOR).
-    Feed {
-        /// The client.
-        client: ClientId,
-        /// What it gets.
-        bytes: Arc<[u8]>,
-    },
-    /// A client of yours has been condemned, or may go on after a pause.
-    Look(ClientId),
-    /// Clients that a pause holds back may go on.
-    Resume,
-    /// A connection is set aside: for the thread that serves those.
-    Observe(Box<Visit>),
-    /// A client of yours that was set aside wants what only you can do.
-    Back {
-        /// The client.
-        client: ClientId,
-        /// What it has with it.
-        back: Back,
-    },
-    /// Your statistics begin anew: for the thread that serves those who are set aside.
-    ResetStatistics,
-    /// The disk has more of the log.
-    Durable,
-}
-
-/// A network thread's mailbox.
-pub struct Mailbox {
-    queue: SegQueue<Mail>,
-    waker: Waker,
-}
-
-impl Mailbox {
-    /// Puts `mail` in and wakes the thread.
-    pub fn send(&self, mail: Mail) {
-        self.queue.push(mail);
-        // A waker fails only if its descriptor is gone, and it lives as long as the thread.
-        let _ = self.waker.wake();
-    }
-
-    /// The next mail.
-    pub fn take(&self) -> Option<Mail> {
-        self.queue.pop()
-    }
-}
 
 /// A network thread's belongings.
 pub struct Worker {
@@ -191,7 +92,7 @@ impl Worker {
     pub fn prepare() -> std::io::Result<(Poll, Mailbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), MAIL)?;
-        Ok((poll, Mailbox { queue: SegQueue::new(), waker }))
+        Ok((poll, Mailbox::new(waker)))
     }
 
     /// The thread with that index.
