@@ -129,7 +129,7 @@ fn launcher(binaries: &Binaries, kinds: &[Kind]) -> Result<Launcher> {
     interrupt::watch()?;
     let cores = Cores::choose(binaries.cores.map(|pair| (pair.0, pair.1)))?;
     cores.move_to(Place::LoadCore)?;
-    Ok(Launcher { quorate, redis: binaries.redis.clone(), threads: binaries.threads, cores })
+    Ok(Launcher { quorate, redis: binaries.redis.clone(), threads: binaries.threads, append: binaries.append, cores })
 }
 
 /// Builds the release binary, in the target directory that this program was built in.
@@ -166,6 +166,9 @@ fn setting(launcher: &Launcher, kinds: &[Kind], effort: &Effort) -> Vec<(&'stati
     if kinds.contains(&Kind::Quorate) {
         let threads = launcher.threads.map_or(String::new(), |threads| format!(", --network-threads {threads}"));
         setting.push(("quorate", format!("{}{threads}", version(&launcher.quorate))));
+    }
+    if launcher.append != options::Append::No {
+        setting.push(("append-only file", launcher.append.arguments().join(" ")));
     }
     let method = format!(
         "{} clients, {} keys of 16 bytes, values of {} bytes; median of {} rounds of {:?}, range or (greatest - least) \

@@ -24,8 +24,10 @@ enum Form {
     Verbatim,
     /// Only what was recorded.
     Recorded,
-    /// As the client sent it, whatever changed (SCRIPT LOAD, PUBLISH ...).
+    /// As the client sent it, whatever changed (SCRIPT LOAD, FLUSHALL ...).
     Forced,
+    /// As the client sent it, to those who follow; no data is changed by it (PUBLISH).
+    Told,
 }
 
 impl Effects {
@@ -62,6 +64,16 @@ impl Effects {
         self.form = Form::Forced;
     }
 
+    /// Passes the command on to those who follow, for whom it changes no data either.
+    pub fn tell(&mut self) {
+        self.form = Form::Told;
+    }
+
+    /// Whether the command goes out as it came, and changes no data.
+    pub fn is_told(&self) -> bool {
+        self.form == Form::Told
+    }
+
     /// Changes counted so far.
     #[inline]
     pub fn dirty(&self) -> u64 {
@@ -74,7 +86,7 @@ impl Effects {
         match self.form {
             Form::Verbatim => self.dirty > 0,
             Form::Forced => true,
-            Form::Recorded => false,
+            Form::Recorded | Form::Told => false,
         }
     }
 
@@ -120,5 +132,7 @@ mod tests {
         assert_eq!((effects.dirty(), effects.recorded().len()), (0, 0));
         effects.force();
         assert!(effects.is_verbatim());
+        effects.tell();
+        assert!(effects.is_told() && !effects.is_verbatim());
     }
 }

@@ -284,7 +284,8 @@ impl Control {
         let reply = error.map_or_else(
             || {
                 let count = if goal.durable { Replicas::count_fsynced } else { Replicas::count_acked };
-                perform::wait_reply(goal, false, count(&server.replicas, goal.offset))
+                let local = server.aof.durable_offset().is_some_and(|upto| upto >= goal.offset);
+                perform::wait_reply(goal, local, count(&server.replicas, goal.offset))
             },
             <[u8]>::to_vec,
         );

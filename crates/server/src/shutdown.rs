@@ -22,6 +22,8 @@ use crate::server::{Loading, Pause, Server, unix_now};
 /// A shutdown under way.
 pub struct Shutdown {
     options: ShutdownOptions,
+    /// When it was asked for.
+    since: Instant,
     /// When it stops waiting for replicas.
     deadline: Instant,
     /// The pause that was in force before, to be put back when it is called off.
@@ -42,6 +44,9 @@ pub enum Step {
     /// End.
     End,
 }
+
+/// How long it waits for the first base of an append-only file before it is called off.
+const FIRST_BASE: Duration = Duration::from_secs(1);
 
 /// The reply of those whose shutdown came to nothing.
 pub const FAILED: &[u8] = b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n";
@@ -66,6 +71,7 @@ pub fn begin(server: &Server, options: ShutdownOptions, client: Option<&Arc<Clie
         let timeout = server.config.load().shutdown.timeout;
         *shutdown = Some(Shutdown {
             options,
+            since: Instant::now(),
             deadline: Instant::now() + timeout,
             pause_before: None,
             paused: false,
@@ -115,6 +121,10 @@ pub fn step(server: &Arc<Server>) -> Step {
         if must_pause {
             pause_writes(server);
         }
+        return Step::GoOn;
+    }
+    if server.aof.phase() == Phase::Begun && !shutdown.options.force && shutdown.since.elapsed() < FIRST_BASE {
+        // It may be about to be complete.
         return Step::GoOn;
     }
     report_replicas(server, &lagging);

@@ -81,9 +81,36 @@ pub(super) struct Binaries {
     /// Network threads of our server.
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<u32>,
+    /// Whether the servers keep an append-only file, and when they hand it to the disk.
+    #[arg(long, value_enum, default_value = "no")]
+    pub(super) append: Append,
     /// The servers' core and the load generator's.
     #[arg(long, value_name = "SERVER,LOAD")]
     pub(super) cores: Option<CorePair>,
+}
+
+/// `appendonly`, and `appendfsync` if there is such a file. It is not rewritten meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Append {
+    /// There is none.
+    No,
+    /// At most a second later.
+    Everysec,
+    /// Before a client is answered.
+    Always,
+}
+
+impl Append {
+    /// The servers' directives.
+    pub(super) fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Append::No => &["--appendonly", "no"],
+            Append::Everysec => {
+                &["--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0"]
+            }
+            Append::Always => &["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"],
+        }
+    }
 }
 
 /// Two core numbers, as in `0,1`.

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use super::cases::Reply;
 use super::client::Client;
 use super::interrupt;
+use super::options::Append;
 
 /// How long a server may take until it accepts connections; generous because it may run under an emulator.
 const START: Duration = Duration::from_secs(30);
@@ -102,6 +103,7 @@ pub(super) struct Launcher {
     pub(super) redis: PathBuf,
     /// Network threads of ours; its default if none.
     pub(super) threads: Option<u32>,
+    pub(super) append: Append,
     pub(super) cores: Cores,
 }
 
@@ -148,7 +150,8 @@ impl Launcher {
         if launch.kind != Kind::Floor {
             words.extend(["--bind", "127.0.0.1", "--port"].map(OsString::from));
             words.push(port.to_string().into());
-            words.extend(["--save", "", "--appendonly", "no", "--dir"].map(OsString::from));
+            words.extend(self.append.arguments().iter().map(OsString::from));
+            words.extend(["--save", "", "--dir"].map(OsString::from));
             words.push(directory.path().into());
             words.extend(launch.extra.iter().map(OsString::from));
         }

@@ -61,14 +61,6 @@ pub(super) struct Change {
 /// All of them; docs/compat.md lists them.
 pub(super) const CHANGES: &[Change] = &[
     Change {
-        file: "tests/unit/scripting.tcl",
-        text: "overrides {appendonly yes aof-use-rdb-preamble no}",
-        instead: "overrides {aof-use-rdb-preamble no}",
-        why: "The tests of how scripts are replicated run on a server with an append-only file, which matters to the \
-              few of them that load it; those are listed as not applicable. Until there is such a file, \
-              `appendonly yes` stops our server at its start.",
-    },
-    Change {
         file: "tests/unit/type/set.tcl",
         text: "    proc setup_move {} {\n",
         instead: "    proc setup_move {} {\n        r config set set-max-intset-entries 512\n",

@@ -219,7 +219,7 @@ fn spublish(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 fn pass_on(cx: &mut Cx<'_, '_>, args: Args<'_>, sharded: bool) {
     match cx.server.node() {
         Some(node) => node.publish(cx.server, sharded, args.at(1), args.at(2)),
-        None => cx.local.effects.force(),
+        None => cx.local.effects.tell(),
     }
 }
 

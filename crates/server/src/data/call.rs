@@ -325,7 +325,22 @@ pub fn log_effects(
         }
     } else if local.effects.recorded().len() > 0 {
         local.appended = server.feed.append_all(local.effects.recorded());
+    } else if local.effects.is_told() {
+        tell(server, local, args, raw);
     }
+}
+
+/// Puts what changes no data into the log.
+#[cold]
+fn tell(server: &Server, local: &mut Local, args: Args<'_>, raw: Option<&[u8]>) {
+    local.appended = match raw {
+        Some(raw) => server.feed.append_aside(raw),
+        None => {
+            let mut wire = Vec::new();
+            quorate_resp::encode_request(&mut wire, args.words());
+            server.feed.append_aside(&wire)
+        }
+    };
 }
 
 /// Passes on the removal of keys whose time had come, and tells of that and of new keys.
@@ -377,7 +392,7 @@ pub fn gather_notices(view: &mut KeyView<'_>, local: &mut Local) {
 
 /// As [`gather_effects`], for a command that saw no keys.
 pub fn gather(local: &mut Local, db: Db, args: Args<'_>) {
-    if local.effects.is_verbatim() {
+    if local.effects.is_verbatim() || local.effects.is_told() {
         local.total.record(db, args.words());
     } else {
         for (db, wire) in local.effects.recorded() {

@@ -235,7 +235,7 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
     if session.transaction.is_some() && !runs_inside_multi(command) {
         let (server, _, local, ..) = worker.parts();
         queue(local, session, command, args);
-        return stream::append(server, session, raw);
+        return stream::append(server, session, raw, false);
     }
     let apply = |server: &Arc<Server>, access: Access<'_, '_>, local: &mut Local, scope: &Scope, now: Now| {
         let scope = Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
@@ -261,7 +261,7 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
             stream::diverged(error, &command.full_name);
         }
         // SAFETY: as above; the context, which held the earlier reference, is gone.
-        stream::append(server, unsafe { client.session() }, raw);
+        stream::append(server, unsafe { client.session() }, raw, stream::is_aside(command));
     };
     if needs_alone(session, command, args) {
         worker.alone(false, |server, access, local, scope, now, _| apply(server, access, local, scope, now));

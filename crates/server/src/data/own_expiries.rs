@@ -50,7 +50,7 @@ impl OwnExpiries {
             let over = match expiry {
                 Some(Some(at)) if at > scope.now => continue,
                 Some(Some(_)) => {
-                    drop(view.remove_raw(db, &key));
+                    view.expire_own(db, &key);
                     true
                 }
                 Some(None) | None => true,

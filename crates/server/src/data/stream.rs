@@ -74,6 +74,11 @@ pub fn diverged(error: &[u8], command: &str) {
     ));
 }
 
+/// Whether a command of the stream is for those who follow only, and changes no data.
+pub fn is_aside(command: &Command) -> bool {
+    matches!(command.spec.name, "ping" | "replconf" | "publish" | "spublish")
+}
+
 fn is_getack(words: &[&[u8]]) -> bool {
     words.len() >= 2 && words[0].eq_ignore_ascii_case(b"replconf") && words[1].eq_ignore_ascii_case(b"getack")
 }
@@ -82,12 +87,12 @@ fn is_getack(words: &[&[u8]]) -> bool {
 fn passed(worker: &mut Worker, client: &Arc<Client>, raw: &[u8]) {
     let (server, ..) = worker.parts();
     // SAFETY: the worker owns the client and is active.
-    append(server, unsafe { client.session() }, raw);
+    append(server, unsafe { client.session() }, raw, true);
 }
 
 /// Appends a request that has been applied, or is queued, to the log. Nobody may have been alone since it
-/// was applied.
-pub fn append(server: &Server, session: &mut Session, raw: &[u8]) {
+/// was applied. `aside` if it changes no data.
+pub fn append(server: &Server, session: &mut Session, raw: &[u8], aside: bool) {
     let db = session.db;
     let in_transaction = session.transaction.is_some();
     let Some(upstream) = &mut session.upstream else { return };
@@ -95,7 +100,9 @@ pub fn append(server: &Server, session: &mut Session, raw: &[u8]) {
         upstream.held.extend_from_slice(raw);
         return;
     }
-    if upstream.held.is_empty() {
+    if upstream.held.is_empty() && aside {
+        server.feed.append_aside(raw);
+    } else if upstream.held.is_empty() {
         server.feed.append_raw(raw);
     } else {
         upstream.held.extend_from_slice(raw);

@@ -368,6 +368,7 @@ impl Aof {
         let is_counted = server.feed.backlog().is_some() || server.published().role != Role::Primary;
         state.phase = if is_counted { Phase::Begun } else { Phase::Awaited };
         (state.wanted, state.nudged) = (true, true);
+        state.scheduled = server.persistence.is_walking();
         state.not_before = None;
         drop(state);
         self.wake.notify_all();
