@@ -296,6 +296,8 @@ pub struct Spec {
     pub flags: Flags,
     /// Where its keys are, and what it does to them.
     pub keys: &'static [(Keys, Access)],
+    /// What it does to its keys with these arguments, where that depends on them and `keys` tell the most that it may do.
+    pub precisely: Option<fn(Args<'_>) -> Access>,
     /// Whether these arguments make it look at keys beyond those, so that it has to run alone.
     pub reaches: Option<fn(Args<'_>) -> bool>,
     /// Its subcommands.
@@ -324,6 +326,7 @@ impl Spec {
         arity: Arity::AtLeast(1),
         flags: Flags::NONE,
         keys: &[],
+        precisely: None,
         reaches: None,
         subcommands: &[],
         categories: &[],

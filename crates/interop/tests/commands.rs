@@ -170,6 +170,7 @@ const CALLS: &[&str] = &[
     "DEL a b",
     "BITOP AND d a b",
     "BITFIELD a SET u8 0 1",
+    "BITFIELD a GET u8 0",
     "BITFIELD_RO a GET u8 0",
     "PFCOUNT a b",
     "PFMERGE d a b",

@@ -12,6 +12,10 @@ pub(crate) static BITFIELD: Spec = Spec {
     arity: Arity::AtLeast(2),
     flags: Flags::WRITE.and(Flags::DENY_OOM),
     keys: &[(Keys::At(1), Access::of(&["RW", "access", "update", "variable_flags"]))],
+    precisely: Some(|args| {
+        let writes = (2..args.len()).any(|at| args.is(at, "SET") || args.is(at, "INCRBY"));
+        if writes { Access::READ_UPDATE } else { Access::READ }
+    }),
     since: "3.2.0",
     complexity: "O(1) for each subcommand specified",
     summary: "Reads, sets and increments integers of any width within a string.",

@@ -123,11 +123,15 @@ fn key_required() -> CommandError {
     )
 }
 
-/// The id that a group has read up to; `$` is the stream's last one.
-fn position(text: &[u8], stream: Option<&Stream>) -> Result<StreamId, CommandError> {
+/// The id that a group has read up to, as `parse` reads it; `$` is the stream's last one.
+fn position(
+    text: &[u8],
+    stream: Option<&Stream>,
+    parse: impl FnOnce(&[u8]) -> Result<StreamId, CommandError>,
+) -> Result<StreamId, CommandError> {
     match text {
         b"$" => Ok(stream.map_or(StreamId::MIN, |stream| stream.last_id)),
-        text => ids::strict(text),
+        text => parse(text),
     }
 }
 
@@ -139,7 +143,7 @@ fn create(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         return Err(key_required());
     }
     let is_there = stream.is_some();
-    let group = Group::new(position(args.at(4), stream)?, options.entries_read);
+    let group = Group::new(position(args.at(4), stream, ids::strict)?, options.entries_read);
     if !is_there {
         cx.keys.insert_value(cx.db, key, Value::Stream(Box::default()));
     }
@@ -163,7 +167,9 @@ fn set_id(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     let (key, name) = (args.at(2), args.at(3));
     let options = Options::parse(args, false)?;
     check(cx, key, name)?;
-    let last_id = position(args.at(4), as_stream(cx.keys.peek(cx.db, key))?)?;
+    let stream = as_stream(cx.keys.peek(cx.db, key))?;
+    // Unlike for a new group, - and + are ids here.
+    let last_id = position(args.at(4), stream, |text| ids::bound(text, 0))?;
     with_stream(cx, key, |stream, _| {
         if let Some(group) = stream.group_mut(name) {
             (group.last_id, group.entries_read) = (last_id, options.entries_read);
@@ -266,6 +272,9 @@ mod tests {
         bench.script(
             "XPENDING s g => [0 nil nil nil]
              XGROUP CREATE s g 0 => BUSYGROUP Consumer Group name already exists
+             XGROUP CREATE s h - => ERR Invalid stream ID specified as stream command argument
+             XGROUP SETID s g + => OK
+             XGROUP SETID s g - => OK
              XGROUP CREATE s h x => ERR Invalid stream ID specified as stream command argument
              XGROUP CREATE s h 0 FOO => ERR unknown subcommand or wrong number of arguments for 'CREATE'. Try XGROUP HELP.
              XGROUP SETID s g 0 MKSTREAM => ERR unknown subcommand or wrong number of arguments for 'SETID'. Try XGROUP HELP.

@@ -34,7 +34,7 @@ pub(super) fn strict(text: &[u8]) -> Result<StreamId, CommandError> {
 }
 
 /// Also `-` and `+` for the least and the greatest.
-fn bound(text: &[u8], seq: u64) -> Result<StreamId, CommandError> {
+pub(super) fn bound(text: &[u8], seq: u64) -> Result<StreamId, CommandError> {
     match text {
         b"-" => Ok(StreamId::MIN),
         b"+" => Ok(StreamId::MAX),

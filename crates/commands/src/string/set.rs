@@ -43,6 +43,11 @@ pub(crate) static SET: Spec = Spec {
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::DENY_OOM),
     keys: &[(Keys::At(1), Access::of(&["RW", "access", "update", "variable_flags"]))],
+    precisely: Some(|args| {
+        // Only GET and IFEQ look at what was there.
+        let reads = (3..args.len()).any(|at| args.is(at, "GET") || args.is(at, "IFEQ"));
+        if reads { Access::READ_UPDATE } else { Access::OVERWRITE }
+    }),
     since: "1.0.0",
     summary: "Sets the string value of a key, ignoring its type.",
     run: Run::Data(set),

@@ -150,12 +150,8 @@ fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         }
         _ => return Err(CommandError::Syntax),
     };
-    // Without a filter subcommands are not listed; with one they are.
-    let with_subcommands = args.len() > 2;
-    let commands = table().commands().iter().flat_map(|command| {
-        let subcommands = if with_subcommands { &command.subcommands[..] } else { &[] };
-        std::iter::once(*command).chain(subcommands.iter().copied())
-    });
+    let commands = table().commands().iter();
+    let commands = commands.flat_map(|command| std::iter::once(*command).chain(command.subcommands.iter().copied()));
     let names: Vec<&str> = commands.filter(|command| wanted(command)).map(|command| &*command.full_name).collect();
     let mut reply = cx.reply();
     reply.array(names.len());
@@ -191,6 +187,7 @@ fn keys_of(args: Args<'_>) -> Result<Vec<(usize, &'static [&'static str])>, Comm
         }
         let mut indices = Indices::new();
         keys.find(words, &mut indices);
+        let access = command.spec.precisely.map_or(*access, |precisely| precisely(words));
         found.extend(indices.into_iter().map(|index| (index, access.flags())));
     }
     found.sort_by_key(|(index, _)| *index);

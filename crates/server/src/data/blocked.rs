@@ -303,6 +303,9 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
         waiter.over.store(false, Ordering::Release);
         return;
     }
+    if let End::Failed = end {
+        local.stats.failed_at_last(waiter.command);
+    }
     server.waiters.remove(waiter.ticket);
     server.mail(waiter.worker, Mail::Served { client: waiter.client, ticket: waiter.ticket, reply });
 }

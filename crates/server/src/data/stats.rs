@@ -138,6 +138,11 @@ impl Statistics {
         self.processed.add(1);
     }
 
+    /// Counts that a command has failed for which its client had waited; that it was run is counted already.
+    pub fn failed_at_last(&self, command: &Command) {
+        self.commands[command.index].failed.add(1);
+    }
+
     /// Counts a command that was refused before it ran.
     pub fn rejected(&self, command: &Command) {
         self.commands[command.index].rejected.add(1);

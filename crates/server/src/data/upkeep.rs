@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use quorate_keyspace::{Db, Expiry, Member, Scope, SlotSet, Sweep};
 use quorate_stdx::{Rng, UnixMs};
 
-use crate::data::call::{Local, log_notices};
+use crate::data::blocked;
+use crate::data::call::{Access, Local, log_notices};
 use crate::data::evict::{self, Room};
 use crate::data::stats::Statistics;
 use crate::data::worker::Mail;
@@ -291,7 +292,13 @@ impl Upkeep {
             if view.has_notices() {
                 log_notices(&self.server, &mut view, &mut self.local);
             }
+            // Who waits for a stream on behalf of a group is to hear that it is gone.
+            let later = blocked::serve(&self.server, &mut self.local, &mut view);
             drop(view);
+            if !later.is_empty() {
+                let access = Access::Active(&mut self.member);
+                blocked::serve_later(&self.server, &mut self.local, access, &self.scope, later);
+            }
             let took = began.elapsed();
             if took > BITE {
                 // A large value was freed. It is noted before somebody has a turn who may ask for it.

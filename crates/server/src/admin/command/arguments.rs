@@ -49,7 +49,7 @@ impl Text {
         while let Some(mark) = self.0.chars().next().filter(|mark| *mark != ' ') {
             self.0 = &self.0[mark.len_utf8()..];
             match mark {
-                ':' => argument.kind = self.word(),
+                '=' => argument.kind = self.word(),
                 '#' => argument.key = self.word().parse().ok(),
                 '`' => {
                     let (token, rest) = self.0.split_once('`').unwrap_or((self.0, ""));
@@ -76,7 +76,7 @@ impl Text {
 
     /// The next name, number or version.
     fn word(&mut self) -> &'static str {
-        let end = self.0.find([' ', ':', '#', '`', '@', '!', '?', '*', '+', '(', '{']).unwrap_or(self.0.len());
+        let end = self.0.find([' ', '=', '#', '`', '@', '!', '?', '*', '+', '(', '{']).unwrap_or(self.0.len());
         let (word, rest) = self.0.split_at(end);
         self.0 = rest;
         word
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_line_is_read_as_it_is_written() {
         let arguments =
-            Text("key:key#0 trim?{ strategy( max:token`MAX` | min:token`~`@6.2.0 ) count`LIMIT`?*+ } rest!1.0")
+            Text("key=key#0 trim?{ strategy( max=token`MAX` | min=token`~`@6.2.0 ) count`LIMIT`?*+ } ip:port!1.0")
                 .arguments();
         assert_eq!(arguments.len(), 3);
         assert_eq!((arguments[0].kind, arguments[0].key), ("key", Some(0)));
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!((strategy.kind, strategy.parts.len()), ("oneof", 2));
         assert_eq!((strategy.parts[1].token, strategy.parts[1].since), (Some("~"), Some("6.2.0")));
         assert_eq!((trim.parts[1].token, trim.parts[1].flags.len()), (Some("LIMIT"), 3));
-        assert_eq!((arguments[2].name, arguments[2].deprecated), ("rest", Some("1.0")));
+        assert_eq!((arguments[2].name, arguments[2].deprecated), ("ip:port", Some("1.0")));
     }
 
     #[test]
