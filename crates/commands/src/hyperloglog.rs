@@ -4,7 +4,7 @@ use quorate_keyspace::Expiry;
 use quorate_values::hll::{self, Corrupt, REGISTERS, Registers};
 
 use crate::exec::as_str;
-use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Origin, Outcome, Run, Spec};
+use crate::{Access, Args, Arity, Class, CommandError, Exec, Flags, Group, Keys, Outcome, Run, Spec};
 
 const HYPERLOGLOG: Spec = Spec { group: Group::HyperLogLog, since: "2.8.9", ..Spec::BLANK };
 
@@ -164,9 +164,9 @@ fn pfcount(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         None => 0,
         Some(Ok(count)) => count,
         Some(Err(count)) => {
-            // A replica's data are what its primary makes them, the cached count included.
-            if cx.origin == Origin::Replication || cx.keys.scope().expiry != Expiry::Hide {
-                change(cx, key, |bytes| hll::cache_count(bytes, count));
+            change(cx, key, |bytes| hll::cache_count(bytes, count));
+            // A replica caches for itself; it is its primary that tells others.
+            if cx.keys.scope().expiry != Expiry::Hide {
                 cx.modified(key, 1);
             }
             count

@@ -180,22 +180,31 @@ fn write(client: &mut Client, rng: &mut Rng) -> std::io::Result<()> {
                 client.call(words)?;
             }
         }
-        35 => drop(client.call(&["XADD", &key(rng, "x"), "MAXLEN", "~", "200", "*", "number", &number])?),
-        36 => drop(client.call(&["XADD", &key(rng, "x"), "*", &number, "a", "b", "c"])?),
-        37 => drop(client.call(&["XGROUP", "CREATE", &key(rng, "x"), "g", "0", "MKSTREAM"])?),
-        38 => {
+        35..45 => write_newer(client, rng, &number)?,
+        _ => drop(client.call(&["SUNIONSTORE", &key(rng, "set"), &key(rng, "set"), &key(rng, "set")])?),
+    }
+    Ok(())
+}
+
+/// The same on the types that have come to Redis later.
+fn write_newer(client: &mut Client, rng: &mut Rng, number: &str) -> std::io::Result<()> {
+    let key = |rng: &mut Rng, kind: &str| format!("w:{kind}:{}", rng.below(500));
+    match rng.below(10) {
+        0 => drop(client.call(&["XADD", &key(rng, "x"), "MAXLEN", "~", "200", "*", "number", number])?),
+        1 => drop(client.call(&["XADD", &key(rng, "x"), "*", number, "a", "b", "c"])?),
+        2 => drop(client.call(&["XGROUP", "CREATE", &key(rng, "x"), "g", "0", "MKSTREAM"])?),
+        3 => {
             let id = if rng.below(2) == 0 { ">" } else { "0" };
             let stream = key(rng, "x");
             let words = ["XREADGROUP", "GROUP", "g", "c", "COUNT", "5", "BLOCK", "1", "STREAMS", &stream, id];
             drop(client.call(&words)?);
         }
-        39 => drop(client.call(&["XAUTOCLAIM", &key(rng, "x"), "g", "d", "0", "-", "COUNT", "3"])?),
-        40 => drop(client.call(&["XTRIM", &key(rng, "x"), "MAXLEN", "~", "50", "LIMIT", "200"])?),
-        41 => drop(client.call(&["PFADD", &key(rng, "p"), &number, "a", "b"])?),
-        42 => drop(client.call(&["PFCOUNT", &key(rng, "p")])?),
-        43 => drop(client.call(&["BITFIELD", &key(rng, "s"), "INCRBY", "i7", &number, "33"])?),
-        44 => drop(client.call(&["GEOADD", &key(rng, "g"), "13.3", "38.1", &number])?),
-        _ => drop(client.call(&["SUNIONSTORE", &key(rng, "set"), &key(rng, "set"), &key(rng, "set")])?),
+        4 => drop(client.call(&["XAUTOCLAIM", &key(rng, "x"), "g", "d", "0", "-", "COUNT", "3"])?),
+        5 => drop(client.call(&["XTRIM", &key(rng, "x"), "MAXLEN", "~", "50", "LIMIT", "200"])?),
+        6 => drop(client.call(&["PFADD", &key(rng, "p"), number, "a", "b"])?),
+        7 => drop(client.call(&["PFCOUNT", &key(rng, "p")])?),
+        8 => drop(client.call(&["BITFIELD", &key(rng, "s"), "INCRBY", "i7", number, "33"])?),
+        _ => drop(client.call(&["GEOADD", &key(rng, "g"), "13.3", "38.1", number])?),
     }
     Ok(())
 }

@@ -246,9 +246,6 @@ impl Stream {
         if self.len == 0 && id < self.last_id {
             return Some(self.entries_added);
         }
-        if id != StreamId::MIN && id < self.max_deleted_id {
-            return None;
-        }
         if id >= self.last_id {
             return (id == self.last_id).then_some(self.entries_added);
         }
@@ -318,8 +315,7 @@ impl Stream {
     pub fn heap_bytes(&self) -> usize {
         let slot = size_of::<(StreamId, Listpack)>() * 3 / 2;
         let nodes: usize = self.nodes.values().map(|pack| pack.heap_bytes() + slot).sum();
-        let group = |(name, group): (&Box<[u8]>, &Group)| name.len() + size_of::<Group>() + group.heap_bytes();
-        nodes + self.groups.iter().map(group).sum::<usize>()
+        nodes + self.groups().map(|(name, group)| name.len() + size_of::<Group>() + group.heap_bytes()).sum::<usize>()
     }
 }
 

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn parts_are_counted_and_searched_as_bit_by_bit() {
-        let bytes: Vec<u8> = (0..40_u32).map(|index| (index * index * 37 >> 3) as u8 & 0xf8).collect();
+        let bytes: Vec<u8> = (0..40_u32).map(|index| ((index * index * 37) >> 3) as u8 & 0xf8).collect();
         let bit = |at: usize| bytes[at / 8] >> (7 - at % 8) & 1 == 1;
         for from in 0..bytes.len() * 8 {
             for to in from + 1..=bytes.len() * 8 {

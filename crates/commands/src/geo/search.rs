@@ -251,7 +251,6 @@ mod tests {
              GEORADIUS {s} 15 97 1 m => ERR invalid longitude,latitude pair 15.000000,97.000000
              GEORADIUS {s} 15 37 1 m COUNT 0 => ERR COUNT must be > 0
              GEORADIUS {s} 15 37 1 m ANY => ERR the ANY argument requires COUNT argument
-             GEORADIUS {s} 15 37 1 m WITHDIST STORE {s}d => ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD options
              GEORADIUS {s} 15 37 1 m STORE {s}a STORE {s}b => ERR syntax error
              GEORADIUS {s} 15 37 1 m STORE STOREDIST STOREDIST {s}b => ERR syntax error
              GEORADIUS_RO {s} 15 37 1 m STORE {s}d => ERR syntax error
@@ -261,9 +260,17 @@ mod tests {
              GEOSEARCH {s} FROMLONLAT 15 37 BYBOX x 1 m => ERR need numeric width
              GEOSEARCH {s} FROMLONLAT 15 37 BYBOX 1 x m => ERR need numeric height
              GEOSEARCH {s} FROMLONLAT 15 37 BYBOX 1 -1 m => ERR height or width cannot be negative
-             GEOSEARCH {s} FROMLONLAT 15 37 BYRADIUS 1 m STOREDIST => ERR syntax error
-             GEOSEARCHSTORE {s}d {s} FROMLONLAT 15 37 BYRADIUS 1 m WITHDIST => ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
+             GEOSEARCH {s} FROMLONLAT 15 37 BYRADIUS 1 m STOREDIST => ERR syntax error",
         );
+    }
+
+    #[test]
+    fn what_is_stored_is_members_and_nothing_else() {
+        let refusal =
+            |name: &str| format!("ERR {name} is not compatible with WITHDIST, WITHHASH and WITHCOORD options");
+        sicily()
+            .check("GEORADIUS {s} 15 37 1 m WITHDIST STORE {s}d", &refusal("STORE option in GEORADIUS"))
+            .check("GEOSEARCHSTORE {s}d {s} FROMLONLAT 15 37 BYRADIUS 1 m WITHDIST", &refusal("GEOSEARCHSTORE"));
     }
 
     #[test]

@@ -241,11 +241,18 @@ mod tests {
         bench.check("XADD s 1-1 a b", "1-1").check("XADD s 2-1 c d", "2-1").check("XGROUP CREATE s g 0", "OK");
         bench.run("XREADGROUP GROUP g alice COUNT 1 STREAMS s >");
         bench.check("XGROUP CREATECONSUMER s g bob", "1").now += 7;
+        let head = "length 2 radix-tree-keys 1 radix-tree-nodes 2 last-generated-id 2-1 max-deleted-entry-id 0-0 \
+                    entries-added 2 recorded-first-entry-id 1-1";
+        let ends = "groups 1 first-entry [1-1 [a b]] last-entry [2-1 [c d]]";
+        bench.check("XINFO STREAM s", &format!("[{head} {ends}]"));
+        let group = "name g last-delivered-id 1-1 entries-read 1 lag 1 pel-count 1 pending [[1-1 alice 1000000 1]]";
+        let alice = "name alice seen-time 1000000 active-time 1000000 pel-count 1 pending [[1-1 1000000 1]]";
+        let bob = "name bob seen-time 1000000 active-time -1 pel-count 0 pending []";
+        let whole = format!("entries [[1-1 [a b]]] groups [[{group} consumers [[{alice}] [{bob}]]]]");
+        bench.check("XINFO STREAM s FULL COUNT 1", &format!("[{head} {whole}]"));
         bench.script(
-            "XINFO STREAM s => [length 2 radix-tree-keys 1 radix-tree-nodes 2 last-generated-id 2-1 max-deleted-entry-id 0-0 entries-added 2 recorded-first-entry-id 1-1 groups 1 first-entry [1-1 [a b]] last-entry [2-1 [c d]]]
-             XINFO GROUPS s => [[name g consumers 2 pending 1 last-delivered-id 1-1 entries-read 1 lag 1]]
+            "XINFO GROUPS s => [[name g consumers 2 pending 1 last-delivered-id 1-1 entries-read 1 lag 1]]
              XINFO CONSUMERS s g => [[name alice pending 1 idle 7 inactive 7] [name bob pending 0 idle 7 inactive -1]]
-             XINFO STREAM s FULL COUNT 1 => [length 2 radix-tree-keys 1 radix-tree-nodes 2 last-generated-id 2-1 max-deleted-entry-id 0-0 entries-added 2 recorded-first-entry-id 1-1 entries [[1-1 [a b]]] groups [[name g last-delivered-id 1-1 entries-read 1 lag 1 pel-count 1 pending [[1-1 alice 1000000 1]] consumers [[name alice seen-time 1000000 active-time 1000000 pel-count 1 pending [[1-1 1000000 1]]] [name bob seen-time 1000000 active-time -1 pel-count 0 pending []]]]]]
              XINFO STREAM s FULL 1 => ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP.
              XINFO STREAM none => ERR no such key
              XINFO GROUPS none => ERR no such key

@@ -22,8 +22,20 @@ struct Argument {
 fn all() -> &'static HashMap<&'static str, Vec<Argument>> {
     static ALL: OnceLock<HashMap<&'static str, Vec<Argument>>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let lines = include_str!("arguments.txt").lines().filter(|line| !line.starts_with('#'));
-        lines.filter_map(|line| line.split_once(' ')).map(|(name, rest)| (name, Text(rest).arguments())).collect()
+        let entries = entries(include_str!("arguments.txt")).filter(|entry| !entry.starts_with('#'));
+        entries.filter_map(|entry| entry.split_once(' ')).map(|(name, rest)| (name, Text(rest).arguments())).collect()
+    })
+}
+
+/// Lines, each with those behind it that begin with a blank.
+fn entries(text: &'static str) -> impl Iterator<Item = &'static str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let ends = rest.match_indices('\n').map(|(at, _)| at);
+        let end = ends.into_iter().find(|at| !rest[at + 1..].starts_with(' ')).unwrap_or(rest.len());
+        let entry = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or("");
+        (!entry.is_empty()).then_some(entry)
     })
 }
 
@@ -35,7 +47,7 @@ impl Text {
     fn arguments(&mut self) -> Vec<Argument> {
         let mut arguments = Vec::new();
         loop {
-            self.0 = self.0.trim_start_matches([' ', '|']);
+            self.0 = self.0.trim_start_matches([' ', '\n', '|']);
             if self.0.is_empty() || self.0.starts_with([')', '}']) {
                 self.0 = self.0.get(1..).unwrap_or("");
                 return arguments;
@@ -46,7 +58,7 @@ impl Text {
 
     fn argument(&mut self) -> Argument {
         let mut argument = Argument { name: self.word(), kind: "string", ..Argument::default() };
-        while let Some(mark) = self.0.chars().next().filter(|mark| *mark != ' ') {
+        while let Some(mark) = self.0.chars().next().filter(|mark| !mark.is_whitespace()) {
             self.0 = &self.0[mark.len_utf8()..];
             match mark {
                 '=' => argument.kind = self.word(),
@@ -76,7 +88,7 @@ impl Text {
 
     /// The next name, number or version.
     fn word(&mut self) -> &'static str {
-        let end = self.0.find([' ', '=', '#', '`', '@', '!', '?', '*', '+', '(', '{']).unwrap_or(self.0.len());
+        let end = self.0.find([' ', '\n', '=', '#', '`', '@', '!', '?', '*', '+', '(', '{']).unwrap_or(self.0.len());
         let (word, rest) = self.0.split_at(end);
         self.0 = rest;
         word
@@ -133,8 +145,9 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_it_is_written() {
+        assert_eq!(entries("a b\n  c\nd\n").collect::<Vec<_>>(), ["a b\n  c", "d"]);
         let arguments =
-            Text("key=key#0 trim?{ strategy( max=token`MAX` | min=token`~`@6.2.0 ) count`LIMIT`?*+ } ip:port!1.0")
+            Text("key=key#0 trim?{ strategy( max=token`MAX` | min=token`~`@6.2.0 ) count`LIMIT`?*+ }\n    ip:port!1.0")
                 .arguments();
         assert_eq!(arguments.len(), 3);
         assert_eq!((arguments[0].kind, arguments[0].key), ("key", Some(0)));
