@@ -24,6 +24,7 @@ impl Lan {
     /// This process may not, or the system has no `ip` and `tc`: what went wrong.
     pub fn lay(hosts: usize) -> Result<Lan, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        remove_what_the_dead_left();
         let tag = format!("qf{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut lan = Lan { names: Vec::new() };
         for host in 0..hosts {
@@ -130,6 +131,18 @@ impl Drop for Lan {
             if let Err(error) = run(&["ip", "netns", "del", name], "") {
                 eprintln!("a namespace is left: {error}");
             }
+        }
+    }
+}
+
+/// A process that was killed could not remove its hosts; their names begin with its number.
+fn remove_what_the_dead_left() {
+    for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("qf").and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);
+        if owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !std::path::Path::new("/proc").join(pid).exists()) {
+            // Another process may be doing the same.
+            let _ = run(&["ip", "netns", "del", &name], "");
         }
     }
 }
