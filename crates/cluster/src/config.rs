@@ -51,6 +51,10 @@ pub(crate) enum Planted {
     VotesTwice,
     /// A candidate needs no majority.
     WinsWithOneVote,
+    /// Slots that are handed over are written to meanwhile.
+    HoldsNothing,
+    /// Whoever has granted slots and does not know whether they were taken writes to them again.
+    WritesInDoubt,
     /// Of two claims to a slot the later one holds, whatever its epoch.
     BelievesOldClaims,
 }

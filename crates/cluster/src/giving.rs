@@ -117,6 +117,10 @@ impl Giving {
 impl Cluster {
     /// Slots whose writes wait.
     pub(crate) fn held(&self) -> Slots {
+        #[cfg(test)]
+        if self.config.planted == Some(crate::config::Planted::HoldsNothing) {
+            return Slots::none();
+        }
         let holding = self.giving.values().filter(|giving| giving.holds());
         holding.flat_map(|giving| giving.slots.iter().collect::<Vec<_>>()).collect()
     }
@@ -237,6 +241,10 @@ impl Cluster {
             (GivingNews::Verdict(false), Stage::Granted { .. }) => {
                 self.end_giving(id, Ending::Failed("The target node has not taken the slots".into()));
             }
+            #[cfg(test)]
+            (GivingNews::Broken(why), _) if self.config.planted == Some(crate::config::Planted::WritesInDoubt) => {
+                self.end_giving(id, Ending::Failed(why));
+            }
             // Whether it has taken them, only the target knows now.
             (GivingNews::Broken(_), Stage::Granted { .. }) => self.ask_for_verdict(id),
             (GivingNews::Broken(why), _) => self.end_giving(id, Ending::Failed(why)),
@@ -327,13 +335,15 @@ impl Cluster {
         if !owners(self.me) || !self.myself().is_primary() {
             return self.end_giving(id, Ending::Failed("The slots are not ours any more".into()));
         }
+        let to = giving.to;
         let is_lost = self.nodes.get(&giving.to).is_none_or(|target| target.is_failed() || !target.is_primary());
         match giving.stage {
             Stage::Granted { epoch, ask_at, lost_since } => {
                 let lost_since = if is_lost { lost_since.or(Some(now)) } else { None };
                 let giving = self.giving.get_mut(&id).expect("it was looked up");
                 giving.stage = Stage::Granted { epoch, ask_at, lost_since };
-                if lost_since.is_some_and(|since| now.since(since) > self.config.election_timeout()) {
+                let has_waited = lost_since.is_some_and(|since| now.since(since) > self.config.election_timeout());
+                if has_waited || (is_lost && self.is_replaced(to)) {
                     self.take_back(id, epoch);
                 } else if now >= ask_at {
                     self.ask_for_verdict(id);
@@ -347,6 +357,14 @@ impl Cluster {
             }
             _ => {}
         }
+    }
+
+    /// Whether a replica of a node leads in its place, and has told what it claims: if our slots are not among it, it knows
+    /// nothing of them.
+    fn is_replaced(&self, id: NodeId) -> bool {
+        let Some(shard) = self.nodes.get(&id).map(crate::node::Node::shard) else { return false };
+        let leads = |node: &crate::node::Node| node.is_voter() && !node.is_failed() && node.claims_heard;
+        self.nodes.values().any(|node| node.id != id && node.id != self.me && node.shard() == shard && leads(node))
     }
 
     /// Nobody can use the epoch that was granted any more: with a greater one the slots are ours, whoever comes back with it.

@@ -4,9 +4,11 @@
 //! - `world.rs` is the heap of events, the network and the drivers of all nodes;
 //! - `transfers.rs` moves slots, with keys that are counted;
 //! - `checks.rs` holds what must be true;
+//! - `large.rs` measures how a large cluster fares;
 //! - `swarm.rs` draws a cluster and its faults from a seed, heals it in the end and demands convergence.
 
 mod checks;
+mod large;
 mod swarm;
 mod transfers;
 mod world;
@@ -120,5 +122,34 @@ mod tests {
     #[test]
     fn a_claim_with_an_old_epoch_is_caught() {
         is_caught(Planted::BelievesOldClaims, "older epoch");
+    }
+
+    /// Prints how a large cluster fares: `SIM_NODES=1000 cargo test --release -p quorate-cluster a_large -- --nocapture`.
+    #[test]
+    fn a_large_cluster_agrees_on_a_failure_and_settles_after_a_cut() {
+        let nodes = std::env::var("SIM_NODES").ok().and_then(|nodes| nodes.parse().ok()).unwrap_or(20);
+        let report = super::large::report(nodes, 1).expect("it settles");
+        println!("{}", report.text);
+        let timeout = crate::Config::default().node_timeout;
+        assert!(report.crash < std::time::Duration::from_secs(1), "{:?}", report.crash);
+        assert!(report.silence < timeout * 3, "{:?}", report.silence);
+        assert!(report.settled < timeout * 3, "{:?}", report.settled);
+    }
+
+    /// The same where slots move.
+    fn is_caught_when_slots_move(bug: Planted) {
+        let violation = (0..400).find_map(|seed| run_transfers(seed, false, Some(bug)).result.err());
+        let Some(violation) = violation else { panic!("{bug:?} was not caught") };
+        assert!(violation.contains("that were acknowledged"), "{bug:?} was caught as something else: {violation}");
+    }
+
+    #[test]
+    fn a_write_to_slots_that_are_being_handed_over_is_caught() {
+        is_caught_when_slots_move(Planted::HoldsNothing);
+    }
+
+    #[test]
+    fn a_write_to_slots_that_may_have_been_taken_is_caught() {
+        is_caught_when_slots_move(Planted::WritesInDoubt);
     }
 }

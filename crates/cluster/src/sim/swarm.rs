@@ -69,12 +69,12 @@ pub(crate) fn time_to_recover(seed: u64) -> Duration {
     swarm.world.now.since(at)
 }
 
-struct Swarm {
-    world: World,
-    primaries: usize,
-    replicas: usize,
-    rng: Rng,
-    has_faults: bool,
+pub(super) struct Swarm {
+    pub(super) world: World,
+    pub(super) primaries: usize,
+    pub(super) replicas: usize,
+    pub(super) rng: Rng,
+    pub(super) has_faults: bool,
 }
 
 impl Swarm {
@@ -87,17 +87,17 @@ impl Swarm {
         Swarm { world, primaries, replicas, rng, has_faults: true }
     }
 
-    fn hosts(&self) -> usize {
+    pub(super) fn hosts(&self) -> usize {
         self.primaries * (1 + self.replicas)
     }
 
-    fn pass(&mut self, time: Duration) -> Result<(), String> {
+    pub(super) fn pass(&mut self, time: Duration) -> Result<(), String> {
         let end = self.world.now + time;
         self.world.run_until(end)
     }
 
     /// As redis-cli forms one: slots and epochs, then everybody meets the first, then the replicas choose.
-    fn form(&mut self) -> Result<(), String> {
+    pub(super) fn form(&mut self) -> Result<(), String> {
         for host in 0..self.hosts() {
             self.world.start(host, false);
         }
@@ -130,7 +130,7 @@ impl Swarm {
         self.pass(Duration::from_secs(3))
     }
 
-    fn await_all(&mut self, what: &str, is_so: impl Fn(&Swarm) -> bool) -> Result<(), String> {
+    pub(super) fn await_all(&mut self, what: &str, is_so: impl Fn(&Swarm) -> bool) -> Result<(), String> {
         let deadline = self.world.now + CALM;
         while !is_so(self) {
             if self.world.now > deadline {
@@ -165,6 +165,7 @@ impl Swarm {
         self.form()?;
         let end = self.world.now + Duration::from_secs(30);
         let mut at = self.world.now;
+        self.world.dooms = true;
         loop {
             at = at + Duration::from_millis(100 + self.rng.below(3000));
             if at >= end {
@@ -182,6 +183,7 @@ impl Swarm {
             }
         }
         self.world.run_until(end)?;
+        self.world.dooms = false;
         for host in 0..self.hosts() {
             self.world.fault_at(end, Fault::Start { host, keeps_data: true });
         }
@@ -232,7 +234,7 @@ impl Swarm {
     }
 
     /// Every slot has one owner, the same in everybody's eyes; it leads, works, and has an epoch of its own.
-    fn agrees(&self) -> bool {
+    pub(super) fn agrees(&self) -> bool {
         let machines: Vec<_> = (0..self.hosts()).map(|host| self.world.machine(host)).collect();
         if machines.iter().any(Option::is_none) {
             return false;

@@ -98,8 +98,14 @@ pub(crate) struct World {
     /// Whether doomed processes die between two outputs.
     pub(crate) dooms: bool,
     has_just_voted: bool,
+    /// A claim that was written down and not told yet is the worst thing to die over.
+    pub(super) has_just_claimed: bool,
     pub(crate) trace: Option<String>,
     pub(crate) sent: u64,
+    /// It is too large for each file to be read back.
+    pub(crate) is_large: bool,
+    /// Packets and bytes that were sent, in a large world.
+    pub(crate) traffic: (u64, u64),
     /// How many writes each host holds of a slot; they survive a crash if data do.
     pub(super) data: Vec<BTreeMap<u16, u64>>,
     /// How many ends of migrations were successes, on either side, and how many weren't.
@@ -125,8 +131,11 @@ impl World {
             violation: None,
             dooms: false,
             has_just_voted: false,
+            has_just_claimed: false,
             trace: None,
             sent: 0,
+            is_large: false,
+            traffic: (0, 0),
             data: vec![BTreeMap::new(); hosts],
             endings: (0, 0),
             acknowledged: BTreeMap::new(),
@@ -393,7 +402,7 @@ impl World {
 
     fn perform(&mut self, host: usize) {
         loop {
-            // A vote that has just been sent is the worst thing to forget.
+            // What has just been promised is the worst thing to forget.
             let odds = if std::mem::take(&mut self.has_just_voted) { 3 } else { 20_000 };
             let dies = self.dooms && self.rng.below(odds) == 0;
             let Some(process) = self.processes[host].as_mut() else { return };
@@ -411,12 +420,14 @@ impl World {
     fn perform_one(&mut self, host: usize, output: Output) {
         let incarnation = self.process(host).incarnation;
         match output {
+            Output::Persist(conf) if self.is_large => self.disks[host] = Some(*conf),
             Output::Persist(conf) => {
                 let text = conf.to_text();
                 let read = NodesConf::parse(text.as_bytes()).expect("what a node writes it can read");
                 let read = read.expect("it is not empty");
                 assert_eq!(read.to_text(), text);
                 self.disks[host] = Some(read);
+                self.has_just_voted |= std::mem::take(&mut self.has_just_claimed);
             }
             Output::Connect { link, ip, .. } => {
                 let at = self.now + self.delay();
@@ -450,6 +461,11 @@ impl World {
 
     fn send(&mut self, host: usize, link: LinkId, packet: &Arc<Packet>) {
         self.sent += 1;
+        if self.is_large {
+            let mut bytes = Vec::new();
+            packet.encode(&mut bytes);
+            self.traffic = (self.traffic.0 + 1, self.traffic.1 + bytes.len() as u64);
+        }
         let Some(&far) = self.process(host).links.get(&link) else { return };
         if matches!(packet.body, Body::AuthAck) {
             self.has_just_voted = true;

@@ -1,0 +1,113 @@
+//! How a large cluster fares: how long it takes to agree that a node has failed, what its nodes say to each other meanwhile, and how
+//! long it takes to settle after a third of it was cut off. As a table and a plot.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use quorate_stdx::Rng;
+
+use super::swarm::Swarm;
+use super::world::{Fault, World};
+use crate::Config;
+
+/// How often it is looked who knows.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long traffic is counted.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long a third is cut off, in node timeouts.
+const CUT_OFF: u32 = 3;
+/// The plot's width.
+const WIDTH: usize = 50;
+
+/// When how many of the nodes knew.
+type Curve = Vec<(Duration, usize)>;
+
+/// What was measured.
+pub(crate) struct Report {
+    pub(crate) text: String,
+    pub(crate) crash: Duration,
+    pub(crate) silence: Duration,
+    pub(crate) settled: Duration,
+}
+
+/// A cluster of so many nodes, half of them replicas, at the default node timeout.
+pub(crate) fn report(hosts: usize, seed: u64) -> Result<Report, String> {
+    let mut rng = Rng::new(seed);
+    let config = Config::default();
+    let timeout = config.node_timeout;
+    let mut world = World::new(hosts, config, rng.next_u64());
+    world.is_large = true;
+    let mut swarm = Swarm { world, primaries: hosts / 2, replicas: 1, rng, has_faults: false };
+    swarm.form()?;
+    swarm.world.traffic = (0, 0);
+    swarm.pass(QUIET)?;
+    let (packets, bytes) = swarm.world.traffic;
+    let a_node = |sum: u64| sum as f64 / QUIET.as_secs_f64() / hosts as f64;
+    let (packets, bytes) = (a_node(packets), a_node(bytes));
+    let crash = watch(&mut swarm, 0, Fault::Crash(0), timeout)?;
+    swarm.world.fault_at(swarm.world.now, Fault::Start { host: 0, keeps_data: true });
+    swarm.await_all("all to agree again", Swarm::agrees)?;
+    let silence = watch(&mut swarm, 1, Fault::PowerOff(1), timeout)?;
+    swarm.world.fault_at(swarm.world.now, Fault::Start { host: 1, keeps_data: true });
+    swarm.await_all("all to agree again", Swarm::agrees)?;
+    let third: BTreeSet<usize> = (0..hosts).filter(|host| host % 3 == 0).collect();
+    swarm.world.fault_at(swarm.world.now, Fault::Partition(third));
+    swarm.pass(timeout * CUT_OFF)?;
+    let healed = swarm.world.now;
+    swarm.world.fault_at(healed, Fault::Heal);
+    swarm.await_all("all to agree after the cut", Swarm::agrees)?;
+    let settled = swarm.world.now.since(healed);
+    let time = |curve: &Curve, part: f64| reached(curve, (hosts as f64 * part) as usize);
+    let mut text = format!("{hosts} nodes, half of them replicas, cluster-node-timeout {} s\n\n", timeout.as_secs());
+    let mut line = |name: &str, value: String| _ = writeln!(text, "{name:<58} {value}");
+    line("packets a node and second, while nothing happens", format!("{packets:.1}"));
+    line("KiB a node and second", format!("{:.1}", bytes / 1024.0));
+    for (name, curve) in [("a process dies", &crash), ("a machine falls silent", &silence)] {
+        line(&format!("{name}: half of the nodes know it after"), format!("{:.2?}", time(curve, 0.5)));
+        line(&format!("{name}: all do after"), format!("{:.2?}", time(curve, 0.999)));
+    }
+    line("a third was cut off: all agree again after", format!("{settled:.2?}"));
+    plot(&mut text, "nodes that know that a process has died", &crash, hosts);
+    plot(&mut text, "nodes that know that a machine is silent", &silence, hosts);
+    Ok(Report { text, crash: time(&crash, 0.999), silence: time(&silence, 0.999), settled })
+}
+
+/// Lets something befall a host, and looks who counts it as failed, until all others do.
+fn watch(swarm: &mut Swarm, host: usize, fault: Fault, timeout: Duration) -> Result<Curve, String> {
+    let victim = swarm.world.id(host);
+    let begun = swarm.world.now;
+    swarm.world.fault_at(begun, fault);
+    let mut curve = Curve::new();
+    loop {
+        swarm.pass(LOOK)?;
+        let knows = |index: &usize| {
+            let machine = swarm.world.machine(*index);
+            machine.is_some_and(|machine| machine.nodes.get(&victim).is_some_and(crate::node::Node::is_failed))
+        };
+        let known = (0..swarm.hosts()).filter(knows).count();
+        let spent = swarm.world.now.since(begun);
+        curve.push((spent, known));
+        if known + 1 >= swarm.hosts() {
+            return Ok(curve);
+        }
+        if spent > timeout * 6 {
+            return Err(format!("{known} nodes know after {spent:?}"));
+        }
+    }
+}
+
+fn reached(curve: &Curve, count: usize) -> Duration {
+    let found = curve.iter().find(|(_, known)| *known >= count.min(curve.last().map_or(0, |(_, known)| *known)));
+    found.map_or(Duration::ZERO, |(time, _)| *time)
+}
+
+/// A bar for each of twenty moments.
+fn plot(text: &mut String, name: &str, curve: &Curve, hosts: usize) {
+    let _ = writeln!(text, "\n{name}");
+    let first = curve.iter().position(|(_, known)| *known > 0).unwrap_or(0).saturating_sub(1);
+    let shown = &curve[first..];
+    for (time, known) in shown.iter().step_by(shown.len().div_ceil(20).max(1)).chain(curve.last()) {
+        let _ = writeln!(text, "{:>9.2} s |{:<WIDTH$}| {known}", time.as_secs_f64(), "#".repeat(known * WIDTH / hosts));
+    }
+}
