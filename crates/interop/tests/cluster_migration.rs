@@ -289,3 +289,35 @@ fn what_is_called_off_leaves_nothing_behind() {
     }
     assert_eq!(digests(&mut router, &keys), before);
 }
+
+#[test]
+fn slots_tell_how_many_keys_they_hold_and_links_what_waits_on_them() {
+    let cluster = Cluster::form(3, 0, &[]);
+    let mut client = cluster.node(0).connect();
+    for number in 0..7 {
+        let key = format!("{{0}}{number}");
+        cluster.router(0).call(key.as_bytes(), &[b"SET", key.as_bytes(), b"x"]);
+    }
+    let tag = quorate_interop::cluster::slot(b"0");
+    let owner = usize::from(tag) * 3 / 16384;
+    let stat = |slot: u16, count: i64| {
+        let count = Reply::Array(vec![Reply::Bulk("key-count".into()), Reply::Int(count)]);
+        Reply::Array(vec![Reply::Int(i64::from(slot)), count])
+    };
+    let mut holder = cluster.node(owner).connect();
+    let words = ["CLUSTER", "SLOT-STATS", "ORDERBY", "KEY-COUNT", "LIMIT", "1"];
+    assert_eq!(holder.call(&words).unwrap(), Reply::Array(vec![stat(tag, 7)]));
+    let range = holder.call(&["CLUSTER", "SLOT-STATS", "SLOTSRANGE", &tag.to_string(), &(tag + 1).to_string()]);
+    assert_eq!(range.unwrap(), Reply::Array(vec![stat(tag, 7), stat(tag + 1, 0)]));
+    let error = call(&mut client, "CLUSTER SLOT-STATS ORDERBY fame");
+    assert_eq!(error, "ERR Unrecognized sort metric for ORDERBY.");
+    let Reply::Array(links) = client.call(&["CLUSTER", "LINKS"]).unwrap() else { panic!("no list") };
+    let allocated = |link: &Reply| {
+        let Reply::Array(fields) = link else { panic!("no link") };
+        let at = fields.iter().position(|field| *field == Reply::Bulk("send-buffer-allocated".into())).unwrap();
+        fields[at + 1].clone()
+    };
+    // What we send goes through the links that we have made, and each of them has a buffer for it.
+    let buffers = links.iter().filter(|link| matches!(allocated(link), Reply::Int(bytes) if bytes > 0)).count();
+    assert!(buffers >= 2, "{links:?}");
+}

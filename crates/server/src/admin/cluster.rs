@@ -6,6 +6,7 @@
 mod look;
 mod migrate;
 mod order;
+mod stats;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
 
@@ -29,7 +30,7 @@ static SUBCOMMANDS: &[&Spec] = &[
     &of("addslots", AtLeast(3), ORDER, "3.0.0", "Assigns slots to this node."),
     &of("addslotsrange", AtLeast(4), ORDER, "7.0.0", "Assigns ranges of slots to this node."),
     &of("bumpepoch", Exactly(2), ORDER, "3.0.0", "Gives this node the greatest epoch."),
-    &of("cancelslotmigrations", Exactly(2), ORDER, "7.2.0", "Calls off the migrations of slots away from this node."),
+    &of("cancelslotmigrations", Exactly(2), ORDER, "9.0.0", "Calls off the migrations of slots away from this node."),
     &of("count-failure-reports", Exactly(3), LOOK, "3.0.0", "Counts those who can't reach a node."),
     &of("countkeysinslot", Exactly(3), Flags::STALE, "3.0.0", "Counts the keys of a slot."),
     &of("delslots", AtLeast(3), ORDER, "3.0.0", "Takes slots from their owners, as this node sees it."),
@@ -38,13 +39,13 @@ static SUBCOMMANDS: &[&Spec] = &[
     &of("flushslots", Exactly(2), ORDER, "3.0.0", "Takes all slots from this node."),
     &of("forget", Exactly(3), ORDER, "3.0.0", "Removes a node."),
     &of("getkeysinslot", Exactly(4), Flags::STALE, "3.0.0", "Names keys of a slot."),
-    &of("getslotmigrations", Exactly(2), LOOK.and(Flags::ADMIN), "7.2.0", "Lists migrations of slots."),
+    &of("getslotmigrations", Exactly(2), LOOK.and(Flags::ADMIN), "9.0.0", "Lists migrations of slots."),
     &of("help", Exactly(2), LOOK, "5.0.0", "Tells what CLUSTER can do."),
     &of("info", Exactly(2), LOOK, "3.0.0", "Tells how the cluster is."),
     &of("keyslot", Exactly(3), LOOK, "3.0.0", "Tells the slot of a key."),
     &of("links", Exactly(2), LOOK, "7.0.0", "Lists the links to and from other nodes."),
     &of("meet", AtLeast(4), ORDER, "3.0.0", "Joins another node's cluster."),
-    &of("migrateslots", AtLeast(5), ORDER, "7.2.0", "Moves slots with all that they hold to other nodes."),
+    &of("migrateslots", AtLeast(5), ORDER, "9.0.0", "Moves slots with all that they hold to other nodes."),
     &of("myid", Exactly(2), LOOK, "3.0.0", "Tells the name of this node."),
     &of("myshardid", Exactly(2), LOOK, "7.2.0", "Tells the name of this node's shard."),
     &of("nodes", Exactly(2), LOOK, "3.0.0", "Lists the nodes, as nodes.conf does."),
@@ -56,10 +57,17 @@ static SUBCOMMANDS: &[&Spec] = &[
     &of("setslot", AtLeast(4), ORDER, "3.0.0", "Tells where a slot is, or moves."),
     &of("shards", Exactly(2), LOOK, "7.0.0", "Tells slots and nodes, shard by shard."),
     &of("slaves", Exactly(3), LOOK.and(Flags::ADMIN), "3.0.0", "Lists the replicas of a primary."),
+    &of(
+        "slot-stats",
+        AtLeast(4),
+        Flags::STALE.and(Flags::LOADING),
+        "8.0.0",
+        "Counts the keys of slots that this node serves.",
+    ),
     &of("slots", Exactly(2), LOOK, "3.0.0", "Tells slots and nodes, range by range."),
     &Spec {
         reaches: Some(migrate::needs_alone),
-        ..of("syncslots", AtLeast(3), SYNC, "7.2.0", "What nodes say to each other while slots move.")
+        ..of("syncslots", AtLeast(3), SYNC, "9.0.0", "What nodes say to each other while slots move.")
     },
 ];
 
@@ -113,6 +121,7 @@ pub(super) static RUNS: [super::Entry; 4] = [
             ("setslot", order::set_slot),
             ("shards", look::shards),
             ("slaves", look::replicas),
+            ("slot-stats", stats::slot_stats),
             ("slots", look::slots),
             ("syncslots", migrate::sync),
         ],

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use quorate_cluster::packet::Published;
-use quorate_cluster::{Answer, Cluster, Input, NodesConf, Order, OrderId, Output, ReplicaStatus, TransferId};
+use quorate_cluster::{Answer, Cluster, Input, LinkId, NodesConf, Order, OrderId, Output, ReplicaStatus, TransferId};
 use quorate_keyspace::{Alone, Db, Slot};
 use quorate_replication as replication;
 use quorate_stdx::{Machine as _, Mono};
@@ -54,6 +54,26 @@ pub struct Node {
     /// Slots that are being sent to other nodes.
     exports: Mutex<BTreeMap<TransferId, export::Export>>,
     drops: drops::Drops,
+    /// What CLUSTER LINKS and INFO show of links.
+    pub links: Links,
+}
+
+/// What waits on links.
+#[derive(Default)]
+pub struct Links {
+    /// What each has not sent.
+    pub waiting: Mutex<BTreeMap<LinkId, Waiting>>,
+    /// How many were closed because too much waited.
+    pub closed: AtomicU64,
+}
+
+/// What a link has not sent, bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waiting {
+    /// What its buffer takes.
+    pub allocated: usize,
+    /// What is in it.
+    pub used: usize,
 }
 
 struct Inner {
@@ -91,6 +111,7 @@ impl Node {
             saved: Mutex::new(saved),
             exports: Mutex::default(),
             drops: drops::Drops::default(),
+            links: Links::default(),
         }
     }
 

@@ -113,7 +113,8 @@ pub(super) fn info(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         let sum: u64 = counts.iter().map(|(_, count)| count).sum();
         line(&format!("cluster_stats_messages_{direction}"), &sum);
     }
-    line("total_cluster_links_buffer_limit_exceeded", &0);
+    let closed = node(cx.server)?.links.closed.load(std::sync::atomic::Ordering::Relaxed);
+    line("total_cluster_links_buffer_limit_exceeded", &closed);
     cx.reply().verbatim(b"txt", text.as_bytes());
     Ok(())
 }
@@ -121,9 +122,11 @@ pub(super) fn info(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
 pub(super) fn links(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let now = cx.server.now();
     let links = node(cx.server)?.look(|machine| machine.link_views(now));
+    let waiting = node(cx.server)?.links.waiting.lock().clone();
     let mut reply = cx.reply();
     reply.array(links.len());
     for link in links {
+        let waits = waiting.get(&link.link).copied().unwrap_or_default();
         reply.map(6);
         reply.bulk(b"direction");
         reply.bulk(if matches!(link.link, LinkId::To(_)) { b"to" } else { b"from" });
@@ -132,11 +135,11 @@ pub(super) fn links(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         reply.bulk(b"create-time");
         reply.int(link.since);
         reply.bulk(b"events");
-        reply.bulk(b"r");
+        reply.bulk(if waits.used > 0 { b"rw" } else { b"r" });
         reply.bulk(b"send-buffer-allocated");
-        reply.int(0);
+        reply.count(waits.allocated);
         reply.bulk(b"send-buffer-used");
-        reply.int(0);
+        reply.count(waits.used);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use quorate_cluster::packet::{self, Packet};
 use quorate_cluster::{CloseReason, GivingNews, Input, Level, LinkId, NodeId, NodesConf, Output, TransferId};
 use quorate_stdx::Machine as _;
 
-use super::{Node, export, lock, settings};
+use super::{Node, Waiting, export, lock, settings};
 use crate::listen;
 use crate::log;
 use crate::process::plain;
@@ -285,6 +285,7 @@ impl Bus {
 
     fn forget(&mut self, link: LinkId) {
         if let Some(mut gone) = self.tokens.remove(&link).and_then(|token| self.links.remove(&token)) {
+            Bus::node(&self.server).links.waiting.lock().remove(&link);
             // It is closed with the stream in any case.
             let _ = self.poll.registry().deregister(&mut gone.stream);
         }
@@ -296,13 +297,23 @@ impl Bus {
         packet.encode(&mut link.output);
         let limit = self.server.config.load().cluster.link_limit;
         if limit > 0 && (link.output.len() - link.sent) as u64 > limit {
+            Bus::node(&self.server).links.closed.fetch_add(1, Ordering::Relaxed);
             log::warning("Freeing outbound cluster link: its output is above cluster-link-sendbuf-limit");
             return self.close(token, CloseReason::Unreachable);
         }
         self.flush(token);
     }
 
+    /// Writes what the socket takes, and notes what it doesn't.
     fn flush(&mut self, token: Token) {
+        self.write(token);
+        if let Some(link) = self.links.get(&token) {
+            let waiting = Waiting { allocated: link.output.capacity(), used: link.output.len() - link.sent };
+            Bus::node(&self.server).links.waiting.lock().insert(link.id, waiting);
+        }
+    }
+
+    fn write(&mut self, token: Token) {
         let Some(link) = self.links.get_mut(&token).filter(|link| link.is_up) else { return };
         while link.sent < link.output.len() {
             match link.stream.write(&link.output[link.sent..]) {
