@@ -19,6 +19,7 @@ use crate::{compat, peers, tidy};
 struct Tally {
     passed: usize,
     failed: usize,
+    /// Lines for the end of the report: what was skipped, and what passed at its second try only.
     skipped: Vec<String>,
 }
 
@@ -195,9 +196,19 @@ fn read_junit(text: &str) -> Result<Tally> {
     let failed = number("failures")? + number("errors")?;
     let mut skipped: Vec<String> =
         text.lines().filter_map(|line| Some(unescaped(&line[line.find("SKIPPED ")?..]))).collect();
+    skipped.extend(flaky(text));
     skipped.sort();
     skipped.dedup();
     Ok(Tally { passed: number("tests")? - failed, failed, skipped })
+}
+
+/// A line for each test that failed, and passed when it was tried again.
+fn flaky(text: &str) -> Vec<String> {
+    let cases = text.split("<testcase ").skip(1).filter(|case| case.contains("<flakyFailure"));
+    let name = |case: &str| {
+        case.split_once("name=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(name, _)| unescaped(name))
+    };
+    cases.filter_map(name).map(|name| format!("FLAKY {name}: passed only when it was tried again")).collect()
 }
 
 /// A line of text in XML, up to the tag that ends it.
@@ -255,8 +266,11 @@ mod tests {
     fn the_report_of_nextest_is_counted() {
         let text = "<?xml version=\"1.0\"?>\n<testsuites name=\"run\" tests=\"7\" failures=\"1\" errors=\"1\" uuid=\"x\">\n\
             <system-out>running\nSKIPPED interop: it&apos;s &lt;old&gt;</system-out>\n\
-            SKIPPED interop: it&apos;s &lt;old&gt;\n</testsuites>";
-        let skipped = vec!["SKIPPED interop: it's <old>".to_owned()];
+            SKIPPED interop: it&apos;s &lt;old&gt;\n\
+            <testcase name=\"good\" classname=\"a\"></testcase>\n\
+            <testcase name=\"moody\" classname=\"a\"><flakyFailure></flakyFailure></testcase>\n</testsuites>";
+        let flaky = "FLAKY moody: passed only when it was tried again".to_owned();
+        let skipped = vec![flaky, "SKIPPED interop: it's <old>".to_owned()];
         assert_eq!(read_junit(text).unwrap(), Tally { passed: 5, failed: 2, skipped });
         assert!(read_junit("<testsuites>").is_err());
     }
