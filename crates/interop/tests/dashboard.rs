@@ -158,7 +158,7 @@ fn follow_a_cluster(make: Make) {
     browser.await_that("return document.querySelector('[data-wish=rebalance]')");
     browser.run("document.querySelector('[data-wish=rebalance]').click()");
     assert_eq!(confirm(&browser), 1);
-    browser.await_that("return document.querySelector('.job[data-state=running] progress')");
+    browser.await_that("return document.querySelectorAll('.job progress').length === 2");
     browser.keep(&picture(&format!("{make:?}-rebalance.png")));
     browser.await_that(&done(2));
     await_that("everybody has a share", || {
