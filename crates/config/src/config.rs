@@ -16,6 +16,7 @@ use crate::directives::latency::Latency;
 use crate::directives::lazy_free::LazyFree;
 use crate::directives::locks::Locks;
 use crate::directives::memory::Memory;
+use crate::directives::metrics::Metrics;
 use crate::directives::network::Network;
 use crate::directives::process::Process;
 use crate::directives::replication::Replication;
@@ -55,6 +56,8 @@ pub struct Config {
     pub append_only: AppendOnly,
     /// What makes a safe node for majority locks.
     pub locks: Locks,
+    /// Where metrics are fetched.
+    pub metrics: Metrics,
     /// What a shutdown does.
     pub shutdown: Shutdown,
     /// `busy-reply-threshold`: how long a script or function runs before others are answered BUSY.

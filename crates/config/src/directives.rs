@@ -14,6 +14,7 @@ pub(crate) mod latency;
 pub(crate) mod lazy_free;
 pub(crate) mod locks;
 pub(crate) mod memory;
+pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod replication;
@@ -44,6 +45,7 @@ pub(crate) static AREAS: &[&[Spec]] = &[
     scripting::TABLE,
     cluster::TABLE,
     locks::TABLE,
+    metrics::TABLE,
     slow_log::TABLE,
     latency::TABLE,
     events::TABLE,

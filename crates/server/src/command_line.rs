@@ -178,6 +178,8 @@ fn usage() -> String {
      \x20      quorate lock --nodes HOST:PORT,HOST:PORT,HOST:PORT RESOURCE [--ttl 30s] [--wait 10s] -- command ...\n\
      \x20      quorate lock status RESOURCE --nodes HOST:PORT,...\n\
      \x20      quorate cluster create|check|info|fix|reshard|rebalance|add-node|del-node|... HOST:PORT ...\n\
+     \x20      quorate up replication | sentinel | cluster | redlock [--dashboard PORT]\n\
+     \x20      quorate down | quorate chaos kill | pause | heal NODE\n\
      \x20      quorate status [--json] HOST:PORT\n\
      \x20      quorate dashboard --watch HOST:PORT [--actions]\n\
      \x20      quorate --version | --help\n\n\

@@ -12,6 +12,7 @@ pub mod desk;
 pub mod listen;
 pub mod locks;
 pub mod log;
+pub mod metrics;
 pub mod persist;
 pub mod process;
 pub mod published;

@@ -129,6 +129,7 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     threads.push(persist::aof::rewriter::start(&server).context("can't start the rewriting thread")?);
     server.memory.sample();
     server.memory_at_start.store(server.memory.used(), Ordering::Relaxed);
+    crate::metrics::of_server(&server)?;
     say_hello(&server);
     log::warning("Server initialized");
     if let Some(bus) = bus {

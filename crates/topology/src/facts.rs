@@ -193,6 +193,23 @@ impl Facts {
         wanted
     }
 
+    /// Asks by a function until nothing is left to ask; what it answered last, and INFO with it. Nothing if it gives up.
+    pub fn ask(mut ask: impl FnMut(&[Question]) -> Option<Vec<Reply>>) -> Option<(Info, Facts)> {
+        let mut answers = Answers::new();
+        loop {
+            let mut missing = Facts::wanted(&answers);
+            missing.retain(|question| !answers.contains_key(question));
+            if missing.is_empty() {
+                return Some((Info::read(answers.get(&Question::Info)?), Facts::read(&answers)?));
+            }
+            let replies = ask(&missing)?;
+            if replies.len() != missing.len() {
+                return None;
+            }
+            answers.extend(missing.into_iter().zip(replies));
+        }
+    }
+
     /// Everybody whom it names.
     pub fn named(&self) -> Vec<&Address> {
         let mut named: Vec<&Address> = self.replicas.iter().map(|replica| &replica.address).collect();

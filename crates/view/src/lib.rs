@@ -8,6 +8,8 @@
 mod dashboard;
 mod json;
 mod link;
+mod local;
+pub mod metrics;
 mod options;
 mod report;
 mod status;
@@ -23,12 +25,15 @@ use clap::Parser;
 const USAGE: u8 = 64;
 
 /// The subcommands of `quorate` that are here.
-pub const COMMANDS: &[&str] = &["dashboard", "status"];
+pub const COMMANDS: &[&str] = &["chaos", "dashboard", "down", "status", "up"];
 
 /// Runs one of [`COMMANDS`], with the words that follow it.
 pub fn run(command: &str, words: &[OsString]) -> ExitCode {
     match command {
         "dashboard" => perform("quorate dashboard", words, dashboard::show),
+        "chaos" => perform("quorate chaos", words, local::play),
+        "down" => perform("quorate down", words, local::down),
+        "up" => perform("quorate up", words, local::up),
         "status" => perform("quorate status", words, status::show),
         other => {
             eprintln!("quorate: there is no '{other}'");

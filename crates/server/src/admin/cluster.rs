@@ -3,7 +3,7 @@
 //! Orders run alone, because what they mean for clients is in force when they are answered. What only looks asks the
 //! machine under its lock.
 
-mod look;
+pub(crate) mod look;
 mod migrate;
 mod order;
 mod stats;

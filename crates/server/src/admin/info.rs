@@ -111,6 +111,15 @@ fn human(bytes: u64) -> String {
     }
 }
 
+/// Everything, for a thread that serves no clients.
+pub fn everything(server: &Arc<Server>) -> String {
+    let mut lines = Lines::default();
+    for (_, _, write) in &SECTIONS {
+        write(&mut lines, server);
+    }
+    lines.text
+}
+
 fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     // What this thread has not told yet is to be in it.
     cx.local.meter.tell(&cx.server.memory);

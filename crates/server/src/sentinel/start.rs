@@ -125,6 +125,7 @@ fn serve_in_place(options: &Options, config: quorate_config::Config, saved: Save
     log::notice(&format!("Running mode=sentinel, port={port}."));
     log::warning(&format!("Sentinel ID is {}", machine.id()));
     let run_id = RunId::random(&mut Rng::new(!seed)).to_string();
+    crate::metrics::of_sentinel(&config)?;
     let context = Context { config, file, started, run_id, commands: 0, is_ending: false };
     let mut shell = Shell::new(machine, context, listeners).context("can't start the loop")?;
     process::notify("STATUS=Ready to accept connections\nREADY=1");

@@ -9,6 +9,7 @@ use quorate_keyspace::{Db, Slot};
 use quorate_resp::ReplyWriter;
 
 use super::{error, node};
+use crate::control::cluster::Node;
 use crate::data::call::Cx;
 use crate::data::redirect::Routing;
 use crate::server::Server;
@@ -91,7 +92,14 @@ pub(super) fn replicas(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn info(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    let info = node(cx.server)?.look(|machine| machine.info());
+    let text = info_of(node(cx.server)?);
+    cx.reply().verbatim(b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// The text of CLUSTER INFO.
+pub(crate) fn info_of(node: &Node) -> String {
+    let info = node.look(|machine| machine.info());
     let mut text = String::new();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         // Writing to a string can't fail.
@@ -113,10 +121,9 @@ pub(super) fn info(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         let sum: u64 = counts.iter().map(|(_, count)| count).sum();
         line(&format!("cluster_stats_messages_{direction}"), &sum);
     }
-    let closed = node(cx.server)?.links.closed.load(std::sync::atomic::Ordering::Relaxed);
+    let closed = node.links.closed.load(std::sync::atomic::Ordering::Relaxed);
     line("total_cluster_links_buffer_limit_exceeded", &closed);
-    cx.reply().verbatim(b"txt", text.as_bytes());
-    Ok(())
+    text
 }
 
 pub(super) fn links(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {

@@ -1,0 +1,170 @@
+//! The folder of a local deployment: its list of processes, and how one of them is started, found and ended.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+const LIST: &str = "nodes.json";
+/// How long a process may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) name: String,
+    pub(super) port: u16,
+    pub(super) pid: i32,
+    /// The program and its arguments.
+    pub(super) argv: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    pub(super) processes: Vec<Process>,
+}
+
+impl Folder {
+    /// Makes a new one.
+    pub(super) fn create(path: &Path) -> Result<Folder> {
+        ensure!(!path.exists(), "{} is there already: quorate down --delete ends and removes it", path.display());
+        fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;
+        let path = path.canonicalize().context("find the folder")?;
+        Ok(Folder { path, processes: Vec::new() })
+    }
+
+    /// Reads one that is there.
+    pub(super) fn open(path: &Path) -> Result<Folder> {
+        let list = path.join(LIST);
+        let text = fs::read(&list).with_context(|| format!("there is no deployment in {}", path.display()))?;
+        let list: Value = serde_json::from_slice(&text).with_context(|| format!("read {}", list.display()))?;
+        let process = |value: &Value| {
+            Some(Process {
+                name: value["name"].as_str()?.to_owned(),
+                port: value["port"].as_u64()?.try_into().ok()?,
+                pid: value["pid"].as_i64()?.try_into().ok()?,
+                argv: value["argv"].as_array()?.iter().filter_map(|word| Some(word.as_str()?.to_owned())).collect(),
+            })
+        };
+        let processes = list.as_array().into_iter().flatten().filter_map(process).collect();
+        Ok(Folder { path: path.canonicalize().context("find the folder")?, processes })
+    }
+
+    /// Writes the list.
+    pub(super) fn save(&self) -> Result<()> {
+        let process = |process: &Process| json!({ "name": process.name, "port": process.port, "pid": process.pid, "argv": process.argv });
+        let list: Value = self.processes.iter().map(process).collect();
+        fs::write(self.path.join(LIST), format!("{list:#}\n")).context("write the list of processes")
+    }
+
+    pub(super) fn delete(self) -> Result<()> {
+        ensure!(self.path.join(LIST).is_file(), "{} is no deployment", self.path.display());
+        fs::remove_dir_all(&self.path).with_context(|| format!("delete {}", self.path.display()))
+    }
+
+    /// Where a process has its files.
+    pub(super) fn home(&self, name: &str) -> Result<PathBuf> {
+        let home = self.path.join(name);
+        fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
+        Ok(home)
+    }
+
+    /// Starts a process that outlives this one, and puts it on the list.
+    pub(super) fn start(&mut self, name: &str, port: u16, argv: Vec<String>) -> Result<()> {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.home(name)?.join("log"))
+            .context("open a log")?;
+        let (program, arguments) = argv.split_first().context("a process has a program")?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        let child = command.spawn().with_context(|| format!("start {program}"))?;
+        let pid = i32::try_from(child.id()).context("a process has a number")?;
+        self.processes.retain(|process| process.name != name);
+        self.processes.push(Process { name: name.to_owned(), port, pid, argv });
+        self.processes.sort_by_key(|process| process.port);
+        self.save()
+    }
+
+    pub(super) fn find(&self, name: &str) -> Result<&Process> {
+        let is_it = |process: &&Process| process.name == name || process.port.to_string() == name;
+        let names: Vec<&str> = self.processes.iter().map(|process| process.name.as_str()).collect();
+        self.processes.iter().find(is_it).with_context(|| format!("there is no {name}, but {}", names.join(", ")))
+    }
+
+    /// Whether a process runs and is still the one on the list.
+    pub(super) fn runs(&self, process: &Process) -> bool {
+        let line = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        process.argv.last().is_some_and(|last| line.split('\0').any(|word| word == last)) && !is_dead(process.pid)
+    }
+
+    pub(super) fn signal(&self, process: &Process, signal: Signal) -> Result<()> {
+        ensure!(self.runs(process), "{} does not run", process.name);
+        let pid = Pid::from_raw(process.pid).context("a process has a number")?;
+        kill_process(pid, signal).with_context(|| format!("signal {}", process.name))
+    }
+
+    /// Ends all, the newest first.
+    pub(super) fn end_all(&self) -> Result<usize> {
+        let running: Vec<&Process> = self.processes.iter().rev().filter(|process| self.runs(process)).collect();
+        for process in &running {
+            self.signal(process, Signal::TERM)?;
+            // One that is paused has to go on to end.
+            self.signal(process, Signal::CONT).ok();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        for process in &running {
+            while self.runs(process) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            if self.runs(process) {
+                self.signal(process, Signal::KILL)?;
+            }
+        }
+        if let Some(process) = running.iter().find(|process| process.pid <= 1) {
+            bail!("{} has no process of its own", process.name);
+        }
+        Ok(running.len())
+    }
+}
+
+/// Whether a process has ended and only waits to be asked how.
+fn is_dead(pid: i32) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    text.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_found_again_and_ended_by_whoever_reads_the_list() {
+        let place = std::env::temp_dir().join(format!("quorate-folder-{}", std::process::id()));
+        let mut folder = Folder::create(&place).unwrap();
+        assert!(Folder::create(&place).is_err());
+        let argv = ["sleep", "--", "3600.125"].map(str::to_owned).to_vec();
+        folder.start("one", 1, argv).unwrap();
+        let folder = Folder::open(&place).unwrap();
+        let process = folder.find("one").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !folder.runs(process) {
+            assert!(Instant::now() < deadline, "it never runs");
+        }
+        assert!(folder.find("two").unwrap_err().to_string().contains("but one"));
+        assert_eq!(folder.end_all().unwrap(), 1);
+        // A number that somebody else has by now is nobody of ours.
+        let other = Process { pid: i32::try_from(std::process::id()).unwrap(), ..process.clone() };
+        assert!(!folder.runs(&other) && folder.signal(&other, Signal::TERM).is_err());
+        folder.delete().unwrap();
+        assert!(!place.exists());
+    }
+}
