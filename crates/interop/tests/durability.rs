@@ -7,7 +7,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_client::{Client, Reply};
@@ -65,10 +65,10 @@ struct Told {
 }
 
 /// Counts up a key and lets a list grow with it, in one transaction, until the connection breaks.
-fn write(mut client: Client, writer: u64, from: u64, stop: &AtomicBool) -> Told {
+fn write(mut client: Client, writer: u64, from: u64, done: &AtomicU64) -> Told {
     let mut told = Told { acknowledged: from, sent: from };
     let (counter, list) = (format!("counter:{writer}"), format!("list:{writer}"));
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         told.sent += 1;
         let value = told.sent.to_string();
         for words in [&["MULTI"][..], &["INCR", &counter], &["RPUSH", &list, &value], &["EXEC"]] {
@@ -78,7 +78,10 @@ fn write(mut client: Client, writer: u64, from: u64, stop: &AtomicBool) -> Told 
             break;
         }
         match (0..4).map(|_| client.receive()).collect::<Result<Vec<_>, _>>() {
-            Ok(replies) if matches!(&replies[3], Reply::Array(_)) => told.acknowledged = told.sent,
+            Ok(replies) if matches!(&replies[3], Reply::Array(_)) => {
+                told.acknowledged = told.sent;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
             Ok(replies) => panic!("the transaction was answered by {replies:?}"),
             Err(_) => break,
         }
@@ -93,23 +96,22 @@ fn nothing_is_lost_with(options: &[&str]) {
     let mut server = Server::start(options);
     let mut told = vec![Told::default(); WRITERS as usize];
     for round in 0..kills {
-        let stop = Arc::new(AtomicBool::new(false));
+        let done = Arc::new(AtomicU64::new(0));
         let threads: Vec<_> = (0..WRITERS)
             .map(|writer| {
-                let (client, stop) = (server.connect(), Arc::clone(&stop));
+                let (client, done) = (server.connect(), Arc::clone(&done));
                 let from = told[writer as usize].acknowledged;
-                std::thread::spawn(move || write(client, writer, from, &stop))
+                std::thread::spawn(move || write(client, writer, from, &done))
             })
             .collect();
-        let until = Instant::now() + Duration::from_millis(20 + rng.below(300));
         let mut rewrites = server.connect();
-        while Instant::now() < until {
+        for _ in 0..=rng.below(4) {
             // It may be refused because one is under way.
             rewrites.call(&["BGREWRITEAOF"]).unwrap();
-            std::thread::sleep(Duration::from_millis(rng.below(40)));
+            let goal = done.load(Ordering::Relaxed) + rng.below(150);
+            wait_until("writers write", || done.load(Ordering::Relaxed) >= goal);
         }
         server.kill_and_start(&ours(), options);
-        stop.store(true, Ordering::Relaxed);
         for (writer, thread) in threads.into_iter().enumerate() {
             let Told { acknowledged, sent } = thread.join().unwrap();
             let count = number(ask(&server, &["GET", &format!("counter:{writer}")]));

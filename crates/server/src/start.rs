@@ -117,7 +117,12 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     server.config_file.clone_from(&options.file);
     let server = Arc::new(server);
     crate::locks::begin(&server);
-    let source = persist::boot::prepare(&server).map_err(anyhow::Error::msg)?;
+    let source = persist::boot::prepare(&server).map_err(|error| {
+        // Whoever waits for the server's pid is to find it, although that is all there will be.
+        say_hello(&server);
+        log::warning("Server initialized");
+        anyhow::Error::msg(error)
+    })?;
     let bus = crate::control::cluster::open(&server, seed)?;
     let Ok(mut desk) = FrontDesk::open(&server) else { anyhow::bail!("can't listen") };
     let mut threads = start_workers(&server, threads, seed)?;
