@@ -74,7 +74,7 @@ impl Cluster {
 
     /// Both lead with the same epoch, which must not stay so: the one with the smaller name takes a new one.
     fn on_collision(&mut self, node: NodeId) {
-        if node <= self.me {
+        if node <= self.me || self.is_in_doubt() {
             return;
         }
         let epoch = self.myself().config_epoch;
@@ -155,6 +155,9 @@ impl Cluster {
     pub(crate) fn bump_epoch(&mut self) -> bool {
         let greatest = self.nodes.values().map(|node| node.config_epoch).max().unwrap_or_default();
         let ours = self.myself().config_epoch;
+        if self.is_in_doubt() {
+            return false;
+        }
         if ours != Epoch(0) && ours == greatest && self.is_only_one_with(ours) {
             return false;
         }

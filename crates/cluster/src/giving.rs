@@ -285,9 +285,18 @@ impl Cluster {
         self.push(Output::Drain { id, upto: offset });
     }
 
+    /// Whether slots of ours may have been claimed by those whom we have granted them. Until that is settled we take no greater
+    /// epoch: we would hold these slots against the claim by it.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.giving.values().any(Giving::is_granted)
+    }
+
     /// The target has all that there is: it may have the slots.
     fn grant(&mut self, id: TransferId) {
         let epoch = self.current_epoch.next();
+        // Nobody is granted it twice.
+        self.current_epoch = epoch;
+        self.is_conf_dirty = true;
         let ask_at = self.now.mono + CLAIM_TIME;
         self.set_stage(id, Stage::Granted { epoch, ask_at, lost_since: None });
         self.push(Output::Grant { id, epoch });

@@ -91,8 +91,7 @@ impl Cluster {
     /// A replica of ours wants to take over.
     pub(crate) fn on_manual_start(&mut self, replica: NodeId) {
         // Slots that were granted to another primary may be its own already: that is settled first.
-        let has_granted = self.giving.values().any(crate::giving::Giving::is_granted);
-        if self.nodes[&replica].primary() != Some(self.me) || has_granted {
+        if self.nodes[&replica].primary() != Some(self.me) || self.is_in_doubt() {
             return;
         }
         self.give_up_giving("A replica takes over by hand");

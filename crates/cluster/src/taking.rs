@@ -73,6 +73,9 @@ impl Cluster {
         let Some(taking) = self.taking.get(&id) else {
             return Answer::Refused("There is no such migration".into());
         };
+        if self.is_in_doubt() {
+            return Answer::Refused("The target node is handing slots over itself".into());
+        }
         let greatest = self.current_epoch.max(self.last_vote_epoch);
         if epoch <= greatest {
             return Answer::Outdated(greatest);

@@ -190,6 +190,7 @@ impl World {
     fn ask(&mut self, host: usize, order: Order) -> Option<Answer> {
         self.has_just_claimed = matches!(order, Order::Granted { .. });
         self.hand(host, Input::Ordered { by: OrderId(1), order });
+        self.has_just_claimed = false;
         // It may have died over it.
         self.processes[host].as_mut()?.answer.take()
     }
