@@ -175,7 +175,8 @@ fn digest(server: &Server) -> String {
 
 #[test]
 fn real_redis_goes_on_with_our_files_and_we_with_its() {
-    let options = ["--appendonly", "yes", "--enable-debug-command", "yes"];
+    // With another setting either side may lose what it wrote last: it does not wait for an fsync that is under way.
+    let options = ["--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes"];
     for preamble in ["yes", "no"] {
         let options = [&options[..], &["--aof-use-rdb-preamble", preamble]].concat();
         let Some(mut server) = Server::start_redis(&options, None) else { return };

@@ -38,8 +38,10 @@ pub enum Source {
 pub fn prepare(server: &Server) -> Result<Option<Source>, String> {
     if server.config.load().append_only.enabled {
         let files = aof::start::find(server)?;
+        // Also if there is nothing to load: nobody may write before there is a file that it goes to.
+        begin(server, files.as_ref().map_or(0, |files| files.bytes));
         match &files {
-            Some(files) => begin(server, files.bytes),
+            Some(_) => {}
             None if path(&server.config.load()).exists() => log::warning(
                 "There is no append-only file yet, and the one of 'dbfilename' is not loaded with 'appendonly yes': the \
                  dataset is empty. To take it over, start with 'appendonly no' and then use CONFIG SET appendonly yes",
