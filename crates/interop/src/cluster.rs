@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_slot_of_a_key_is_that_of_its_tag() {
-        assert_eq!(slot(b"123456789"), 0x31C3 % 16384);
+        assert_eq!(slot(b"123456789"), 0x31C3);
         assert_eq!(slot(b"{user}.a"), slot(b"user"));
         assert_eq!(slot(b"{}a"), slot(b"{}a"));
     }
