@@ -110,14 +110,7 @@ impl std::fmt::Display for Event {
             Event::SlotsLost { count } => {
                 write!(f, "{count} slots that held keys have another owner: their keys are deleted")
             }
-            Event::ElectionDelayed { delay, rank, offset } => write!(
-                f,
-                "Start of election delayed for {} milliseconds (rank #{rank}, offset {offset}).",
-                delay.as_millis()
-            ),
-            Event::RankChanged { rank, delay } => {
-                write!(f, "Replica rank updated to #{rank}, added {} milliseconds of delay.", delay.as_millis())
-            }
+            Event::ElectionDelayed { .. } | Event::RankChanged { .. } => self.fmt_delay(f),
             Event::ElectionStarted(epoch) => write!(f, "Starting a failover election for epoch {epoch}."),
             Event::ElectionWon(epoch) => {
                 write!(
@@ -149,6 +142,20 @@ impl std::fmt::Display for Event {
 }
 
 impl Event {
+    /// What makes an election of ours begin later.
+    fn fmt_delay(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Event::ElectionDelayed { delay, rank, offset } => {
+                let delay = delay.as_millis();
+                write!(f, "Start of election delayed for {delay} milliseconds (rank #{rank}, offset {offset}).")
+            }
+            Event::RankChanged { rank, delay } => {
+                write!(f, "Replica rank updated to #{rank}, added {} milliseconds of delay.", delay.as_millis())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Those of slots that move.
     fn fmt_transfer(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -165,7 +165,9 @@ mod tests {
         let mut missing = Vec::new();
         let mut look = |command: &Command, own: u16| {
             let (Arity::Exactly(count) | Arity::AtLeast(count)) = command.spec.arity;
-            if count > own && !matches!(command.spec.run, Run::Container) && !are_known(&command.full_name) {
+            // Redis documents none of DEBUG either.
+            let is_documented = command.full_name == "debug" || are_known(&command.full_name);
+            if count > own && !matches!(command.spec.run, Run::Container) && !is_documented {
                 missing.push(command.full_name.clone());
             }
         };
