@@ -152,16 +152,45 @@ pub(crate) fn roles(machines: &[String], primaries: usize) -> (Vec<usize>, Vec<(
         order.extend(by_machine.values().filter_map(|nodes| nodes.get(round)));
     }
     let leading: Vec<usize> = order[..primaries.min(order.len())].to_vec();
-    let mut counts = vec![0_usize; leading.len()];
     let mut following = Vec::new();
-    for node in order.into_iter().skip(primaries) {
-        let is_elsewhere = |index: &usize| machines[leading[*index]] != machines[node];
-        let fewest = (0..leading.len()).min_by_key(|index| (counts[*index], !is_elsewhere(index)));
-        let Some(index) = fewest else { break };
-        counts[index] += 1;
-        following.push((node, leading[index]));
+    // Each primary gets one before any gets another.
+    let replicas: Vec<usize> = order.iter().skip(primaries).copied().collect();
+    for some in replicas.chunks(leading.len().max(1)) {
+        let mut chosen = vec![None; leading.len()];
+        let left: Vec<usize> =
+            some.iter().copied().filter(|node| !place(*node, machines, &leading, &mut chosen)).collect();
+        let mut free = (0..leading.len()).filter(|index| chosen[*index].is_none()).collect::<Vec<usize>>().into_iter();
+        for (node, index) in left.into_iter().zip(&mut free) {
+            chosen[index] = Some(node);
+        }
+        following.extend(chosen.iter().zip(&leading).filter_map(|(node, primary)| Some(((*node)?, *primary))));
     }
     (leading, following)
+}
+
+/// Finds a primary on another machine for `node`, for which those that have one already may change theirs: an augmenting path
+/// (H. W. Kuhn, 1955). False if there is none.
+fn place(node: usize, machines: &[String], leading: &[usize], chosen: &mut [Option<usize>]) -> bool {
+    fn augment(
+        node: usize,
+        machines: &[String],
+        leading: &[usize],
+        chosen: &mut [Option<usize>],
+        tried: &mut [bool],
+    ) -> bool {
+        for index in 0..leading.len() {
+            if tried[index] || machines[leading[index]] == machines[node] {
+                continue;
+            }
+            tried[index] = true;
+            if chosen[index].is_none_or(|other| augment(other, machines, leading, chosen, tried)) {
+                chosen[index] = Some(node);
+                return true;
+            }
+        }
+        false
+    }
+    augment(node, machines, leading, chosen, &mut vec![false; leading.len()])
 }
 
 #[cfg(test)]

@@ -112,6 +112,10 @@ fn all_are_answered_while_a_script_runs(arguments: &[&str], request: &[&str]) {
     let server = Server::start(&[&common[..], arguments].concat());
     let (mut sleeper, mut caller, mut killer) = (server.connect(), server.connect(), server.connect());
     let (mut many, mut alone) = (server.connect(), server.connect());
+    let deadline = Instant::now() + LIMIT;
+    while run(&mut alone, &["DBSIZE"]).starts_with("LOADING") {
+        assert!(Instant::now() < deadline, "the server does not end loading");
+    }
     for round in 0..20 {
         // Those who come meanwhile begin together.
         send(&mut sleeper, &["DEBUG", "SLEEP", "0.05"]);
