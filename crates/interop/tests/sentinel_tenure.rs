@@ -30,6 +30,30 @@ fn begin_to_write(server: &Process, value: &str) -> Client {
 }
 
 #[test]
+fn writes_wait_while_a_majority_is_silent_and_reads_do_not() {
+    let deployment = Deployment::start(&[Ours; 2], &[Ours; 3], "").unwrap();
+    let primary = &deployment.servers[0];
+    // Who stops before it has confirmed anything is not missed.
+    await_that("all confirm it", || primary.info("replication", "tenure_monitors").as_deref() == Some("3"));
+    assert_eq!(primary.call(&["SET", "key", "one"]), Some(ok()));
+    deployment.sentinels[0].signal("-STOP");
+    deployment.sentinels[1].signal("-STOP");
+    await_standing(primary, "held");
+    let mut writer = begin_to_write(primary, "two");
+    await_that("the write waits", || primary.info("clients", "blocked_clients").as_deref() == Some("1"));
+    assert_eq!(primary.call(&["GET", "key"]), Some(Reply::Bulk(b"one".to_vec())));
+    deployment.sentinels[0].signal("-CONT");
+    assert_eq!(writer.receive().unwrap(), ok());
+    assert_eq!(primary.call(&["GET", "key"]), Some(Reply::Bulk(b"two".to_vec())));
+    // Switched off, nobody is waited for.
+    deployment.sentinels[0].signal("-STOP");
+    await_standing(primary, "held");
+    let mut writer = begin_to_write(primary, "three");
+    assert_eq!(primary.call(&["CONFIG", "SET", "primary-tenure", "no"]), Some(ok()));
+    assert_eq!(writer.receive().unwrap(), ok());
+}
+
+#[test]
 fn sentinels_that_end_are_missed_by_nobody() {
     let mut deployment = Deployment::start(&[Ours; 2], &[Ours; 3], "").unwrap();
     await_standing(&deployment.servers[0], "confirmed");

@@ -176,6 +176,11 @@ impl Tenure {
         }
     }
 
+    /// How many monitors have confirmed us and are not gone: those whose silence would be noticed.
+    pub fn monitors(&self) -> usize {
+        self.monitors.len()
+    }
+
     /// Until when writes may be taken if nothing happens; `None` is for ever. Whoever is about to take one later looks at the
     /// machine first.
     pub fn good_until(&self) -> Option<Mono> {
@@ -423,6 +428,7 @@ mod tests {
         primary.millis = 1050;
         primary.confirm(0, 3, 1040);
         primary.confirm(1, 3, 1045);
+        assert_eq!(primary.tenure.monitors(), 3);
         assert_eq!(primary.tenure.poll_timeout(), Some((Mono(1_140_000), Timer::Term)));
         assert!(!primary.at(1139, Input::Timeout), "one of three is silent");
         assert!(primary.at(1140, Input::Timeout));

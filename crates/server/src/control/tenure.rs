@@ -81,9 +81,10 @@ impl Guard {
         self.machine.lock().poll_timeout()
     }
 
-    /// How things stand.
-    pub fn standing(&self) -> Standing {
-        self.machine.lock().standing()
+    /// How things stand, and how many Sentinels would be missed.
+    pub fn standing(&self) -> (Standing, usize) {
+        let machine = self.machine.lock();
+        (machine.standing(), machine.monitors())
     }
 }
 

@@ -13,12 +13,14 @@ use crate::server::Server;
 /// The section as it stands now.
 pub(super) fn section(lines: &mut Lines, server: &Arc<Server>) {
     replication(lines, &server.control.view(server), &server.config.load());
-    let word = match server.tenure.standing() {
+    let (standing, monitors) = server.tenure.standing();
+    let word = match standing {
         Standing::Unwatched => "unwatched",
         Standing::Confirmed => "confirmed",
         Standing::Held => "held",
     };
     lines.field("tenure", word);
+    lines.field("tenure_monitors", monitors);
 }
 
 /// Writes the section.
