@@ -84,6 +84,13 @@ impl<'a, 'v> Exec<'a, 'v> {
         self.reply.protocol()
     }
 
+    /// Answers a subcommand HELP.
+    pub fn help(&mut self, lines: &[&str]) -> Outcome {
+        self.reply.array(lines.len());
+        lines.iter().for_each(|line| self.reply.simple(line));
+        Ok(())
+    }
+
     /// Whether the command may wait.
     pub fn may_block(&self) -> bool {
         self.origin == Origin::Client

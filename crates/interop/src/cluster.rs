@@ -8,7 +8,7 @@ use std::time::Instant;
 use quorate_client::{Client, Reply};
 use quorate_stdx::Rng;
 
-use crate::server::{PATIENCE, Server, free_port};
+use crate::server::{PATIENCE, Server, await_that, free_port};
 
 /// The cluster; a node that was killed is none.
 pub struct Cluster {
@@ -90,18 +90,6 @@ impl Cluster {
     /// A client that starts at a node and goes where it is sent.
     pub fn router(&self, index: usize) -> Router {
         Router { start: self.node(index).address(), owners: HashMap::new(), clients: HashMap::new(), rng: Rng::new(1) }
-    }
-}
-
-/// Waits until it is so.
-///
-/// # Panics
-/// If it never is.
-pub fn await_that(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        crate::pause();
     }
 }
 

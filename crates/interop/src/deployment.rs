@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use quorate_client::{Client, Reply};
 
-use crate::server::{PATIENCE, binary, free_port, is_redis_installed, pause};
+use crate::server::{PATIENCE, await_that, binary, free_port, is_redis_installed, pause};
 
 /// Who made a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,17 +301,5 @@ impl Deployment {
         });
         self.await_links();
         found.expect("it was found")
-    }
-}
-
-/// Waits until something holds; there is a deadline.
-///
-/// # Panics
-/// If it does not hold by then.
-pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + 2 * PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        pause();
     }
 }

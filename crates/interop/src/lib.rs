@@ -10,8 +10,9 @@ pub mod cluster;
 pub mod dataset;
 pub mod deployment;
 pub mod faults;
+pub mod peers;
 mod server;
 pub mod shards;
 
 pub use checker::{Model, Record, linearize};
-pub use server::{PATIENCE, Server, binary, free_port, is_redis_installed, pause};
+pub use server::{PATIENCE, Server, await_that, binary, free_port, is_redis_installed, pause};

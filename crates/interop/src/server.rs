@@ -18,6 +18,18 @@ pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
 }
 
+/// Waits until something holds; there is a deadline.
+///
+/// # Panics
+/// If it does not hold by then.
+pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        pause();
+    }
+}
+
 /// A port that nobody listens on, and that no other test is given while this one runs. It lies below those that systems
 /// hand out to outgoing connections: one of these could take the port of a server while that is down for a moment.
 ///

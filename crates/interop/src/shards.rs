@@ -2,7 +2,8 @@
 
 use quorate_client::Reply;
 
-use crate::deployment::{Make, await_that};
+use crate::deployment::Make;
+use crate::server::await_that;
 use crate::server::{Server, free_port};
 
 /// The slots of three primaries that share them evenly.

@@ -5,21 +5,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use quorate_client::Reply;
-use quorate_interop::Server;
-use quorate_interop::cluster::{Cluster, await_that, call, slot};
-
-fn peers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers")
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
-}
+use quorate_interop::cluster::{Cluster, call, slot};
+use quorate_interop::peers::{self, Rider};
+use quorate_interop::{Server, await_that};
 
 /// Moves slots, and waits until they have moved.
 fn migrate(cluster: &Cluster, from: usize, to: usize) {
@@ -45,16 +36,10 @@ fn writes(node: &Server) -> u64 {
     }
 }
 
-fn ride_through(mut program: Command) {
+fn ride_through(program: Command) {
     let mut cluster = Cluster::form(3, 1, &["--network-threads", "1"]);
-    let place = tempfile::tempdir().unwrap();
-    let stop = place.path().join("stop");
-    program.arg(&stop).args(cluster.running().map(|node| node.port().to_string()));
-    let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut first = String::new();
-    lines.read_line(&mut first).unwrap();
-    if first == "writing\n" {
+    let rider = Rider::start(program, cluster.running().map(Server::port));
+    if rider.writes() {
         migrate(&cluster, 0, 1);
         migrate(&cluster, 1, 0);
         cluster.nodes[2] = None;
@@ -65,35 +50,19 @@ fn ride_through(mut program: Command) {
         await_that("the client writes to it", || writes(cluster.node(5)) > before + 10);
         migrate(&cluster, 0, 1);
     }
-    std::fs::write(&stop, "").unwrap();
-    let (mut out, mut errors) = (String::new(), String::new());
-    lines.read_to_string(&mut out).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-    let status = child.wait().unwrap();
-    assert!(status.success() && out.ends_with("all is well\n"), "{status}\n{first}{out}\n{errors}");
-    println!("{out}");
+    rider.end();
 }
 
 #[test]
 fn redis_py_rides_through_slots_that_move_and_a_failover() {
-    let python = peers().join("py/bin/python");
-    if !python.exists() {
-        println!("SKIPPED redis-py: not installed (cargo xtask peers)");
-        return;
+    if let Some(program) = peers::python("redis", "cluster_redis_py.py") {
+        ride_through(program);
     }
-    let mut program = Command::new(python);
-    program.arg(script("cluster_redis_py.py"));
-    ride_through(program);
 }
 
 #[test]
 fn ioredis_rides_through_slots_that_move_and_a_failover() {
-    let modules = peers().join("node/node_modules");
-    if !modules.join("ioredis").exists() {
-        println!("SKIPPED ioredis: not installed (cargo xtask peers)");
-        return;
+    if let Some(program) = peers::node("ioredis", "cluster_ioredis.js") {
+        ride_through(program);
     }
-    let mut program = Command::new("node");
-    program.env("NODE_PATH", modules).arg(script("cluster_ioredis.js"));
-    ride_through(program);
 }

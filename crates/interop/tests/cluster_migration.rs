@@ -5,7 +5,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_client::{Client, Reply};
-use quorate_interop::cluster::{Cluster, Router, await_that, call};
+use quorate_interop::await_that;
+use quorate_interop::cluster::{Cluster, Router, call};
 
 /// The state of each migration that a node knows of.
 fn states(client: &mut Client) -> Vec<String> {

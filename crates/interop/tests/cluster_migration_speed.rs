@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_client::{Client, Reply};
-use quorate_interop::cluster::{Cluster, await_that, call, slot};
-use quorate_interop::{PATIENCE, Server, free_port};
+use quorate_interop::cluster::{Cluster, call, slot};
+use quorate_interop::{PATIENCE, Server, await_that, free_port};
 
 const SLOTS: u16 = 1000;
 const WRITERS: usize = 4;

@@ -5,8 +5,8 @@
 use std::process::{Command, Output};
 
 use quorate_client::Reply;
-use quorate_interop::cluster::{await_that, call};
-use quorate_interop::{Server, binary, free_port};
+use quorate_interop::cluster::call;
+use quorate_interop::{Server, await_that, binary, free_port};
 
 /// Whose a node is.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use std::process::{Child, Command, Stdio};
 
 use quorate_client::Reply;
 use quorate_interop::browser::{Browser, http};
-use quorate_interop::deployment::{Deployment, Make, NAME, await_that};
+use quorate_interop::deployment::{Deployment, Make, NAME};
 use quorate_interop::shards::{self, ask};
-use quorate_interop::{Server, binary, free_port};
+use quorate_interop::{Server, await_that, binary, free_port};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "a token for tests";

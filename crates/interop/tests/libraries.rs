@@ -6,20 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use quorate_interop::{PATIENCE, Server};
+use quorate_interop::{PATIENCE, Server, peers};
 use redis::{Commands, Connection, RedisResult, Script};
-
-/// Where `cargo xtask peers` puts what it installs.
-fn peers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers")
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
-}
 
 /// Runs a program that ends well if the library gets on with the server.
 fn run(mut program: Command, server: &Server) {
@@ -31,25 +21,13 @@ fn run(mut program: Command, server: &Server) {
 
 #[test]
 fn redis_py_gets_on_with_the_server() {
-    let python = peers().join("py/bin/python");
-    if !python.exists() {
-        println!("SKIPPED redis-py: not installed (cargo xtask peers)");
-        return;
-    }
-    let mut program = Command::new(python);
-    program.arg(script("redis_py.py"));
+    let Some(program) = peers::python("redis", "redis_py.py") else { return };
     run(program, &Server::start(&[]));
 }
 
 #[test]
 fn ioredis_gets_on_with_the_server() {
-    let modules = peers().join("node/node_modules");
-    if !modules.join("ioredis").exists() {
-        println!("SKIPPED ioredis: not installed (cargo xtask peers)");
-        return;
-    }
-    let mut program = Command::new("node");
-    program.env("NODE_PATH", modules).arg(script("ioredis.js"));
+    let Some(program) = peers::node("ioredis", "ioredis.js") else { return };
     run(program, &Server::start(&[]));
 }
 

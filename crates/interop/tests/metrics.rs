@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use quorate_interop::browser::http;
-use quorate_interop::deployment::{Deployment, Make, Process, await_that};
-use quorate_interop::{Server, free_port};
+use quorate_interop::deployment::{Deployment, Make, Process};
+use quorate_interop::{Server, await_that, free_port};
 use serde_json::Value;
 
 fn fetch(port: u16, accept: &str) -> Option<(u16, String, String)> {

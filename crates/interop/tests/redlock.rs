@@ -6,11 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use quorate_interop::Server;
+use quorate_interop::{Server, peers};
 use quorate_redlock::{RedLock, Retry, fenced};
 use redis::AsyncCommands;
 
@@ -19,14 +18,6 @@ const TTL: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(300);
 const CONTENDERS: u64 = 4;
 
-fn peers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers")
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
-}
-
 /// Critical sections in all; `QUORATE_SECTIONS` says otherwise.
 fn sections() -> u64 {
     std::env::var("QUORATE_SECTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000)
@@ -34,25 +25,9 @@ fn sections() -> u64 {
 
 /// The programs of the other libraries, as far as they are installed.
 fn others() -> Vec<(&'static str, Command)> {
-    let mut found = Vec::new();
-    let python = peers().join("py/bin/python");
-    let knows = Command::new(&python).args(["-c", "import redlock"]).stderr(Stdio::null()).status();
-    if knows.is_ok_and(|status| status.success()) {
-        let mut program = Command::new(python);
-        program.arg(script("redlock_py.py"));
-        found.push(("redlock-py", program));
-    } else {
-        println!("SKIPPED redlock-py: not installed (cargo xtask peers)");
-    }
-    let modules = peers().join("node/node_modules");
-    if modules.join("redlock").exists() {
-        let mut program = Command::new("node");
-        program.env("NODE_PATH", modules).arg(script("redlock.js"));
-        found.push(("redlock of npm", program));
-    } else {
-        println!("SKIPPED redlock of npm: not installed (cargo xtask peers)");
-    }
-    found
+    let redlock_py = peers::python("redlock", "redlock_py.py").map(|program| ("redlock-py", program));
+    let redlock_js = peers::node("redlock", "redlock.js").map(|program| ("redlock of npm", program));
+    redlock_py.into_iter().chain(redlock_js).collect()
 }
 
 #[test]

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_client::{Client, Reply};
-use quorate_interop::PATIENCE;
 use quorate_interop::deployment::Make::{Ours, Redis};
-use quorate_interop::deployment::{Deployment, Make, NAME, Process, await_that};
+use quorate_interop::deployment::{Deployment, Make, NAME, Process};
+use quorate_interop::{PATIENCE, await_that};
 
 /// What Redis' Sentinels need not to take half a minute.
 const QUICK: &str = "sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 10000";

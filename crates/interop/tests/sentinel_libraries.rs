@@ -5,37 +5,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use quorate_client::Reply;
-use quorate_interop::PATIENCE;
 use quorate_interop::deployment::Make::Ours;
-use quorate_interop::deployment::{Deployment, NAME, Process, await_that};
+use quorate_interop::deployment::{Deployment, NAME, Process};
+use quorate_interop::peers::{self, Rider};
+use quorate_interop::{PATIENCE, await_that};
 use redis::Commands as _;
 use redis::sentinel::{Sentinel, SentinelNodeConnectionInfo};
 
-fn peers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers")
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
-}
-
 /// Runs a program that counts up in a key until it is told to end, and kills the primary meanwhile.
-fn ride_through(mut program: Command, key: &str) {
+fn ride_through(program: Command, key: &str) {
     let mut deployment = Deployment::start(&[Ours; 3], &[Ours; 3], "").unwrap();
-    let place = tempfile::tempdir().unwrap();
-    let stop = place.path().join("stop");
-    program.arg(&stop).args(deployment.sentinels.iter().map(|sentinel| sentinel.port().to_string()));
-    let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut first = String::new();
-    lines.read_line(&mut first).unwrap();
-    if first == "writing\n" {
+    let rider = Rider::start(program, deployment.sentinels.iter().map(Process::port));
+    if rider.writes() {
         let old = deployment.servers[0].port();
         deployment.servers[0].kill();
         let next = deployment.await_successor(old);
@@ -48,36 +33,18 @@ fn ride_through(mut program: Command, key: &str) {
         deployment.servers[0].start();
         deployment.await_links();
     }
-    std::fs::write(&stop, "").unwrap();
-    let (mut out, mut errors) = (String::new(), String::new());
-    lines.read_to_string(&mut out).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-    let status = child.wait().unwrap();
-    assert!(status.success() && out.ends_with("all is well\n"), "{status}\n{first}{out}\n{errors}");
-    println!("{out}");
+    rider.end();
 }
 
 #[test]
 fn redis_py_rides_through_a_failover() {
-    let python = peers().join("py/bin/python");
-    if !python.exists() {
-        println!("SKIPPED redis-py: not installed (cargo xtask peers)");
-        return;
-    }
-    let mut program = Command::new(python);
-    program.arg(script("sentinel_redis_py.py"));
+    let Some(program) = peers::python("redis", "sentinel_redis_py.py") else { return };
     ride_through(program, "redis-py");
 }
 
 #[test]
 fn ioredis_rides_through_a_failover() {
-    let modules = peers().join("node/node_modules");
-    if !modules.join("ioredis").exists() {
-        println!("SKIPPED ioredis: not installed (cargo xtask peers)");
-        return;
-    }
-    let mut program = Command::new("node");
-    program.env("NODE_PATH", modules).arg(script("sentinel_ioredis.js"));
+    let Some(program) = peers::node("ioredis", "sentinel_ioredis.js") else { return };
     ride_through(program, "ioredis");
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use quorate_client::{Client, Reply};
 use quorate_interop::deployment::Make::{Ours, Redis};
-use quorate_interop::deployment::{Deployment, Make, Process, await_that};
-use quorate_interop::{PATIENCE, is_redis_installed};
+use quorate_interop::deployment::{Deployment, Make, Process};
+use quorate_interop::{PATIENCE, await_that, is_redis_installed};
 
 const QUICK: &str = "sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 10000";
 /// A script that no other request can pass: it touches a key that it did not declare, so that it runs alone.

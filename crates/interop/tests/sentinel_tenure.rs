@@ -5,9 +5,9 @@
 use std::time::{Duration, Instant};
 
 use quorate_client::{Client, Reply};
-use quorate_interop::PATIENCE;
 use quorate_interop::deployment::Make::{Ours, Redis};
-use quorate_interop::deployment::{Deployment, Process, await_that};
+use quorate_interop::deployment::{Deployment, Process};
+use quorate_interop::{PATIENCE, await_that};
 
 fn standing(server: &Process) -> Option<String> {
     server.info("replication", "tenure")

@@ -6,9 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 
 use quorate_client::{Client, Reply};
-use quorate_interop::deployment::{Deployment, Make, Process, await_that};
+use quorate_interop::deployment::{Deployment, Make, Process};
 use quorate_interop::shards::{self, ask};
-use quorate_interop::{PATIENCE, Server, binary, free_port};
+use quorate_interop::{PATIENCE, Server, await_that, binary, free_port};
 use serde_json::Value;
 
 /// The exit status, and what it printed.

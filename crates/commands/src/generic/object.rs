@@ -118,7 +118,7 @@ fn freq(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn help(cx: &mut Exec<'_, '_>, _args: Args<'_>) -> Outcome {
-    const LINES: [&str; 11] = [
+    cx.help(&[
         "OBJECT <subcommand> [<arg> ...]. Subcommands are:",
         "ENCODING <key>",
         "    The form in which the key's value is kept.",
@@ -130,12 +130,7 @@ fn help(cx: &mut Exec<'_, '_>, _args: Args<'_>) -> Outcome {
         "    How many references there are to the key's value.",
         "HELP",
         "    This text.",
-    ];
-    cx.reply.array(LINES.len());
-    for line in LINES {
-        cx.reply.simple(line);
-    }
-    Ok(())
+    ])
 }
 
 #[cfg(test)]

@@ -228,7 +228,7 @@ fn delete_consumer(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn help(cx: &mut Exec<'_, '_>, _: Args<'_>) -> Outcome {
-    const LINES: [&str; 14] = [
+    cx.help(&[
         "XGROUP <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "CREATE <key> <group> <id|$> [MKSTREAM] [ENTRIESREAD <entries-read>]",
         "    Make a group that has read up to that id, of so many entries. MKSTREAM makes an",
@@ -243,10 +243,7 @@ fn help(cx: &mut Exec<'_, '_>, _: Args<'_>) -> Outcome {
         "    Set up to which id the group has read, and how many entries.",
         "HELP",
         "    Print this help.",
-    ];
-    cx.reply.array(LINES.len());
-    LINES.iter().for_each(|line| cx.reply.simple(line));
-    Ok(())
+    ])
 }
 
 #[cfg(test)]

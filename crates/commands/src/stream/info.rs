@@ -215,7 +215,7 @@ fn whole_consumer(reply: &mut ReplyWriter<'_>, group: &Group, consumer: &Consume
 }
 
 fn help(cx: &mut Exec<'_, '_>, _: Args<'_>) -> Outcome {
-    const LINES: [&str; 9] = [
+    cx.help(&[
         "XINFO <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "CONSUMERS <key> <group>",
         "    The consumers of the group.",
@@ -225,10 +225,7 @@ fn help(cx: &mut Exec<'_, '_>, _: Args<'_>) -> Outcome {
         "    What the stream keeps about itself; FULL shows entries and groups too.",
         "HELP",
         "    Print this help.",
-    ];
-    cx.reply.array(LINES.len());
-    LINES.iter().for_each(|line| cx.reply.simple(line));
-    Ok(())
+    ])
 }
 
 #[cfg(test)]
