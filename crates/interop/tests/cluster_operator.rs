@@ -136,6 +136,18 @@ fn real_nodes_are_managed_alike() {
     let mut all = sizes(&places[0]);
     all.sort_unstable();
     assert_eq!(all[0], 100);
+    // One that somebody else has just let in says for its first two seconds that the cluster is down: its keys wait.
+    nodes.push(start(Real).unwrap());
+    let newest = nodes[4].address();
+    let known = call(&mut nodes[0].connect(), "CLUSTER NODES");
+    let myself = known.lines().find(|line| line.contains("myself")).unwrap();
+    let bus = myself.split(['@', ' ']).nth(2).unwrap();
+    let place = nodes[0].address();
+    let met = call(&mut nodes[4].connect(), &format!("CLUSTER MEET {} {} {bus}", place.ip(), place.port()));
+    assert_eq!(met, "OK");
+    let known = |node: &Server| call(&mut node.connect(), "CLUSTER INFO").contains("cluster_known_nodes:5\r");
+    await_that("all know it", || nodes.iter().all(known));
+    succeed(&["reshard", &places[0], "--to", &newest.to_string(), "--slots", "900", "--yes"]);
     assert_all_there(&nodes);
 }
 

@@ -2,7 +2,7 @@
 //! broken off at any moment, and done again.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use quorate_client::Reply;
@@ -17,6 +17,9 @@ use crate::screen::Bar;
 const KEYS: usize = 100;
 /// How long a MIGRATE may take, milliseconds.
 const PATIENCE: &str = "60000";
+/// How long a target may say that the cluster is down for it: a node is for 2 s after its start, and as long after a partition
+/// as the others take to see it again.
+const HELD_BACK: Duration = Duration::from_secs(15);
 /// How often a node is asked how far it is.
 const POLL: Duration = Duration::from_millis(20);
 /// How often a migration is begun anew that came to nothing.
@@ -137,6 +140,7 @@ pub(crate) fn send_keys(
 ) -> Result<()> {
     let target = picture.node(to)?.address;
     let source = &mut picture.node(from)?.node;
+    let mut held_back = None;
     loop {
         let keys = source.call(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &KEYS.to_string()])?;
         let Reply::Array(keys) = keys else { bail!("{} does not name the keys of slot {slot}", source.address) };
@@ -158,6 +162,18 @@ pub(crate) fn send_keys(
             Reply::Bulk(key) => Some(key),
             _ => None,
         }));
-        source.call(&words)?;
+        match source.call(&words) {
+            // It has just started, or sees a majority of the others again since a moment; keys of before stay where they are.
+            Err(error) if format!("{error:#}").contains("CLUSTERDOWN") => {
+                if held_back.get_or_insert_with(Instant::now).elapsed() > HELD_BACK {
+                    return Err(error);
+                }
+                sleep(POLL);
+            }
+            told => {
+                told?;
+                held_back = None;
+            }
+        }
     }
 }
