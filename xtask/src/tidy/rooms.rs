@@ -51,6 +51,8 @@ pub(super) const ROOMS: &[Room] = &[
     },
     // What scripts call and return are requests and replies.
     room("quorate-scripting", Only(&["quorate-resp", "quorate-stdx"])),
+    // Patterns of keys and channels are the globs of KEYS.
+    room("quorate-acl", Only(&["quorate-values"])),
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
     room("quorate-client", Only(&["quorate-resp"])),
     room("quorate-demo", Only(&["quorate-client", "quorate-redlock"])),
