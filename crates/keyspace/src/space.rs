@@ -280,7 +280,8 @@ impl Keyspace {
 
     /// # Safety
     /// The calling thread holds the slot's lock.
-    unsafe fn unlock(&self, slot: Slot) {
+    #[inline]
+    pub(crate) unsafe fn unlock(&self, slot: Slot) {
         // SAFETY: the caller vouches for it.
         unsafe { self.cells[slot.index()].lock.unlock() }
     }
@@ -432,6 +433,14 @@ impl Member {
             }
         }
         Some(KeyView::new(&self.space, Held::Slots(slots), &self.counters, scope))
+    }
+
+    /// As [`Member::view_unless`] of one slot.
+    #[inline]
+    pub fn view_of<'a>(&'a mut self, slot: Slot, scope: &'a Scope, gives_up: impl Fn() -> bool) -> Option<KeyView<'a>> {
+        debug_assert!(self.participant.is_active());
+        let held = Held::Slots(SlotSet::One(slot));
+        self.space.lock_unless(slot, &gives_up).then(|| KeyView::new(&self.space, held, &self.counters, scope))
     }
 
     /// Lets the cache fetch what is read to find the keys of these places, all of them at the same time: a key that is in no cache

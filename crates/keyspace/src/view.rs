@@ -9,6 +9,7 @@ mod sample;
 mod sweep;
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
 use quorate_stdx::{Rng, UnixMs};
@@ -124,6 +125,17 @@ impl<'a> KeyView<'a> {
     #[inline]
     pub(crate) fn new(space: &'a Keyspace, held: Held, counters: &'a Counters, scope: &'a Scope) -> KeyView<'a> {
         KeyView { space, held, counters, scope, known: None, rare: None }
+    }
+
+    /// Drops the view, with few steps where it holds one slot and nothing out of the ordinary has happened under it.
+    #[inline]
+    pub fn end(self) {
+        let view = ManuallyDrop::new(self);
+        match (&view.held, &view.rare) {
+            // SAFETY: the view holds the slot, is not used any more, and neither variant owns anything.
+            (Held::Slots(SlotSet::One(slot)), None) => unsafe { view.space.unlock(*slot) },
+            _ => drop(ManuallyDrop::into_inner(view)),
+        }
     }
 
     /// Tells the view where `key`, of which it will be asked, has been found to belong.

@@ -344,42 +344,55 @@ const FEW: usize = 64;
 /// here, that parser finds too, under any limits that allow so many arguments of such lengths.
 #[inline]
 pub fn find_whole(input: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
-    let (count, mut at) = header(input, 0, b'*')?;
+    // What a span can't say is not looked at.
+    let input = &input[..input.len().min(u32::MAX as usize)];
+    let (count, mut at) = header(input, b'*')?;
     if count == 0 || count > FEW {
         return None;
     }
     let before = spans.len();
     for _ in 0..count {
-        let end = header(input, at, b'$').and_then(|(len, start)| {
-            let end = start + len;
-            spans.push((u32::try_from(start).ok()?, len as u32));
-            (input.get(end..end + 2)? == b"\r\n").then_some(end + 2)
-        });
-        let Some(end) = end else {
+        let Some((start, len)) = bulk(&input[at..]) else {
             spans.truncate(before);
             return None;
         };
-        at = end;
+        spans.push(((at + start) as u32, len as u32));
+        at += start + len + 2;
     }
     Some(at)
 }
 
-/// The number behind `mark` on the line that begins at `at`, and where the next line begins.
+/// Where the bytes of the bulk string begin that `input` starts with, and how many there are.
 #[inline]
-fn header(input: &[u8], at: usize, mark: u8) -> Option<(usize, usize)> {
-    let &[first, a, b, c] = input.get(at..at + 4)?.first_chunk::<4>()?;
-    let (x, y) = (a.wrapping_sub(b'0'), b.wrapping_sub(b'0'));
-    if first != mark || x > 9 {
+fn bulk(input: &[u8]) -> Option<(usize, usize)> {
+    let (len, start) = header(input, b'$')?;
+    let end = input.get(start + len..)?.first_chunk::<2>()?;
+    (end == b"\r\n").then_some((start, len))
+}
+
+/// The number behind `mark` on the line that `input` starts with, and how long the line is.
+#[inline]
+fn header(input: &[u8], mark: u8) -> Option<(usize, usize)> {
+    // What is left of a line of one digit, if all that has to stand there is taken away, is the digit.
+    let line = u32::from_le_bytes(*input.first_chunk::<4>()?) ^ u32::from_le_bytes([mark, b'0', b'\r', b'\n']);
+    let digit = line.rotate_right(8);
+    if digit < 10 { Some((digit as usize, 4)) } else { long_header(input, mark) }
+}
+
+/// As [`header`], of more than one digit.
+#[inline]
+fn long_header(input: &[u8], mark: u8) -> Option<(usize, usize)> {
+    let line = u64::from_le_bytes(*input.first_chunk::<8>()?);
+    let apart = line ^ u64::from_le_bytes([mark, b'0', b'0', b'\r', b'\n', 0, 0, 0]);
+    let (tens, ones) = (apart >> 8 & 0xff, apart >> 16 & 0xff);
+    if apart & 0xff_ff00_00ff == 0 && tens.wrapping_sub(1) < 9 && ones < 10 {
+        return Some(((tens * 10 + ones) as usize, 5));
+    }
+    if apart & 0xff != 0 || tens.wrapping_sub(1) >= 9 || ones >= 10 {
         return None;
     }
-    if b == b'\r' {
-        return (c == b'\n').then_some((usize::from(x), at + 4));
-    }
-    if x == 0 || y > 9 {
-        return None;
-    }
-    let mut number = usize::from(x) * 10 + usize::from(y);
-    for index in at + 3..at + 8 {
+    let mut number = (tens * 10 + ones) as usize;
+    for index in 3..8 {
         let &byte = input.get(index)?;
         if byte == b'\r' {
             return (input.get(index + 1) == Some(&b'\n')).then_some((number, index + 2));

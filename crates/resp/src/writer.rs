@@ -267,6 +267,9 @@ impl<'a> ReplyWriter<'a> {
 fn push_prefixed(out: &mut Vec<u8>, mark: u8, value: i64) {
     if (0..10).contains(&value) {
         out.extend_from_slice(&[mark, b'0' + value as u8, b'\r', b'\n']);
+    } else if (10..100).contains(&value) {
+        let (tens, ones) = (value as u8 / 10, value as u8 % 10);
+        out.extend_from_slice(&[mark, b'0' + tens, b'0' + ones, b'\r', b'\n']);
     } else {
         let mut buffer = itoa::Buffer::new();
         out.push(mark);

@@ -123,6 +123,22 @@ pub fn prefetch<T>(place: *const T) {
     let _ = place;
 }
 
+/// Whether two keys are equal. They nearly always are where this is asked, and short, for which a call of the general
+/// comparison takes longer than the comparison.
+#[inline]
+fn are_equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    match (a.first_chunk(), a.last_chunk(), b.first_chunk(), b.last_chunk()) {
+        (Some(a_head), Some(a_tail), Some(b_head), Some(b_tail)) if a.len() <= 16 => {
+            (word(a_head) ^ word(b_head)) | (word(a_tail) ^ word(b_tail)) == 0
+        }
+        _ => a == b,
+    }
+}
+
 #[inline]
 fn tag_of(hash: u64, depth: u32) -> u64 {
     (hash << depth) >> 48
@@ -184,6 +200,16 @@ impl Segment {
         let word = header.cells as u64 | (header.len as u64) << 24 | u64::from(header.depth) << 48;
         // SAFETY: as above; the table is held mutably by whoever changes it.
         unsafe { self.0.write(word) }
+    }
+
+    /// Where the cell of that index is.
+    ///
+    /// # Safety
+    /// The segment has so many cells.
+    #[inline]
+    unsafe fn cell(self, index: usize) -> *mut u64 {
+        // SAFETY: the cells follow the header.
+        unsafe { self.0.as_ptr().add(1 + index) }
     }
 
     /// The cells, for reading.
@@ -349,7 +375,7 @@ impl<T: Item> Dict<T> {
                 return None;
             }
             // SAFETY: the cell's item is alive while the table is borrowed.
-            if tag_in(cell) == tag && T::key(unsafe { T::body(pointer_in(cell)) }) == key {
+            if tag_in(cell) == tag && are_equal(T::key(unsafe { T::body(pointer_in(cell)) }), key) {
                 return Some((segment, start + offset));
             }
         }
@@ -360,8 +386,8 @@ impl<T: Item> Dict<T> {
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<&T::Body> {
         let (segment, index) = self.locate(hash, key)?;
-        // SAFETY: the item is alive while the table is borrowed.
-        Some(unsafe { T::body(pointer_in(segment.cells()[index])) })
+        // SAFETY: the cell is one of the segment's, and its item is alive while the table is borrowed.
+        Some(unsafe { T::body(pointer_in(segment.cell(index).read())) })
     }
 
     /// Whether there is an item of `key`.
@@ -376,7 +402,7 @@ impl<T: Item> Dict<T> {
         // SAFETY: the table is held mutably as long as the handle lives; the item is taken out of the cell
         // and put back when the handle goes.
         unsafe {
-            let cell = &mut segment.cells_mut()[index];
+            let cell = &mut *segment.cell(index);
             let item = ManuallyDrop::new(T::from_raw(pointer_in(*cell)));
             Some(Handle { cell, item })
         }

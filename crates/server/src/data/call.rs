@@ -19,7 +19,7 @@ use crate::data::own_expiries;
 use crate::data::redirect;
 use crate::data::scripts::Interpreter;
 use crate::data::stats::{Statistics, Verdict};
-use crate::data::table::{Command, Runner};
+use crate::data::table::{Command, DataRun, Runner};
 use crate::data::ticks::{Tick, Ticker};
 use crate::log;
 use crate::server::{Published, Server};
@@ -409,6 +409,70 @@ pub fn log_total(server: &Server, local: &mut Local) {
     local.total.clear();
 }
 
+/// How things stood when a command began.
+struct Began {
+    started: Tick,
+    appended: Offset,
+}
+
+/// Keeps the statistics of a command that has run, and tells of it whoever wants to hear.
+#[allow(clippy::too_many_arguments, reason = "they are a context taken apart")]
+#[inline]
+fn account(
+    server: &Arc<Server>,
+    session: &mut Session,
+    local: &mut Local,
+    command: &'static Command,
+    args: Args<'_>,
+    origin: Origin,
+    began: Began,
+    verdict: Verdict,
+) {
+    let ended = local.ticker.now();
+    local.ended = Some(ended);
+    let elapsed = local.ticker.between(began.started, ended);
+    local.called(command, elapsed, verdict);
+    if local.appended != began.appended {
+        session.written = local.appended;
+    }
+    crate::admin::monitor::show(server, session, command, args, origin);
+    crate::admin::slowlog::note(server, session, local, command, args, elapsed);
+    if !local.events.is_empty() {
+        crate::data::pubsub::publish_events(server, &mut local.events);
+    }
+}
+
+/// Runs a plain command of a client as [`Cx::call_at`] would; see `worker/plain.rs` for what is known of both. False, and
+/// nothing done, if a busy script holds the slot.
+#[allow(clippy::too_many_arguments, reason = "they are a context taken apart")]
+#[inline]
+pub fn call_plain(
+    server: &Arc<Server>,
+    session: &mut Session,
+    member: &mut Member,
+    scope: &Scope,
+    local: &mut Local,
+    (command, run): (&'static Command, DataRun),
+    (args, raw): (Args<'_>, &[u8]),
+    place: Place,
+) -> bool {
+    let started = local.ended.take().unwrap_or_else(|| local.ticker.now());
+    let began = Began { started, appended: local.appended };
+    let Some(mut view) = member.view_of(place.slot, scope, || server.scripts.is_busy()) else { return false };
+    view.know(args.at(1), place);
+    let (spec, db, protocol, origin) = (command.spec, session.db, session.protocol, Origin::Client);
+    let end = run_data(&mut view, local, &Job { spec, run, args, db, protocol, origin }, &mut session.out);
+    log_effects(server, &mut view, local, db, args, Some(raw));
+    let later = blocked::serve(server, local, &mut view);
+    view.end();
+    if !later.is_empty() {
+        blocked::serve_later(server, local, Access::Active(member), scope, later);
+    }
+    let verdict = if matches!(end, End::Failed) { Verdict::Failed } else { Verdict::Done };
+    account(server, session, local, command, args, origin, began, verdict);
+    true
+}
+
 impl Cx<'_, '_> {
     /// Runs one data command of a client at once or lets the client wait.
     #[inline]
@@ -507,18 +571,16 @@ impl Cx<'_, '_> {
         if verdict == Verdict::Again {
             return;
         }
-        let ended = ticker.now();
-        self.local.ended = Some(ended);
-        let elapsed = ticker.between(started, ended);
-        self.local.called(self.command, elapsed, verdict);
-        if self.local.appended != appended {
-            self.session.written = self.local.appended;
-        }
-        crate::admin::monitor::show(self.server, self.session, self.command, args, self.origin);
-        crate::admin::slowlog::note(self.server, self.session, self.local, self.command, args, elapsed);
-        if !self.local.events.is_empty() {
-            crate::data::pubsub::publish_events(self.server, &mut self.local.events);
-        }
+        account(
+            self.server,
+            self.session,
+            self.local,
+            self.command,
+            args,
+            self.origin,
+            Began { started, appended },
+            verdict,
+        );
     }
 
     fn call_server(&mut self, run: crate::data::table::ServerRun, args: Args<'_>, raw: Option<&[u8]>) -> Verdict {

@@ -462,6 +462,7 @@ impl Session {
     }
 
     /// Whether it subscribes to anything.
+    #[inline]
     pub fn is_subscriber(&self) -> bool {
         !(self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty())
     }
@@ -486,6 +487,16 @@ impl Session {
     #[inline]
     pub fn may_be_foreseen(&self) -> bool {
         self.authenticated && !self.parser.is_midway()
+    }
+
+    /// Whether nothing is known of it that a plain command would have to mind: see `worker/plain.rs`.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.kind == Kind::Normal
+            && self.authenticated
+            && self.transaction.is_none()
+            && self.replies == ReplyMode::On
+            && !self.is_subscriber()
     }
 
     /// Bytes waiting to be sent.

@@ -9,11 +9,14 @@ use crate::data::call::Cx;
 /// A command that needs the server.
 pub type ServerRun = fn(&mut Cx<'_, '_>, Args<'_>) -> Outcome;
 
+/// A command that needs keys alone.
+pub type DataRun = fn(&mut quorate_commands::Exec<'_, '_>, Args<'_>) -> Outcome;
+
 /// How a command is run.
 #[derive(Clone, Copy)]
 pub enum Runner {
     /// On keys alone.
-    Data(fn(&mut quorate_commands::Exec<'_, '_>, Args<'_>) -> Outcome),
+    Data(DataRun),
     /// By the server.
     Server(ServerRun),
     /// Only its subcommands can be run.
@@ -34,6 +37,9 @@ pub struct Command {
     pub subcommands: Vec<&'static Command>,
     /// It works on data of one key, and that is its first argument.
     pub has_one_key_first: bool,
+    /// What runs it, if it works on data of one key, which is its first argument, and neither waits, nor needs to be alone,
+    /// nor is anything but itself: see `worker/plain.rs`.
+    pub plain: Option<DataRun>,
 }
 
 impl Command {
@@ -135,7 +141,7 @@ impl Table {
     pub fn find(&self, name: &[u8]) -> Option<&'static Command> {
         let folded = Folded::of(name);
         let mut at = folded.cell();
-        while let (other, Some(command)) = self.cells[at] {
+        while let &(other, Some(command)) = &self.cells[at] {
             if other == folded && (folded.is_whole() || command.spec.name.as_bytes().eq_ignore_ascii_case(name)) {
                 return Some(command);
             }
@@ -181,7 +187,15 @@ fn join(
     let has_one_key_first = matches!(runner, Runner::Data(_))
         && matches!(spec.keys, [(keys, _)] if is_first(keys))
         && !spec.flags.any(Flags::ALONE.and(Flags::WALKS));
-    Box::leak(Box::new(Command { spec, full_name, runner, index, subcommands, has_one_key_first }))
+    let is_plain = has_one_key_first
+        && !spec.flags.any(Flags::BLOCKING.and(Flags::NO_AUTH))
+        && spec.reaches.is_none()
+        && spec.subcommands.is_empty();
+    let plain = match runner {
+        Runner::Data(run) if is_plain => Some(run),
+        _ => None,
+    };
+    Box::leak(Box::new(Command { spec, full_name, runner, index, subcommands, has_one_key_first, plain }))
 }
 
 /// The same command under another name. The table lives as long as the process.
@@ -195,6 +209,7 @@ fn renamed(command: &Command, name: &str) -> &'static Command {
         index: command.index,
         subcommands: command.subcommands.clone(),
         has_one_key_first: command.has_one_key_first,
+        plain: command.plain,
     }))
 }
 
@@ -213,7 +228,14 @@ impl Folded {
             (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
             _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
                 (Some(head), Some(tail)) => (u32::from_le_bytes(*head).into(), u32::from_le_bytes(*tail).into()),
-                _ => (name.iter().fold(0, |word, &byte| (word << 8) | u64::from(byte)), 0),
+                // Of three bytes or fewer the first, the middle and the last are all.
+                _ => match name {
+                    [] => (0, 0),
+                    [first, ..] => {
+                        let bytes = [*first, name[name.len() / 2], name[name.len() - 1], 0];
+                        (u32::from_le_bytes(bytes).into(), 0)
+                    }
+                },
             },
         };
         Folded { head: to_lower(head), tail: to_lower(tail), len: name.len() }

@@ -15,6 +15,7 @@ mod deadline;
 mod durable;
 pub(crate) mod inbox;
 mod mail;
+mod plain;
 mod stock;
 mod sweep;
 mod weigh;
@@ -437,6 +438,7 @@ impl Worker {
             }
             let next = given.take(input, at).or_else(|| self.foresee(session, parser, input, at, own));
             let step = match next {
+                Some(next) if self.run_plain(session, &next) => Some((dispatch::Step::Done, next.raw.len())),
                 Some(next) => {
                     let step = self.request(client, &next.words, next.raw, true, next.place);
                     Some((step, next.raw.len()))

@@ -90,7 +90,12 @@ impl Ahead {
         self.next += 1;
         let raw = &input[at..at + request.len];
         let spans = &self.spans[request.first..request.first + request.words];
-        Some(Next { words: spans.iter().map(|&span| word(span, raw)).collect(), raw, place: request.place })
+        let mut words = Words::new();
+        words.reserve(spans.len());
+        for &span in spans {
+            words.push(word(span, raw));
+        }
+        Some(Next { words, raw, place: request.place })
     }
 
     /// Passes over what stands before `behind`, which its client did not live to see run.
