@@ -92,15 +92,18 @@ mod carryless {
     #[target_feature(enable = "pclmulqdq")]
     fn checksum(key: &[u8]) -> Option<u16> {
         // Zeros in front of a message change nothing, so what is left over by pieces of eight bytes comes first.
-        let over = key.len() % 8;
-        let first = match key.first_chunk::<8>() {
-            Some(first) => u64::from_be_bytes(*first).checked_shr(64 - 8 * over as u32).unwrap_or(0),
-            None => key.iter().fold(0, |first, &byte| first << 8 | u64::from(byte)),
-        };
-        let mut may_have_tag = has_brace(first);
-        let mut rest = reduced(first);
-        for piece in key[over..].chunks_exact(8) {
-            let piece = u64::from_be_bytes(*piece.first_chunk::<8>()?);
+        let (over, pieces) = key.split_at(key.len() % 8);
+        let (mut may_have_tag, mut rest) = (false, 0);
+        if !over.is_empty() {
+            let first = match key.first_chunk::<8>() {
+                Some(first) => u64::from_be_bytes(*first) >> (64 - 8 * over.len()),
+                None => over.iter().fold(0, |first, &byte| first << 8 | u64::from(byte)),
+            };
+            may_have_tag = has_brace(first);
+            rest = reduced(first);
+        }
+        for piece in pieces.as_chunks::<8>().0 {
+            let piece = u64::from_be_bytes(*piece);
             may_have_tag |= has_brace(piece);
             rest = reduced(piece ^ rest << 48);
         }

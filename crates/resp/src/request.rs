@@ -363,7 +363,7 @@ pub fn find_whole(input: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
 }
 
 /// Where the bytes of the bulk string begin that `input` starts with, and how many there are.
-#[inline]
+#[inline(always)]
 fn bulk(input: &[u8]) -> Option<(usize, usize)> {
     let (len, start) = header(input, b'$')?;
     let end = input.get(start + len..)?.first_chunk::<2>()?;
@@ -371,7 +371,7 @@ fn bulk(input: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// The number behind `mark` on the line that `input` starts with, and how long the line is.
-#[inline]
+#[inline(always)]
 fn header(input: &[u8], mark: u8) -> Option<(usize, usize)> {
     // What is left of a line of one digit, if all that has to stand there is taken away, is the digit.
     let line = u32::from_le_bytes(*input.first_chunk::<4>()?) ^ u32::from_le_bytes([mark, b'0', b'\r', b'\n']);

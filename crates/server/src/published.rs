@@ -2,7 +2,6 @@
 //! any of it has changed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use quorate_commands::{Class, Settings};
 use quorate_config::{Config, EventClasses, Memory, Permission};
@@ -11,6 +10,7 @@ use quorate_stdx::{Rng, UnixMs};
 use quorate_values::Limits;
 
 use crate::data::redirect::Routing;
+use crate::data::ticks::nanos;
 use crate::server::unix_now;
 
 /// What a network thread has to know of everything else: swapped as a whole while all are quiet.
@@ -50,8 +50,8 @@ pub struct Published {
     pub append_failure: Option<Arc<str>>,
     /// `enable-debug-command`
     pub debug_command: Permission,
-    /// What takes as long is noted by SLOWLOG or LATENCY.
-    pub notable: Duration,
+    /// What takes as long, nanoseconds, is noted by SLOWLOG or LATENCY.
+    pub notable: u64,
     /// `latency-tracking`
     pub track_latency: bool,
     /// Clients are paused.
@@ -154,7 +154,7 @@ impl Published {
             save_failed: false,
             append_failure: None,
             debug_command: Permission::No,
-            notable: Duration::MAX,
+            notable: u64::MAX,
             track_latency: true,
             pause: None,
             handover: false,
@@ -210,7 +210,7 @@ impl Published {
         self.stop_writes_on_failed_save = config.snapshots.stop_writes_on_error && !config.snapshots.save.is_empty();
         self.debug_command = config.general.debug_command;
         let notable = [config.slow_log.slower_than, config.latency.monitor_threshold];
-        self.notable = notable.into_iter().flatten().min().unwrap_or(Duration::MAX);
+        self.notable = notable.into_iter().flatten().min().map_or(u64::MAX, nanos);
         self.track_latency = config.latency.tracking;
         self.query_limit = config.clients.query_buffer_max as usize;
         self.timeout = config.network.timeout.map_or(0, |timeout| timeout.as_secs());

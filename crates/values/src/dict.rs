@@ -365,19 +365,20 @@ impl<T: Item> Dict<T> {
     #[inline]
     fn locate(&self, hash: u64, key: &[u8]) -> Option<(Segment, usize)> {
         let segment = self.segment(hash)?;
-        let depth = segment.header().depth;
-        // SAFETY: the table is borrowed.
-        let cells = unsafe { segment.cells() };
+        let Header { cells, depth, .. } = segment.header();
         let tag = tag_of(hash, depth);
-        let start = home(tag, cells.len());
-        for (offset, &cell) in cells[start..].iter().enumerate() {
+        let mut index = home(tag, cells);
+        while index < cells {
+            // SAFETY: the segment has so many cells, and the table is borrowed.
+            let cell = unsafe { segment.cell(index).read() };
             if cell == 0 || tag_in(cell) > tag {
                 return None;
             }
             // SAFETY: the cell's item is alive while the table is borrowed.
             if tag_in(cell) == tag && are_equal(T::key(unsafe { T::body(pointer_in(cell)) }), key) {
-                return Some((segment, start + offset));
+                return Some((segment, index));
             }
+            index += 1;
         }
         None
     }

@@ -68,11 +68,11 @@ struct Entry {
     name: Vec<u8>,
 }
 
-/// Notes a command that took long, for SLOWLOG and LATENCY.
+/// Notes a command that took long, nanoseconds, for SLOWLOG and LATENCY.
 #[inline]
-pub fn note(server: &Server, session: &Session, local: &Local, command: &Command, args: Args<'_>, elapsed: Duration) {
-    if elapsed >= local.published.notable {
-        note_slow(server, session, command, args, elapsed);
+pub fn note(server: &Server, session: &Session, local: &Local, command: &Command, args: Args<'_>, nanos: u64) {
+    if nanos >= local.published.notable {
+        note_slow(server, session, command, args, Duration::from_nanos(nanos));
     }
 }
 

@@ -14,6 +14,7 @@ use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_notices
 use crate::data::client::{Queued, Transaction};
 use crate::data::stats::Verdict;
 use crate::data::table::Runner;
+use crate::data::ticks::nanos;
 
 const BASE: Flags = Flags::NO_SCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
 
@@ -233,7 +234,7 @@ fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
         let started = std::time::Instant::now();
         let end = run_data(&mut view, local, &job, cx.out);
         let verdict = if matches!(end, End::Failed) { Verdict::Failed } else { Verdict::Done };
-        let elapsed = started.elapsed();
+        let elapsed = nanos(started.elapsed());
         local.called(queued.command, elapsed, verdict);
         slowlog::note(server, session, local, queued.command, args, elapsed);
         monitor::show(server, session, queued.command, args, Origin::Transaction);
@@ -329,7 +330,7 @@ pub fn run_nested(
         }
         Runner::Container => unreachable!("a container is resolved to its subcommand before it is queued"),
     }
-    let elapsed = started.elapsed();
+    let elapsed = nanos(started.elapsed());
     cx.local.called(command, elapsed, verdict);
     slowlog::note(cx.server, cx.session, cx.local, command, args, elapsed);
     monitor::show(cx.server, cx.session, command, args, origin);

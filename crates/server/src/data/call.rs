@@ -4,7 +4,6 @@
 //! blocked, and the replication stream.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use quorate_commands::{Args, Block, Class, CommandError, Effects, Event, Events, Exec, Flags, Origin, Outcome, Spec};
 use quorate_keyspace::{Alone, Db, Expired, Flushed, KeyView, Member, Notice, Place, Scope, SlotSet};
@@ -120,12 +119,12 @@ impl Local {
 }
 
 impl Local {
-    /// Counts a command that was run.
+    /// Counts a command that was run, and took so many nanoseconds.
     #[inline]
-    pub fn called(&self, command: &Command, elapsed: Duration, verdict: Verdict) {
-        self.stats.called(command, elapsed, verdict);
+    pub fn called(&self, command: &Command, nanos: u64, verdict: Verdict) {
+        self.stats.called(command, nanos, verdict);
         if self.published.track_latency {
-            self.stats.of(command).durations.record(elapsed.as_nanos() as u64);
+            self.stats.of(command).durations.record(nanos);
         }
     }
 }
@@ -430,13 +429,13 @@ fn account(
 ) {
     let ended = local.ticker.now();
     local.ended = Some(ended);
-    let elapsed = local.ticker.between(began.started, ended);
-    local.called(command, elapsed, verdict);
+    let nanos = local.ticker.between(began.started, ended);
+    local.called(command, nanos, verdict);
     if local.appended != began.appended {
         session.written = local.appended;
     }
     crate::admin::monitor::show(server, session, command, args, origin);
-    crate::admin::slowlog::note(server, session, local, command, args, elapsed);
+    crate::admin::slowlog::note(server, session, local, command, args, nanos);
     if !local.events.is_empty() {
         crate::data::pubsub::publish_events(server, &mut local.events);
     }

@@ -24,6 +24,7 @@ use crate::data::redirect;
 use crate::data::scripts::{Busy, BusyScript, Kind, MOST_UNDO, Run};
 use crate::data::stats::Verdict;
 use crate::data::table::{Command, Runner};
+use crate::data::ticks::nanos;
 use crate::server::{Role, Server};
 
 /// The most calls whose statistics are held back; a script of more that is run again counts some twice.
@@ -102,7 +103,8 @@ struct State {
 #[derive(Default)]
 struct HeldBack {
     dirty: u64,
-    calls: Vec<(&'static Command, Duration, Verdict)>,
+    /// What has run, how many nanoseconds that took, and how it ended.
+    calls: Vec<(&'static Command, u64, Verdict)>,
     messages: Vec<Message>,
     lines: Vec<Vec<u8>>,
 }
@@ -420,7 +422,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             Runner::Server(_) | Runner::Container => self.run_without_data(command, args, reply),
         };
         let calls = &mut self.state.held_back.calls;
-        let elapsed = started.elapsed();
+        let elapsed = nanos(started.elapsed());
         calls.push((command, elapsed, verdict));
         if calls.len() >= MOST_HELD_BACK {
             for (command, elapsed, verdict) in calls.drain(..) {

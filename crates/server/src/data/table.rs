@@ -53,9 +53,8 @@ impl Command {
 pub struct Table {
     /// Top-level commands, sorted by name.
     commands: Vec<&'static Command>,
-    /// Open addressing by a cheap hash of the name; each with what the name folds to, so that nothing else has to be
-    /// looked at to know it.
-    cells: Vec<(Folded, Option<&'static Command>)>,
+    /// Open addressing by a cheap hash of the name, which is there in lower and in upper case, as nearly all clients write it.
+    cells: Vec<(Word, Option<&'static Command>)>,
     count: usize,
 }
 
@@ -124,14 +123,18 @@ impl Table {
         }
         commands.retain(|command| !command.spec.name.is_empty());
         commands.sort_by_key(|command| command.spec.name);
-        let mut cells = vec![(Folded::default(), None); CELLS];
+        let mut cells = vec![(Word::default(), None); CELLS];
         for command in &commands {
-            let name = Folded::of(command.spec.name.as_bytes());
-            let mut at = name.cell();
-            while cells[at].1.is_some() {
-                at = (at + 1) % CELLS;
+            let (lower, upper) = (command.spec.name.to_ascii_lowercase(), command.spec.name.to_ascii_uppercase());
+            let spellings = [lower, upper].map(|name| Word::of(name.as_bytes()));
+            let differ = spellings[0] != spellings[1];
+            for spelling in &spellings[..1 + usize::from(differ)] {
+                let mut at = spelling.cell();
+                while cells[at].1.is_some() {
+                    at = (at + 1) % CELLS;
+                }
+                cells[at] = (*spelling, Some(*command));
             }
-            cells[at] = (name, Some(*command));
         }
         Table { commands, cells, count }
     }
@@ -139,10 +142,21 @@ impl Table {
     /// The top-level command of that name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&'static Command> {
-        let folded = Folded::of(name);
-        let mut at = folded.cell();
+        let word = Word::of(name);
+        self.at(word, name).or_else(|| self.find_in_lower_case(word, name))
+    }
+
+    /// The name is in mixed case, or that of no command.
+    #[cold]
+    fn find_in_lower_case(&self, word: Word, name: &[u8]) -> Option<&'static Command> {
+        self.at(word.to_lower(), name)
+    }
+
+    #[inline]
+    fn at(&self, word: Word, name: &[u8]) -> Option<&'static Command> {
+        let mut at = word.cell();
         while let &(other, Some(command)) = &self.cells[at] {
-            if other == folded && (folded.is_whole() || command.spec.name.as_bytes().eq_ignore_ascii_case(name)) {
+            if other == word && (word.is_whole() || command.spec.name.as_bytes().eq_ignore_ascii_case(name)) {
                 return Some(command);
             }
             at = (at + 1) % CELLS;
@@ -213,17 +227,17 @@ fn renamed(command: &Command, name: &str) -> &'static Command {
     }))
 }
 
-/// The first eight and the last eight bytes of a name, in lower case, and its length: all of a name of up to 16 bytes.
+/// The first eight and the last eight bytes of a name, and its length: all of a name of up to 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Folded {
+struct Word {
     head: u64,
     tail: u64,
     len: usize,
 }
 
-impl Folded {
+impl Word {
     #[inline]
-    fn of(name: &[u8]) -> Folded {
+    fn of(name: &[u8]) -> Word {
         let (head, tail) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
             (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
             _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
@@ -238,7 +252,11 @@ impl Folded {
                 },
             },
         };
-        Folded { head: to_lower(head), tail: to_lower(tail), len: name.len() }
+        Word { head, tail, len: name.len() }
+    }
+
+    fn to_lower(self) -> Word {
+        Word { head: to_lower(self.head), tail: to_lower(self.tail), ..self }
     }
 
     /// Whether it says all of the name.
@@ -278,8 +296,11 @@ mod tests {
             assert!(pair[0].spec.name < pair[1].spec.name, "{} is there twice", pair[1].spec.name);
         }
         for command in table.commands() {
-            let found = table.find(command.spec.name.to_uppercase().as_bytes()).map(|found| found.index);
-            assert_eq!(found, Some(command.index));
+            let (name, mut mixed) = (command.spec.name.to_owned(), command.spec.name.to_owned());
+            mixed[..1].make_ascii_uppercase();
+            for spelling in [name.to_uppercase(), name, mixed] {
+                assert_eq!(table.find(spelling.as_bytes()).map(|found| found.index), Some(command.index), "{spelling}");
+            }
         }
         assert!(table.find(b"no-such-command").is_none());
         for byte in 0..=255u8 {

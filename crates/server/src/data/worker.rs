@@ -436,11 +436,14 @@ impl Worker {
             if at == input.len() || session.blocked.is_some() || session.closing.is_some() {
                 return at;
             }
-            let next = given.take(input, at).or_else(|| self.foresee(session, parser, input, at, own));
+            let next = match given.take(input, at) {
+                None => self.foresee(session, parser, input, at, own),
+                next => next,
+            };
             let step = match next {
                 Some(next) if self.run_plain(session, &next) => Some((dispatch::Step::Done, next.raw.len())),
                 Some(next) => {
-                    let step = self.request(client, &next.words, next.raw, true, next.place);
+                    let step = self.request(client, &next.words(), next.raw, true, next.place);
                     Some((step, next.raw.len()))
                 }
                 None => self.parse(client, parser, &input[at..]),
@@ -485,7 +488,7 @@ impl Worker {
         parser: &RequestParser,
         input: &'a [u8],
         at: usize,
-        ahead: &mut Ahead,
+        ahead: &'a mut Ahead,
     ) -> Option<ahead::Next<'a>> {
         if ahead.is_at_end() && session.authenticated && !parser.is_midway() {
             ahead.clear();

@@ -18,6 +18,7 @@ use crate::data::gates::refuse_write;
 use crate::data::scripts::Kind;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::Command;
+use crate::data::ticks::nanos;
 use crate::server::{Loading, Role, Server};
 
 /// Who asks.
@@ -41,7 +42,7 @@ pub(super) fn answer(asked: &Asked<'_>, args: Args<'_>, out: &mut Vec<u8>) -> bo
     let began = Instant::now();
     let Some(result) = run(asked, command, args, out) else { return false };
     let verdict = if result.is_ok() { Verdict::Done } else { Verdict::Failed };
-    asked.stats.called(command, began.elapsed(), verdict);
+    asked.stats.called(command, nanos(began.elapsed()), verdict);
     if let Err(error) = result {
         refuse(out, asked.protocol, asked.stats, &error.wire());
     }

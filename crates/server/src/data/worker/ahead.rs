@@ -29,19 +29,42 @@ struct Foreseen {
     at: usize,
     len: usize,
     /// Its words among the spans, which are relative to where it stands.
-    first: usize,
-    words: usize,
+    first: u32,
+    behind: u32,
     /// Where its first argument belongs if that is a key.
     place: Option<Place>,
 }
 
 /// The next request to be run.
+#[derive(Clone, Copy)]
 pub(super) struct Next<'a> {
-    pub(super) words: Words<'a>,
     /// The request as it came.
     pub(super) raw: &'a [u8],
+    /// Where its words are in it.
+    spans: &'a [Span],
     /// Where its first argument belongs if that is a key of the database that was selected when it was foreseen.
     pub(super) place: Option<Place>,
+}
+
+impl<'a> Next<'a> {
+    /// Its words.
+    pub(super) fn words(&self) -> Words<'a> {
+        self.spans.iter().map(|&span| word(span, self.raw)).collect()
+    }
+
+    /// How many they are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Writes its words to the beginning of `words`, which has to be long enough.
+    #[inline]
+    pub(super) fn write_to(&self, words: &mut [&'a [u8]]) {
+        for (to, &span) in words.iter_mut().zip(self.spans) {
+            *to = word(span, self.raw);
+        }
+    }
 }
 
 impl Ahead {
@@ -68,9 +91,10 @@ impl Ahead {
         while !self.is_full() {
             let first = self.spans.len();
             let Some(len) = find_whole(&input[at..], &mut self.spans) else { return };
-            let words = self.spans.len() - first;
-            let place = (words > 1).then(|| Place::of(db, word(self.spans[first + 1], &input[at..])));
-            self.requests.push(Foreseen { at, len, first, words, place });
+            let place = self.spans.get(first + 1).map(|&key| Place::of(db, word(key, &input[at..])));
+            // There are few requests, of few words.
+            let (first, behind) = (first as u32, self.spans.len() as u32);
+            self.requests.push(Foreseen { at, len, first, behind, place });
             at += len;
         }
     }
@@ -85,17 +109,11 @@ impl Ahead {
 
     /// The next request, if that stands at `at`.
     #[inline]
-    pub(super) fn take<'a>(&mut self, input: &'a [u8], at: usize) -> Option<Next<'a>> {
+    pub(super) fn take<'a>(&'a mut self, input: &'a [u8], at: usize) -> Option<Next<'a>> {
         let request = self.requests.get(self.next).filter(|request| request.at == at)?;
         self.next += 1;
-        let raw = &input[at..at + request.len];
-        let spans = &self.spans[request.first..request.first + request.words];
-        let mut words = Words::new();
-        words.reserve(spans.len());
-        for &span in spans {
-            words.push(word(span, raw));
-        }
-        Some(Next { words, raw, place: request.place })
+        let spans = &self.spans[request.first as usize..request.behind as usize];
+        Some(Next { raw: &input[at..at + request.len], spans, place: request.place })
     }
 
     /// Passes over what stands before `behind`, which its client did not live to see run.
@@ -133,7 +151,11 @@ mod tests {
             assert!(ahead.take(&input, at + 1).is_none(), "no request stands there");
             while let Some(next) = ahead.take(&input, at) {
                 let key = format!("k{taken:02}").into_bytes();
-                assert_eq!(next.words[..], [&b"SET"[..], &key, b"*1\r\n"]);
+                let mut words = [&b""[..]; 4];
+                next.write_to(&mut words);
+                assert_eq!((words[3], next.len()), (&b""[..], 3));
+                assert_eq!(words[..3], next.words()[..]);
+                assert_eq!(words[..3], [&b"SET"[..], &key, b"*1\r\n"]);
                 assert_eq!((next.raw, next.place), (&requests[taken][..], Some(Place::of(Db(3), &key))));
                 (at, taken) = (at + next.raw.len(), taken + 1);
             }

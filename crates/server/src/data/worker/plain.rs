@@ -16,6 +16,9 @@ use crate::data::table::table;
 use crate::data::worker::Worker;
 use crate::data::worker::ahead::Next;
 
+/// Requests of more words go the long way, whose steps are few then beside their own.
+const MOST_WORDS: usize = 8;
+
 impl Worker {
     /// Runs a request on the short way; false, and nothing done, if it has to go the long one.
     #[inline]
@@ -24,7 +27,10 @@ impl Worker {
         if !self.local.published.all_clear || self.local.saw_busy || !session.is_plain() {
             return false;
         }
-        let args = Args::new(&next.words);
+        let mut words = [&[][..]; MOST_WORDS];
+        let Some(words) = words.get_mut(..next.len()) else { return false };
+        next.write_to(words);
+        let args = Args::new(words);
         let Some(command) = table().find(args.at(0)) else { return false };
         let Some(run) = command.plain.filter(|_| command.spec.arity.accepts(args.len())) else { return false };
         self.scope.no_touch = session.no_touch;
