@@ -26,6 +26,7 @@ use crate::data::replicas::Link;
 use crate::log;
 use crate::persist::Snapshot;
 use crate::persist::save::without_keys;
+use crate::process;
 use crate::server::Server;
 use quorate_feed::Position;
 
@@ -241,6 +242,7 @@ fn start<T: Send + 'static>(
     let subject = Arc::new(Mutex::new(Some(subject)));
     let taken = Arc::clone(&subject);
     let run = move || {
+        process::step_back();
         let subject = taken.lock().take().expect("it was put there for this thread alone");
         work(subject);
     };

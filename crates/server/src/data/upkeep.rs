@@ -20,6 +20,7 @@ use crate::data::call::{Access, Local, log_notices};
 use crate::data::evict::{self, Room};
 use crate::data::stats::Statistics;
 use crate::data::worker::Mail;
+use crate::process;
 use crate::server::{Loading, Server, unix_now};
 
 /// The longest that the thread works without a pause.
@@ -95,7 +96,10 @@ pub fn start(server: &Arc<Server>, seed: u64) -> std::io::Result<JoinHandle<()>>
 /// Starts the thread that frees what is large.
 pub fn start_reclaiming(server: &Arc<Server>) -> std::io::Result<JoinHandle<()>> {
     let server = Arc::clone(server);
-    let run = move || server.space.reclaim().run(|| server.stopping.load(Ordering::Acquire));
+    let run = move || {
+        process::step_back();
+        server.space.reclaim().run(|| server.stopping.load(Ordering::Acquire));
+    };
     std::thread::Builder::new().name("lazyfree".to_owned()).spawn(run)
 }
 

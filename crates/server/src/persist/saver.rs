@@ -20,6 +20,7 @@ use super::file::Pending;
 use super::save::{Progress, write_alone};
 use super::{Persistence, Snapshot, path};
 use crate::log;
+use crate::process;
 use crate::server::{Loading, Server, unix_now};
 
 /// How often the rules are looked at.
@@ -165,6 +166,7 @@ struct Saver {
 
 impl Saver {
     fn run(mut self) {
+        process::step_back();
         let server = Arc::clone(&self.server);
         let persistence = &server.persistence;
         while !server.stopping.load(Ordering::Acquire) {

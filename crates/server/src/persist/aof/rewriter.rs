@@ -25,6 +25,7 @@ use crate::log;
 use crate::persist::Snapshot;
 use crate::persist::file::Pending;
 use crate::persist::save::{Base, Progress};
+use crate::process;
 use crate::server::{Loading, Role, Server};
 
 /// How often it looks whether a rewrite is due, or can begin.
@@ -133,6 +134,7 @@ struct Rewriter {
 
 impl Rewriter {
     fn run(mut self) {
+        process::step_back();
         let server = Arc::clone(&self.server);
         while !server.stopping.load(Ordering::Acquire) {
             if let Some(current) = self.take_up() {
