@@ -77,6 +77,8 @@ fn configuration(options: &Options) -> Result<(Loaded, Saved), ParseError> {
         }
     }
     log::set_level(loaded.config.general.log_level.into());
+    let general = &loaded.config.general;
+    log::set_form(general.log_format, general.log_time);
     log::set_file(&loaded.config.general.log_file.to_string())
         .map_err(|error| ParseError::of(format!("Can't open the log file: {}", plain(&error))))?;
     let here = std::env::current_dir().unwrap_or_default();
@@ -126,6 +128,7 @@ fn serve_in_place(options: &Options, config: quorate_config::Config, saved: Save
     log::warning(&format!("Sentinel ID is {}", machine.id()));
     let run_id = RunId::random(&mut Rng::new(!seed)).to_string();
     crate::metrics::of_sentinel(&config)?;
+    crate::dashboard::start(&config)?;
     let context = Context { config, file, started, run_id, commands: 0, is_ending: false };
     let mut shell = Shell::new(machine, context, listeners).context("can't start the loop")?;
     process::notify("STATUS=Ready to accept connections\nREADY=1");
