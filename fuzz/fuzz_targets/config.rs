@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quorate_config::{Mode, Scope, Source, load, rewritten};
+use quorate_config::{Mode, Scope, Source, UserLines, load, rewritten};
 
 fuzz_target!(|text: &[u8]| {
     // Files that happen to be there would make a run that cannot be repeated.
@@ -15,9 +15,9 @@ fuzz_target!(|text: &[u8]| {
         if mode == Mode::Sentinel {
             continue;
         }
-        let once = rewritten(text, &loaded.config, Scope::Changed);
+        let once = rewritten(text, &loaded.config, Scope::Changed, UserLines::default());
         let again = load(mode, &[Source::Text(once.clone())]).expect("what was rewritten is accepted");
-        let twice = rewritten(&once, &again.config, Scope::Changed);
+        let twice = rewritten(&once, &again.config, Scope::Changed, UserLines::default());
         assert_eq!(String::from_utf8_lossy(&once), String::from_utf8_lossy(&twice));
     }
 });

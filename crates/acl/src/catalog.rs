@@ -98,6 +98,12 @@ impl Catalog {
         Some(1 << place)
     }
 
+    /// The names of a category's commands; `None` if there is no such category.
+    pub fn names_in(&self, category: &[u8]) -> Option<Vec<&str>> {
+        let bit = self.category(category)?;
+        Some(self.of_category(bit).map(|id| self.name(id)).collect())
+    }
+
     /// The commands of a category.
     pub(crate) fn of_category(&self, bit: u32) -> impl Iterator<Item = CommandId> {
         let entries = self.entries.iter().enumerate();

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use thiserror::Error;
 
 use crate::rule::merge;
-use crate::{DEFAULT, Terms, User, Users, is_valid_name};
+use crate::{Terms, User, Users, is_valid_name};
 
 /// What is wrong with a file, line after line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -91,9 +91,6 @@ fn parse_line<'l>(line: &'l [u8], seen: &mut HashSet<&'l [u8]>, terms: Terms<'_>
     }
     let rules = merge(words).map_err(|_| Fault::Unclosed)?;
     let mut user = User::new(name, terms);
-    if *name == DEFAULT {
-        user.apply(b"reset", terms).expect("it is a rule");
-    }
     let wrong: Vec<_> = rules
         .into_iter()
         .filter_map(|rule| user.apply(rule.trim_ascii(), terms).err().map(|error| (rule, error)))
@@ -117,10 +114,7 @@ mod tests {
             "user a on nopass ~* &* +@all (~x resetchannels -@all +get)\nuser b on resetchannels -@all +get\nuser default on \
              nopass ~* &* +@all\n"
         );
-        assert_eq!(
-            text(&parse(&written, "f", terms(&catalog)).unwrap()).len(),
-            written.len() + " sanitize-payload".len()
-        );
+        assert_eq!(text(&parse(&written, "f", terms(&catalog)).unwrap()).len(), written.len());
     }
 
     #[test]

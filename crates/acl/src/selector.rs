@@ -74,6 +74,10 @@ impl Selector {
         let inner = text.strip_prefix(b"(").and_then(|rest| rest.strip_suffix(b")")).ok_or(RuleError::Syntax)?;
         let mut selector = Selector::new(terms);
         for rule in inner.split(|&byte| byte == b' ') {
+            // As one of several words it would be taken for the last one.
+            if rule.ends_with(b")") {
+                return Err(RuleError::Syntax);
+            }
             selector.apply(rule, terms)?;
         }
         Ok(selector)
@@ -164,6 +168,7 @@ impl Selector {
             return Ok(());
         }
         match find(about, allows, terms)? {
+            About::Command(id) if self.says_already(id, allows, terms) => {}
             About::Command(id) => {
                 self.set_command(id, allows, terms);
                 let name = terms.catalog.name(id).as_bytes();
@@ -185,6 +190,14 @@ impl Selector {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is said already that a command, with all of its subcommands, is allowed or denied. What categories say of
+    /// it may be another thing in a later version.
+    fn says_already(&self, id: CommandId, allows: bool, terms: Terms<'_>) -> bool {
+        let is_so = |id: &CommandId| self.has_bit(*id) == allows && !self.first_arguments.contains_key(id);
+        !self.said.iter().any(|said| said.about.starts_with(b"@"))
+            && std::iter::once(&id).chain(terms.catalog.subcommands(id)).all(is_so)
     }
 
     /// Keeps what was said, and forgets what it replaces.
@@ -224,12 +237,15 @@ impl Selector {
     }
 
     pub(crate) fn allows_command(&self, id: CommandId, first_argument: Option<&[u8]>) -> bool {
-        let CommandId(index) = id;
-        let bit = self.allowed.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0);
-        bit || first_argument.is_some_and(|argument| {
-            let words = self.first_arguments.get(&id);
-            words.is_some_and(|words| words.iter().any(|word| word.eq_ignore_ascii_case(argument)))
-        })
+        self.has_bit(id)
+            || first_argument.is_some_and(|argument| {
+                let words = self.first_arguments.get(&id);
+                words.is_some_and(|words| words.iter().any(|word| word.eq_ignore_ascii_case(argument)))
+            })
+    }
+
+    fn has_bit(&self, CommandId(index): CommandId) -> bool {
+        self.allowed.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
     fn allows_key(&self, key: &Key<'_>) -> bool {

@@ -300,6 +300,7 @@ mod tests {
             ("~a b", RuleError::Syntax),
             ("(on)", RuleError::Syntax),
             ("((~a))", RuleError::Syntax),
+            ("(~a) +get)", RuleError::Syntax),
             (")", RuleError::Syntax),
             (" () ", RuleError::Syntax),
             ("<x", RuleError::NoSuchPassword),
@@ -381,7 +382,13 @@ mod tests {
         #[test]
         fn whatever_was_said_is_told_so_that_it_allows_the_same(
             rules in proptest::collection::vec(
-                "[+-](@all|@read|@string|@slow|get|set|mget|config|config\\|get|config\\|set)|\\+(select|publish)\\|[ab]|[~&][ab*]{0,2}|%(R|W|RW)~[ab*]{0,2}|reset(keys|channels)|on|off",
+                prop_oneof![
+                    "[+-](@all|@read|@string|@slow|get|set|mget|config|config\\|get|config\\|set)",
+                    "\\+(select|publish)\\|[ab]",
+                    "[~&][ab*]{0,2}",
+                    "%(R|W|RW)~[ab*]{0,2}",
+                    "reset(keys|channels)|on|off",
+                ],
                 0..12,
             )
         ) {

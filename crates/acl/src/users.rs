@@ -10,12 +10,12 @@ use crate::{Terms, User};
 pub const DEFAULT: &[u8] = b"default";
 
 /// All users, by name. There is always [`DEFAULT`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Users(BTreeMap<Box<[u8]>, Arc<User>>);
 
-/// Whether a user may have this name.
+/// Whether a user may have this name: lines of users are told apart by spaces.
 pub fn is_valid_name(name: &[u8]) -> bool {
-    !is_torn(name)
+    !name.is_empty() && !is_torn(name)
 }
 
 impl Users {

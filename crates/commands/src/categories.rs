@@ -2,8 +2,8 @@
 
 use crate::spec::{Flags, Group, Run, Spec};
 
-/// All categories, in the order in which COMMAND lists those of a command.
-const ORDER: &[&str] = &[
+/// All categories, without the `@`, in the order in which COMMAND and ACL CAT list them.
+pub const CATEGORIES: &[&str] = &[
     "keyspace",
     "read",
     "write",
@@ -27,7 +27,7 @@ const ORDER: &[&str] = &[
     "scripting",
 ];
 
-/// The categories, without the `@`, each once, in the order of [`ORDER`].
+/// The categories, without the `@`, each once, in the order of [`CATEGORIES`].
 pub fn categories(spec: &Spec) -> Vec<&'static str> {
     let flags = spec.flags;
     let mut all = Vec::new();
@@ -49,7 +49,7 @@ pub fn categories(spec: &Spec) -> Vec<&'static str> {
         all.extend(of_group(spec.group));
     }
     all.extend(spec.categories);
-    let place = |name: &&str| ORDER.iter().position(|other| other == name).unwrap_or(ORDER.len());
+    let place = |name: &&str| CATEGORIES.iter().position(|other| other == name).unwrap_or(CATEGORIES.len());
     all.sort_by_key(place);
     all.dedup();
     all

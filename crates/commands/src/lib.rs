@@ -29,7 +29,7 @@ mod testing;
 
 pub use args::Args;
 pub use block::{Block, TimeoutReply};
-pub use categories::categories;
+pub use categories::{CATEGORIES, categories};
 pub use effects::Effects;
 pub use error::CommandError;
 pub use events::{Class, Event, Events};

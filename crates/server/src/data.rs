@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod evict;
 pub mod functions;
 pub mod gates;
+pub mod guard;
 pub mod histogram;
 pub mod memory;
 pub mod net;

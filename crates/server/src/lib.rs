@@ -7,15 +7,12 @@ pub mod admin;
 pub mod apply;
 pub mod command_line;
 pub mod control;
-pub mod dashboard;
 pub mod data;
 pub mod desk;
 pub mod listen;
 pub mod locks;
 pub mod log;
-pub mod manual;
 pub mod metrics;
-pub mod partition;
 pub mod persist;
 pub mod process;
 pub mod published;
@@ -23,6 +20,7 @@ pub mod sentinel;
 pub mod server;
 pub mod shutdown;
 pub mod start;
+pub mod users;
 
 /// The version of Redis whose behaviour clients may rely on.
 pub const REDIS_VERSION: &str = "7.2.4";

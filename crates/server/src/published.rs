@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use quorate_acl::Users;
 use quorate_commands::{Class, Settings};
 use quorate_config::{Config, EventClasses, Memory, Permission};
 use quorate_keyspace::{AccessPolicy, Expiry, Lazy, Scope};
@@ -26,7 +27,9 @@ pub struct Published {
     pub role: Role,
     /// Whether the dataset is being loaded.
     pub loading: Loading,
-    /// Whether the default user has a password.
+    /// The users, and what they may do.
+    pub users: Arc<Users>,
+    /// Whether clients have to say who they are before they may do anything.
     pub needs_auth: bool,
     /// Which large values are freed on another thread (`lazyfree-lazy-expire`, `lazyfree-lazy-server-del`).
     pub lazy: Lazy,
@@ -142,6 +145,7 @@ impl Published {
             notify: Class::default(),
             role: Role::Primary,
             loading: Loading::No,
+            users: Arc::new(crate::users::of(config, crate::users::terms(config))),
             needs_auth: false,
             lazy: Lazy::default(),
             lazy_eviction: false,
@@ -195,7 +199,6 @@ impl Published {
             AccessPolicy::Lru
         };
         self.notify = classes(config.events);
-        self.needs_auth = config.security.password.is_some();
         self.lazy = Lazy { expire: config.lazy_free.expire, server_del: config.lazy_free.server_del };
         self.lazy_eviction = config.lazy_free.eviction;
         self.lazy_user_flush = config.lazy_free.user_flush;
@@ -235,6 +238,7 @@ impl Published {
 
     /// Recomputes what follows from the rest; called before it is published.
     pub fn settle(&mut self) {
+        self.needs_auth = !self.users.default_user().needs_no_login();
         self.calm = self.role == Role::Primary
             && self.loading == Loading::No
             && self.memory.max == 0

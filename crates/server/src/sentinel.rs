@@ -14,6 +14,7 @@ mod links;
 mod scripts;
 mod shell;
 mod start;
+mod users;
 mod webhook;
 
 pub use start::run;

@@ -68,6 +68,8 @@ pub struct Server {
     pub monitors: Monitors,
     /// Slow commands.
     pub slow_log: SlowLog,
+    /// What users were denied.
+    pub acl_log: Mutex<quorate_acl::Log>,
     /// When clients were kept waiting.
     pub latency: Latency,
     /// Bytes that were allocated when the server started.
@@ -172,6 +174,7 @@ impl Server {
             libraries: Libraries::default(),
             monitors: Monitors::default(),
             slow_log: SlowLog::default(),
+            acl_log: Mutex::default(),
             latency: Latency::default(),
             startup_memory: Allocator::sample().allocated,
             waiters: Waiters::default(),
@@ -301,6 +304,7 @@ impl Server {
         self.evictor.reset();
         self.expiry.reset();
         self.memory.reset_peak();
+        self.acl_log.lock().reset_counts();
     }
 
     /// How many keys there are in all databases.
@@ -346,7 +350,14 @@ impl Server {
     pub fn configure(&self, change: &Change) {
         let config = Arc::new(change.config.clone());
         self.config.store(Arc::clone(&config));
-        self.publish(|published| published.follow(&config));
+        let is_password_new = change.changed.iter().any(|spec| spec.name == "requirepass");
+        self.publish(|published| {
+            published.follow(&config);
+            if is_password_new {
+                let password = config.security.password.as_ref().map(quorate_config::Secret::reveal);
+                crate::users::set_password(Arc::make_mut(&mut published.users), password);
+            }
+        });
         for listener in &*self.config_listeners.lock() {
             listener(change);
         }

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use quorate_config::{Config, Mode, ParseError, Rename};
+use quorate_acl::{Terms, Users};
+use quorate_config::{Config, Kept, Mode, ParseError, Rename};
 
 use crate::command_line::Options;
 use crate::data::stats::Statistics;
@@ -18,17 +19,18 @@ use crate::log;
 use crate::persist;
 use crate::process::{self, PidFile, Supervisor, plain};
 use crate::server::{Server, WorkerHandle};
+use crate::users;
 
 /// Runs a server until it is told to stop.
 pub fn run(options: &Options) -> ExitCode {
-    let config = match configuration(options) {
-        Ok(config) => config,
+    let (config, user_lines) = match configuration(options) {
+        Ok(read) => read,
         Err(error) => {
             eprintln!("\n*** FATAL CONFIG FILE ERROR (Redis {}) ***\n{error}", crate::REDIS_VERSION);
             return ExitCode::FAILURE;
         }
     };
-    match serve(options, config) {
+    match serve(options, config, &user_lines) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::warning(&format!("{error:#}"));
@@ -39,7 +41,7 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// Reads the configuration and does what has to be done while errors can still be told on the terminal: renames
 /// commands, changes into `dir`, and opens the log.
-fn configuration(options: &Options) -> Result<Config, ParseError> {
+fn configuration(options: &Options) -> Result<(Config, Vec<Kept>), ParseError> {
     let sources = options.sources().map_err(|error| ParseError::of(format!("can't read standard input: {error}")))?;
     let loaded = quorate_config::load(Mode::Server, &sources)?;
     let mut config = loaded.config;
@@ -49,9 +51,6 @@ fn configuration(options: &Options) -> Result<Config, ParseError> {
     if let Some(module) = loaded.modules.first() {
         return Err(ParseError::at(module.place.clone(), "Can't load a module: modules are not supported"));
     }
-    if let Some(user) = loaded.users.first() {
-        return Err(ParseError::at(user.place.clone(), "There are no users but the default one yet: use requirepass"));
-    }
     rename_commands(&loaded.renames)?;
     if let Some(folder) = &config.general.directory {
         std::env::set_current_dir(folder.as_path())
@@ -60,13 +59,33 @@ fn configuration(options: &Options) -> Result<Config, ParseError> {
     let here = std::env::current_dir().unwrap_or_default();
     config.general.directory = Some(std::os::unix::ffi::OsStrExt::as_bytes(here.as_os_str()).into());
     log::set_level(config.general.log_level.into());
-    log::set_form(config.general.log_format, config.general.log_time);
     if config.general.syslog {
         log::set_syslog(&config.general.syslog_ident.to_string(), config.general.syslog_facility);
     }
     log::set_file(&config.general.log_file.to_string())
         .map_err(|error| ParseError::of(format!("Can't open the log file: {}", plain(&error))))?;
-    Ok(config)
+    Ok((config, loaded.users))
+}
+
+/// The users at the start: those of the configuration's lines, or of the file that it names.
+///
+/// # Errors
+/// Lines or file are wrong, or there are both.
+pub(crate) fn users_of(config: &Config, lines: &[Kept], terms: Terms<'_>) -> Result<Users, String> {
+    let mut users = users::of(config, terms);
+    if !users::have_file(config) {
+        users::read_lines(&mut users, lines, terms).map_err(|error| error.to_string())?;
+        return Ok(users);
+    }
+    if !lines.is_empty() {
+        return Err(
+            "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This \
+             setup is very likely to lead to configuration errors and security holes, please define either an ACL file or \
+             declare users directly in your redis.conf, but not both."
+                .to_owned(),
+        );
+    }
+    users::load(config, terms).map_err(|why| format!("Aborting Redis startup because of ACL errors: {why}"))
 }
 
 fn rename_commands(renames: &[Rename]) -> Result<(), ParseError> {
@@ -78,7 +97,7 @@ fn rename_commands(renames: &[Rename]) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn serve(options: &Options, mut config: Config) -> anyhow::Result<()> {
+fn serve(options: &Options, mut config: Config, user_lines: &[Kept]) -> anyhow::Result<()> {
     // Relative names are meant from where the program was started, so this comes before anything else of the start.
     log::set_role(b'C');
     process::greet();
@@ -99,7 +118,7 @@ fn serve(options: &Options, mut config: Config) -> anyhow::Result<()> {
     if let Err(error) = process::set_oom_score(&config, config.replication.primary.is_some()) {
         log::warning(&format!("Unable to write oom_score_adj: {}", plain(&error)));
     }
-    let ended = serve_in_place(options, config);
+    let ended = serve_in_place(options, config, user_lines);
     pid_file.remove();
     if ended.is_ok() {
         log::warning("Redis is now ready to exit, bye bye...");
@@ -107,14 +126,16 @@ fn serve(options: &Options, mut config: Config) -> anyhow::Result<()> {
     ended
 }
 
-fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
+fn serve_in_place(options: &Options, config: Config, user_lines: &[Kept]) -> anyhow::Result<()> {
     let seed = rand::random();
     let threads = match config.network.threads {
         // As many as there are CPUs that the process may use, which is what this asks the kernel.
         0 => std::thread::available_parallelism().map_or(1, |count| count.get()),
         threads => threads,
     };
+    let users = users_of(&config, user_lines, users::terms(&config)).map_err(anyhow::Error::msg)?;
     let mut server = Server::new(config, seed);
+    server.publish(|published| published.users = Arc::new(users));
     server.config_file.clone_from(&options.file);
     let server = Arc::new(server);
     crate::locks::begin(&server);
@@ -136,7 +157,6 @@ fn serve_in_place(options: &Options, config: Config) -> anyhow::Result<()> {
     server.memory.sample();
     server.memory_at_start.store(server.memory.used(), Ordering::Relaxed);
     crate::metrics::of_server(&server)?;
-    crate::dashboard::start(&server.config.load())?;
     say_hello(&server);
     log::warning("Server initialized");
     if let Some(bus) = bus {
@@ -207,9 +227,7 @@ fn say_hello(server: &Server) {
     let config = server.config.load();
     let to_stdout = config.general.log_file.is_empty();
     let port = config.network.port;
-    let is_for_people = config.general.log_format == quorate_config::LogFormat::Legacy;
-    let is_seen = to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout());
-    if is_for_people && (config.general.always_show_logo || is_seen) {
+    if config.general.always_show_logo || (to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout())) {
         log::raw(&format!(
             "\n  Quorate {}  (Redis {})  {} bit\n\n Running in standalone mode\n Port: {port}\n PID: {}\n\n",
             crate::VERSION,

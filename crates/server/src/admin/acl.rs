@@ -1,35 +1,58 @@
-//! ACL, as far as there is one user: what it tells of `default`, and a plain refusal of everything that would change it.
+//! ACL: users, and what they may do.
 //!
-//! The names and the forms are those of clients and exporters, which ask on every connection; rules are not there yet.
+//! What rules mean is `quorate-acl`'s, how a change comes into force is in `users.rs`.
 
-use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec, categories};
+pub(crate) mod change;
+pub(crate) mod show;
+
+use quorate_acl::Catalog;
+use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
 
 use crate::data::call::Cx;
-use crate::data::table::{Command, ServerRun, table};
+use crate::data::table::{ServerRun, table};
 
 const TELLS: Flags = Flags::NO_SCRIPT.and(Flags::LOADING).and(Flags::STALE);
+const HELPS: Flags = Flags::LOADING.and(Flags::STALE);
 const RULES: Flags = TELLS.and(Flags::ADMIN);
+const CHANGES: Flags = RULES.and(Flags::ALONE);
 
 const fn sub(name: &'static str, arity: Arity, flags: Flags, summary: &'static str) -> Spec {
     Spec { name, group: Group::Server, arity, flags, since: "6.0.0", summary, run: Run::Server, ..Spec::BLANK }
 }
 
 static CAT: Spec = sub("cat", Arity::AtLeast(2), TELLS, "Names the categories, or the commands of one.");
-static DELUSER: Spec = sub("deluser", Arity::AtLeast(3), RULES, "Removes users.");
+static DELUSER: Spec = Spec {
+    tips: TO_ALL_NODES,
+    ..sub("deluser", Arity::AtLeast(3), CHANGES, "Removes users, and closes their connections.")
+};
+static DRYRUN: Spec =
+    Spec { since: "7.0.0", ..sub("dryrun", Arity::AtLeast(4), RULES, "Tells whether a user may run a command.") };
 static GENPASS: Spec = sub("genpass", Arity::AtLeast(2), TELLS, "Makes a password.");
 static GETUSER: Spec = sub("getuser", Arity::Exactly(3), RULES, "Tells what a user may do.");
-static HELP: Spec = sub("help", Arity::Exactly(2), TELLS, "Explains the subcommands.");
+static HELP: Spec = sub("help", Arity::Exactly(2), HELPS, "Explains the subcommands.");
 static LIST: Spec = sub("list", Arity::Exactly(2), RULES, "Tells what all users may do.");
-static SETUSER: Spec = sub("setuser", Arity::AtLeast(3), RULES, "Changes what a user may do.");
+static LOAD: Spec = sub("load", Arity::Exactly(2), CHANGES, "Reads the file of the users again.");
+static LOG: Spec = sub("log", Arity::AtLeast(2), RULES, "Tells what was denied lately.");
+static SAVE: Spec =
+    Spec { tips: TO_ALL_NODES, ..sub("save", Arity::Exactly(2), RULES, "Writes the file of the users.") };
+static SETUSER: Spec = Spec {
+    tips: TO_ALL_NODES,
+    ..sub("setuser", Arity::AtLeast(3), CHANGES, "Makes a user, or changes what one may do.")
+};
 static USERS: Spec = sub("users", Arity::Exactly(2), RULES, "Names all users.");
 static WHOAMI: Spec = sub("whoami", Arity::Exactly(2), TELLS, "Names the user of the connection.");
 
+const TO_ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+
 /// ACL
+#[rustfmt::skip]
 pub static ACL: Spec = Spec {
     name: "acl",
     group: Group::Server,
     arity: Arity::AtLeast(2),
-    subcommands: &[&CAT, &DELUSER, &GENPASS, &GETUSER, &HELP, &LIST, &SETUSER, &USERS, &WHOAMI],
+    subcommands: &[
+        &CAT, &DELUSER, &DRYRUN, &GENPASS, &GETUSER, &HELP, &LIST, &LOAD, &LOG, &SAVE, &SETUSER, &USERS, &WHOAMI,
+    ],
     since: "6.0.0",
     complexity: "Depends on subcommand.",
     summary: "A container for commands on users.",
@@ -38,118 +61,34 @@ pub static ACL: Spec = Spec {
 
 pub(super) static RUNS: [super::Entry; 1] = [(&ACL, &SUBCOMMANDS)];
 
-static SUBCOMMANDS: [(&str, ServerRun); 9] = [
+static SUBCOMMANDS: [(&str, ServerRun); 13] = [
     ("cat", cat),
-    ("deluser", not_there),
+    ("deluser", change::deluser),
+    ("dryrun", show::dryrun),
     ("genpass", genpass),
-    ("getuser", getuser),
+    ("getuser", show::getuser),
     ("help", help),
-    ("list", list),
-    ("setuser", not_there),
-    ("users", users),
-    ("whoami", whoami),
-];
-
-/// The categories, in Redis' order.
-const CATEGORIES: [&str; 21] = [
-    "keyspace",
-    "read",
-    "write",
-    "set",
-    "sortedset",
-    "list",
-    "hash",
-    "string",
-    "bitmap",
-    "hyperloglog",
-    "geo",
-    "stream",
-    "pubsub",
-    "admin",
-    "fast",
-    "slow",
-    "blocking",
-    "dangerous",
-    "connection",
-    "transaction",
-    "scripting",
+    ("list", show::list),
+    ("load", change::load),
+    ("log", show::log),
+    ("save", change::save),
+    ("setuser", change::setuser),
+    ("users", show::users),
+    ("whoami", show::whoami),
 ];
 
 /// The most bits of a password that GENPASS makes.
 const MOST_BITS: i64 = 4096;
 
-fn not_there(_: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    Err(CommandError::text(
-        "ERR This server has the user 'default' only: its password is requirepass, and it may do everything. Access \
-         control lists are not there yet.",
-    ))
-}
-
-fn whoami(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    let user = cx.session.user.clone();
-    cx.reply().bulk(user.as_bytes());
-    Ok(())
-}
-
-fn users(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    let mut reply = cx.reply();
-    reply.array(1);
-    reply.bulk(b"default");
-    Ok(())
-}
-
-/// Whether `default` has a password.
-fn has_password(cx: &Cx<'_, '_>) -> bool {
-    cx.server.config.load().security.password.is_some()
-}
-
-fn list(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    // A password is not shown, not even as its hash.
-    let password = if has_password(cx) { "" } else { "nopass " };
-    let line = format!("user default on {password}~* &* +@all");
-    let mut reply = cx.reply();
-    reply.array(1);
-    reply.bulk(line.as_bytes());
-    Ok(())
-}
-
-fn getuser(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    if args.at(2) != b"default" {
-        cx.reply().null();
-        return Ok(());
-    }
-    let flags: &[&[u8]] = if has_password(cx) { &[b"on"] } else { &[b"on", b"nopass"] };
-    let mut reply = cx.reply();
-    reply.map(6);
-    reply.bulk(b"flags");
-    reply.set(flags.len());
-    for flag in flags {
-        reply.bulk(flag);
-    }
-    reply.bulk(b"passwords");
-    reply.array(0);
-    for (name, rules) in [("commands", "+@all"), ("keys", "~*"), ("channels", "&*")] {
-        reply.bulk(name.as_bytes());
-        reply.bulk(rules.as_bytes());
-    }
-    reply.bulk(b"selectors");
-    reply.array(0);
-    Ok(())
+/// Too many words for a subcommand that takes a few.
+fn too_many(name: &[u8]) -> CommandError {
+    let name = String::from_utf8_lossy(name);
+    let text = format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP.");
+    CommandError::Bytes(text.into_bytes())
 }
 
 fn cat(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    let names: Vec<&str> = match args.get(2) {
-        None => CATEGORIES.to_vec(),
-        Some(_) if args.len() > 3 => return Err(CommandError::Arity("acl|cat".to_owned())),
-        Some(wanted) => {
-            let category = CATEGORIES.iter().find(|category| category.as_bytes().eq_ignore_ascii_case(wanted));
-            let Some(category) = category else {
-                let text = format!("ERR Unknown category '{}'", String::from_utf8_lossy(wanted));
-                return Err(CommandError::Bytes(text.into_bytes()));
-            };
-            commands_of(category)
-        }
-    };
+    let names = names(table().catalog(), args)?;
     let mut reply = cx.reply();
     reply.array(names.len());
     for name in names {
@@ -158,23 +97,29 @@ fn cat(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
-fn commands_of(category: &str) -> Vec<&'static str> {
-    let belongs = |command: &Command| categories(command.spec).contains(&category);
-    let mut names = Vec::new();
-    for command in table().commands() {
-        if command.subcommands.is_empty() && belongs(command) {
-            names.push(command.full_name.as_str());
-        }
-        let subcommands = command.subcommands.iter().filter(|subcommand| belongs(subcommand));
-        names.extend(subcommands.map(|subcommand| subcommand.full_name.as_str()));
+/// What ACL CAT lists of these commands.
+pub(crate) fn names<'c>(catalog: &'c Catalog, args: Args<'_>) -> Result<Vec<&'c str>, CommandError> {
+    match args.get(2) {
+        None => Ok(catalog.categories().to_vec()),
+        Some(_) if args.len() > 3 => Err(too_many(args.at(1))),
+        Some(wanted) => catalog.names_in(wanted).ok_or_else(|| {
+            let text = format!("ERR Unknown category '{}'", String::from_utf8_lossy(wanted));
+            CommandError::Bytes(text.into_bytes())
+        }),
     }
-    names
 }
 
 fn genpass(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let password = password(args)?;
+    cx.reply().bulk(password.as_bytes());
+    Ok(())
+}
+
+/// What ACL GENPASS answers.
+pub(crate) fn password(args: Args<'_>) -> Result<String, CommandError> {
     let bits = match args.get(2) {
         None => 256,
-        Some(_) if args.len() > 3 => return Err(CommandError::Arity("acl|genpass".to_owned())),
+        Some(_) if args.len() > 3 => return Err(too_many(args.at(1))),
         Some(_) => args.int(2)?,
     };
     if !(1..=MOST_BITS).contains(&bits) {
@@ -188,28 +133,38 @@ fn genpass(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         password.push_str(&format!("{:02x}", rand::random::<u8>()));
     }
     password.truncate(digits);
-    cx.reply().bulk(password.as_bytes());
-    Ok(())
+    Ok(password)
 }
 
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    super::help(
-        cx,
-        "ACL",
-        &[
-            "CAT [<category>]",
-            "    The categories, or the commands of one.",
-            "GENPASS [<bits>]",
-            "    A password of 256 bits, or of as many as are asked for.",
-            "GETUSER <username>",
-            "    What a user may do.",
-            "LIST",
-            "    What all users may do.",
-            "USERS",
-            "    The users: there is 'default' only.",
-            "WHOAMI",
-            "    The user of this connection.",
-        ],
-    );
+    super::help(cx, "ACL", &HELP_LINES);
     Ok(())
 }
+
+/// The subcommands, for HELP.
+pub(crate) static HELP_LINES: [&str; 24] = [
+    "CAT [<category>]",
+    "    The categories, or the commands of one.",
+    "DELUSER <username> [<username> ...]",
+    "    Removes users, and closes their connections.",
+    "DRYRUN <username> <command> [<arg> ...]",
+    "    Whether a user may run a command, without running it.",
+    "GENPASS [<bits>]",
+    "    A password of 256 bits, or of as many as are asked for.",
+    "GETUSER <username>",
+    "    What a user may do.",
+    "LIST",
+    "    All users, as lines of a configuration file.",
+    "LOAD",
+    "    Reads the ACL file again.",
+    "LOG [<count> | RESET]",
+    "    What was denied lately.",
+    "SAVE",
+    "    Writes the ACL file.",
+    "SETUSER <username> <attribute> [<attribute> ...]",
+    "    Makes a user, or changes what one may do.",
+    "USERS",
+    "    The users' names.",
+    "WHOAMI",
+    "    The user of this connection.",
+];

@@ -321,7 +321,7 @@ pub fn describe(client: &Client, session: &Session, now: Now, under_way: usize) 
         session.pending(),
         0,
         session.heap_bytes(),
-        session.user,
+        String::from_utf8_lossy(session.user_name()),
         match session.protocol {
             quorate_resp::Protocol::Resp2 => 2,
             quorate_resp::Protocol::Resp3 => 3,

@@ -10,6 +10,7 @@ use crate::data::table::ServerRun;
 use crate::log;
 use crate::process::plain;
 use crate::server::{Loading, Server};
+use crate::users;
 
 const ANYTIME: Flags = Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE);
 const HELPS: Flags = Flags::LOADING.and(Flags::STALE);
@@ -75,6 +76,8 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     change
         .and_then(|change| apply::apply(cx.server, &change))
         .map_err(|error| CommandError::Bytes(error.to_string().into_bytes()))?;
+    // A password may be asked for from now on, of whom there was none.
+    users::bring_up_to_date(cx.server, (cx.client, &mut *cx.session), |_| false);
     let published = cx.server.published();
     // Whoever asks after this sees that the limit holds.
     cx.with_output_in_place(|cx| {
@@ -99,7 +102,10 @@ pub fn rewrite_file(server: &Server, scope: Scope) -> Outcome {
     let Some(path) = &server.config_file else {
         return Err(CommandError::text("ERR The server is running without a config file"));
     };
-    match quorate_config::rewrite(path, &server.config.load(), scope) {
+    let config = server.config.load();
+    let users = server.published().users.clone();
+    let kept = users::KeptLines::of(&config, &users, users::terms(&config));
+    match quorate_config::rewrite(path, &config, scope, kept.lines()) {
         Ok(()) => {
             log::notice("CONFIG REWRITE executed with success.");
             Ok(())

@@ -1,11 +1,13 @@
 //! Commands about the connection itself: PING, ECHO, SELECT, HELLO, AUTH, QUIT, RESET.
 
+use quorate_acl::{DEFAULT, Reason};
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
 use quorate_keyspace::Db;
 use quorate_resp::Protocol;
 
 use crate::data::call::Cx;
 use crate::data::client::{Closing, Kind, ReplyMode};
+use crate::data::guard;
 
 const ANYTIME: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
 const FIRST: Flags = ANYTIME.and(Flags::NO_SCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
@@ -84,38 +86,28 @@ fn quit(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// Checks name and password and, if they are right, lets the client in.
-fn let_in(cx: &mut Cx<'_, '_>, user: &[u8], password: &[u8]) -> Outcome {
-    let wrong = CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");
-    let matches = match &cx.server.config.load().security.password {
-        None => true,
-        Some(expected) => equal_in_constant_time(expected.reveal(), password),
+/// Checks name and password and, if they are right, lets the client in; `word` is the command that it said.
+fn let_in(cx: &mut Cx<'_, '_>, word: &[u8], user: &[u8], password: &[u8]) -> Outcome {
+    let published = &cx.local.published;
+    let Some(known) = published.users.get(user).filter(|known| known.lets_in(password)) else {
+        let what = (Reason::Auth, guard::context_of(cx.session));
+        guard::note(cx.server, cx.client, cx.session, what, word, user);
+        return Err(CommandError::text("WRONGPASS invalid username-password pair or user is disabled."));
     };
-    if user != b"default" || !matches {
-        return Err(wrong);
-    }
-    cx.session.authenticated = true;
-    cx.session.user = "default".to_owned();
+    cx.session.let_in(known, published);
     Ok(())
-}
-
-/// Compares without telling by its time how much is right.
-pub fn equal_in_constant_time(expected: &[u8], given: &[u8]) -> bool {
-    let differences =
-        expected.iter().enumerate().fold(0u8, |seen, (index, byte)| seen | (byte ^ given.get(index).unwrap_or(&!byte)));
-    differences == 0 && expected.len() == given.len()
 }
 
 fn auth(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     match args.len() {
-        2 if cx.server.config.load().security.password.is_none() => {
+        2 if cx.local.published.users.default_user().has_no_password() => {
             return Err(CommandError::text(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?",
             ));
         }
-        2 => let_in(cx, b"default", args.at(1))?,
-        3 => let_in(cx, args.at(1), args.at(2))?,
+        2 => let_in(cx, args.at(0), DEFAULT, args.at(1))?,
+        3 => let_in(cx, args.at(0), args.at(1), args.at(2))?,
         _ => return Err(CommandError::Syntax),
     }
     cx.reply().ok();
@@ -151,7 +143,7 @@ fn hello(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::text("ERR Client names cannot contain spaces, newlines or special characters."));
     }
     if let Some((user, password)) = credentials {
-        let_in(cx, user, password)?;
+        let_in(cx, args.at(0), user, password)?;
     }
     if !cx.session.authenticated && cx.local.published.needs_auth {
         return Err(CommandError::text(
@@ -207,8 +199,7 @@ fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         session.kind = Kind::Normal;
         cx.server.monitors.remove(cx.client.id);
     }
-    session.authenticated = !cx.local.published.needs_auth;
-    session.user = "default".to_owned();
+    session.greet(&cx.local.published);
     cx.reply().simple("RESET");
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! EXEC locks the union of its commands' slots, so nobody sees half of it; if one of its commands needs
 //! the whole keyspace, so does EXEC.
 
+use quorate_acl::Context;
 use quorate_commands::{
     Access as KeyAccess, Args, Arity, CommandError, Flags, Group, Keys, Origin, Outcome, Run, Spec,
 };
@@ -11,10 +12,12 @@ use quorate_keyspace::SlotSet;
 use crate::admin::{monitor, slowlog};
 use crate::data::blocked;
 use crate::data::call::{After, Cx, End, Job, gather, gather_effects, log_notices, log_total, run_data, write_error};
-use crate::data::client::{Queued, Transaction};
+use crate::data::client::{Client, Queued, Session, Transaction};
+use crate::data::guard;
 use crate::data::stats::Verdict;
-use crate::data::table::Runner;
+use crate::data::table::{Command, Runner};
 use crate::data::ticks::nanos;
+use crate::server::Server;
 
 const BASE: Flags = Flags::NO_SCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
 
@@ -223,6 +226,10 @@ fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
         let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
         let args = Args::new(&words);
         let Runner::Data(run) = queued.command.runner else { unreachable!("only plain commands come here") };
+        if let Some(error) = denied(server, cx.client, session, queued.command, args) {
+            write_error(cx.out, cx.out.len(), &error, &local.stats);
+            continue;
+        }
         let job = Job {
             spec: queued.command.spec,
             run,
@@ -251,6 +258,21 @@ fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
     }
 }
 
+/// What the client's user may not do any more, though it could when it was queued.
+fn denied(
+    server: &Server,
+    client: &Client,
+    session: &Session,
+    command: &Command,
+    args: Args<'_>,
+) -> Option<CommandError> {
+    if session.unrestricted {
+        return None;
+    }
+    let refusal = guard::judge(session, command, args)?;
+    Some(guard::explain(server, client, session, command, args, (refusal, Context::Multi)))
+}
+
 /// Whether a watched key has changed, or expired since it was watched.
 fn has_changed(watch: &crate::data::client::Watch, view: &quorate_keyspace::KeyView<'_>) -> bool {
     watch.flag.load(std::sync::atomic::Ordering::Acquire)
@@ -277,8 +299,11 @@ fn exec_alone(cx: &mut Cx<'_, '_>, queue: &[Queued]) {
     quorate_resp::push_multibulk(cx.out, queue.len());
     for queued in queue {
         let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
-        let origin = nested(cx.origin);
-        run_nested(cx, queued.command, Args::new(&words), origin, true);
+        let (origin, args) = (nested(cx.origin), Args::new(&words));
+        match denied(cx.server, cx.client, cx.session, queued.command, args) {
+            Some(error) => write_error(cx.out, cx.out.len(), &error, &cx.local.stats),
+            None => run_nested(cx, queued.command, args, origin, true),
+        }
     }
     log_total(cx.server, cx.local);
     cx.local.effects.clear();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use quorate_acl::{Denied, User};
 use quorate_commands::{Args, Block, CommandError, Group, Origin, TimeoutReply};
 use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet, Ticket};
 use quorate_resp::{Protocol, ReplyWriter};
@@ -20,6 +21,7 @@ use quorate_values::ValueRef;
 
 use crate::data::call::{Access, End, Job, Local, log_effects, log_notices, run_data};
 use crate::data::client::{Blocked, Client, ClientId, Session};
+use crate::data::guard;
 use crate::data::table::{Command, Runner};
 use crate::data::worker::Mail;
 use crate::server::Server;
@@ -42,6 +44,8 @@ pub struct Waiter {
     /// Whether it answers with an error when a key is lost.
     wakes_on_loss: bool,
     over: AtomicBool,
+    /// As whom it is run again; nobody for somebody who may do everything.
+    user: Mutex<Option<Arc<User>>>,
 }
 
 impl Waiter {
@@ -108,6 +112,13 @@ impl Waiters {
         self.minding_loss.load(Ordering::Relaxed) > 0
     }
 
+    /// What `client` waits for is run again as this user.
+    pub fn set_user(&self, client: ClientId, user: Option<&Arc<User>>) {
+        for waiter in self.all.lock().values().filter(|waiter| waiter.client == client) {
+            *waiter.user.lock() = user.cloned();
+        }
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.all.lock().len()
@@ -161,6 +172,7 @@ pub fn begin(
         on_timeout: block.reply,
         wakes_on_loss: block.wakes_on_loss,
         over: AtomicBool::new(false),
+        user: Mutex::new(session.user.clone()),
     });
     server.waiters.all.lock().insert(ticket, waiter);
     if block.wakes_on_loss {
@@ -284,6 +296,18 @@ pub fn redirect(server: &Server, elsewhere: impl Fn(&SlotSet) -> Option<CommandE
     }
 }
 
+/// The user of a client that waits may not do any more what it waits for.
+#[cold]
+fn turn_away(server: &Server, local: &Local, waiter: &Waiter, user: &User, denied: Denied) {
+    let sentence = guard::sentence(denied, user.name(), &waiter.command.full_name, None);
+    let (text, mut reply) = ([b"NOPERM ", &*sentence].concat(), Vec::new());
+    local.stats.error(&text);
+    local.stats.failed_at_last(waiter.command);
+    ReplyWriter::new(&mut reply, waiter.protocol).error(&text);
+    server.waiters.remove(waiter.ticket);
+    server.mail(waiter.worker, Mail::Served { client: waiter.client, ticket: waiter.ticket, reply });
+}
+
 /// Runs a blocked request again because of `key`; if it is served, its client hears of it.
 fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, waiter: &Arc<Waiter>, key: &[u8]) {
     let Runner::Data(run) = waiter.command.runner else { unreachable!("only data commands wait for keys") };
@@ -292,6 +316,12 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
     }
     let words: Vec<&[u8]> = waiter.words.iter().map(Vec::as_slice).collect();
     let args = Args::new(&words);
+    let user = waiter.user.lock().clone();
+    if let Some(user) = user
+        && let Err(denied) = guard::check(&user, waiter.command, args)
+    {
+        return turn_away(server, local, waiter, &user, denied);
+    }
     let job =
         Job { spec: waiter.command.spec, run, args, db: waiter.db, protocol: waiter.protocol, origin: Origin::Client };
     let mut reply = Vec::new();

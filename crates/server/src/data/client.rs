@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use parking_lot::Mutex;
+use quorate_acl::User;
 use quorate_cluster::TransferId;
 use quorate_commands::Spec;
 use quorate_keyspace::{Db, SlotSet, Ticket, WatchFlag};
@@ -25,6 +26,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use crate::data::table::Command;
 use crate::listen::Seat;
+use crate::server::Published;
 
 /// What a name costs besides its bytes where it is listed, with the server and with the client, bytes.
 const NAME_OVERHEAD: usize = 32;
@@ -56,6 +58,8 @@ pub struct Client {
     pub condemned: AtomicBool,
     /// When it was last heard by the thread that serves those who are set aside, and the command.
     pub aside: Mutex<Option<(Mono, &'static Command)>>,
+    /// As which user that thread serves it, unless that may do everything.
+    pub limits: Mutex<Option<Arc<User>>>,
     session: UnsafeCell<Session>,
 }
 
@@ -67,8 +71,8 @@ unsafe impl Send for Client {}
 impl Client {
     /// A client whose session nobody has touched yet.
     pub fn new(id: ClientId, worker: usize, session: Session) -> Arc<Client> {
-        let (condemned, aside) = (AtomicBool::new(false), Mutex::new(None));
-        Arc::new(Client { id, worker, condemned, aside, session: UnsafeCell::new(session) })
+        let (condemned, aside, limits) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Arc::new(Client { id, worker, condemned, aside, limits, session: UnsafeCell::new(session) })
     }
 
     /// The session.
@@ -346,8 +350,10 @@ pub struct Session {
     pub db: Db,
     /// Whether it may do more than authenticate itself.
     pub authenticated: bool,
-    /// The user's name.
-    pub user: String,
+    /// Whose it is; nobody's, who may do everything, for what the server itself has begun.
+    pub user: Option<Arc<User>>,
+    /// It may do everything: nothing has to be asked of its user.
+    pub unrestricted: bool,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO LIB-NAME.
@@ -429,7 +435,8 @@ impl Session {
             protocol: Protocol::Resp2,
             db: Db(0),
             authenticated: false,
-            user: "default".to_owned(),
+            user: None,
+            unrestricted: false,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_version: Vec::new(),
@@ -459,6 +466,36 @@ impl Session {
             bytes_out: 0,
             commands: 0,
         }
+    }
+
+    /// A connection that has not said yet whose it is.
+    pub fn greet(&mut self, published: &Published) {
+        self.authenticated = !published.needs_auth;
+        self.user = Some(Arc::clone(published.users.default_user()));
+        self.judge(published.needs_auth);
+    }
+
+    /// It is this user's from now on.
+    pub fn let_in(&mut self, user: &Arc<User>, published: &Published) {
+        self.authenticated = true;
+        self.user = Some(Arc::clone(user));
+        self.judge(published.needs_auth);
+    }
+
+    /// A connection of the server itself.
+    pub fn trust(&mut self) {
+        (self.authenticated, self.unrestricted, self.user) = (true, true, None);
+    }
+
+    /// Finds out again whether there is anything to ask of its user.
+    pub fn judge(&mut self, needs_auth: bool) {
+        let may_begin = self.authenticated || !needs_auth;
+        self.unrestricted = may_begin && self.user.as_ref().is_none_or(|user| user.is_unrestricted());
+    }
+
+    /// The user's name, as CLIENT LIST shows it.
+    pub fn user_name(&self) -> &[u8] {
+        self.user.as_ref().map_or(b"(superuser)", |user| user.name())
     }
 
     /// Whether it subscribes to anything.
@@ -493,7 +530,7 @@ impl Session {
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.kind == Kind::Normal
-            && self.authenticated
+            && self.unrestricted
             && self.transaction.is_none()
             && self.replies == ReplyMode::On
             && !self.is_subscriber()

@@ -12,6 +12,7 @@ use crate::data::call::{Access, After, Cx, Local};
 use crate::data::client::{Blocked, Client, Closing, Kind, Queued, ReplyMode, Session, Watch};
 use crate::data::evict::{self, Room};
 use crate::data::gates::{self, Asked, Gate};
+use crate::data::guard;
 use crate::data::net::Net;
 use crate::data::redirect;
 use crate::data::stream;
@@ -65,10 +66,11 @@ pub fn request(
             send_elsewhere(local, session, command, &error);
             return Step::Done;
         }
-        Gate::Refused(error) => {
-            local.stats.rejected(command);
-            refuse(local, session, Some(command), &error);
-            return Step::Done;
+        Gate::Refused(error) => return reject(local, session, command, &error),
+        Gate::Denied(refusal) => {
+            let what = (refusal, guard::context_of(session));
+            let error = guard::explain(server, client, session, command, args, what);
+            return reject(local, session, command, &error);
         }
         Gate::Wait => {
             session.blocked = Some(Blocked::OnPause);
@@ -96,6 +98,14 @@ pub fn request(
         let (server, _, local, ..) = worker.parts();
         refuse(local, session, Some(command), &server.scripts.busy_error());
     }
+    Step::Done
+}
+
+/// A gate has refused it.
+#[cold]
+fn reject(local: &mut Local, session: &mut Session, command: &Command, error: &CommandError) -> Step {
+    local.stats.rejected(command);
+    refuse(local, session, Some(command), error);
     Step::Done
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use quorate_commands::{Args, CommandError, Flags};
 
 use crate::data::client::{Kind, Queued, Session};
+use crate::data::guard::{self, Refusal};
 use crate::data::redirect::{self, Routing, Verdict};
 use crate::data::table::Command;
 use crate::server::{Loading, Published, Role, Server, unix_now};
@@ -18,6 +19,8 @@ pub enum Gate {
     Open,
     /// It is refused with this error.
     Refused(CommandError),
+    /// The client's user may not run it.
+    Denied(Refusal),
     /// It has to wait until CLIENT PAUSE or a failover is over.
     Wait,
     /// It may run if its keys are here, although their slot moves.
@@ -44,9 +47,10 @@ pub fn pass(
     command: &Command,
     asked: Asked<'_>,
 ) -> Gate {
-    let flags = command.spec.flags;
-    if !session.authenticated && published.needs_auth && !flags.has(Flags::NO_AUTH) {
-        return Gate::Refused(CommandError::text("NOAUTH Authentication required."));
+    if !session.unrestricted
+        && let Some(refused) = pass_guard(published, session, command, asked)
+    {
+        return refused;
     }
     // In the common state of a healthy primary there is nothing else to ask.
     if published.all_clear && !session.is_subscriber() && session.kind == Kind::Normal {
@@ -58,6 +62,19 @@ pub fn pass(
         return pass_in_cluster(server, published, routing, session, command, asked);
     }
     pass_slowly(server, published, session, command, asked)
+}
+
+/// Who is it, and what may that user do?
+#[cold]
+fn pass_guard(published: &Published, session: &Session, command: &Command, asked: Asked<'_>) -> Option<Gate> {
+    if !session.authenticated && published.needs_auth && !command.spec.flags.has(Flags::NO_AUTH) {
+        return Some(Gate::Refused(CommandError::text("NOAUTH Authentication required.")));
+    }
+    match guard::judge(session, command, asked.args)? {
+        // What is queued is judged again when it is to run.
+        Refusal::Reaches(_) if session.transaction.is_some() => None,
+        refusal => Some(Gate::Denied(refusal)),
+    }
 }
 
 /// As a node of a cluster: where the request belongs comes first.

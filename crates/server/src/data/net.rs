@@ -26,6 +26,7 @@ use smallvec::SmallVec;
 use crate::data::call::{Access, Cx, Local, write_error};
 use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Session};
 use crate::data::dispatch::{refuse, resolve};
+use crate::data::guard;
 use crate::data::table::{Command, Runner};
 use crate::data::worker::Mail;
 use crate::data::worker::inbox::Inbox;
@@ -77,6 +78,10 @@ impl Net {
 
     /// Makes a client of a connection.
     pub fn register(&mut self, server: &Server, mut session: Session) -> Option<Arc<Client>> {
+        match session.kind {
+            Kind::Primary => session.trust(),
+            _ => session.greet(&server.published()),
+        }
         let id = server.next_client_id();
         if let Err(error) = self.listen_to(id, &mut session) {
             crate::log::warning(&format!("Error registering fd event for the new client: {error}"));
@@ -102,7 +107,6 @@ impl Net {
             match mail {
                 Mail::Adopt { socket, peer, seat } => {
                     let mut session = Session::new(socket, peer, now.mono);
-                    session.authenticated = !local.published.needs_auth;
                     session.seat = seat;
                     self.register(server, session);
                 }
@@ -239,8 +243,15 @@ fn answer(
         Runner::Server(run) if is_possible(session, command, args) => run,
         _ => return refuse(local, session, Some(command), &server.scripts.busy_error()),
     };
-    if !session.authenticated && local.published.needs_auth && !command.spec.flags.has(Flags::NO_AUTH) {
-        return refuse(local, session, Some(command), &CommandError::text("NOAUTH Authentication required."));
+    if !session.unrestricted {
+        if !session.authenticated && local.published.needs_auth && !command.spec.flags.has(Flags::NO_AUTH) {
+            return refuse(local, session, Some(command), &CommandError::text("NOAUTH Authentication required."));
+        }
+        if let Some(refusal) = guard::judge(session, command, args) {
+            let context = guard::context_of(session);
+            let error = guard::explain(server, client, session, command, args, (refusal, context));
+            return refuse(local, session, Some(command), &error);
+        }
     }
     if command.spec.name == "shutdown" {
         server.scripts.end_all();

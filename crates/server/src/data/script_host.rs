@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use quorate_acl::Context;
 use quorate_commands::{Args, CommandError, Flags, Origin};
 use quorate_keyspace::{Alone, Db, KeyView, Scope, Slot, SlotSet};
 use quorate_resp::{Protocol, ReplyWriter};
@@ -19,6 +20,7 @@ use crate::data::call::{Access, Cx, End, Job, Local, gather, gather_effects, run
 use crate::data::client::{Client, Session};
 use crate::data::dispatch::resolve;
 use crate::data::gates;
+use crate::data::guard;
 use crate::data::net::Net;
 use crate::data::redirect;
 use crate::data::scripts::{Busy, BusyScript, Kind, MOST_UNDO, Run};
@@ -258,10 +260,19 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
                 _ => "ERR Unknown Redis command called from script",
             })
         })?;
-        self.refuse(command).map_or(Ok(command), |error| {
+        self.deny(command, args).or_else(|| self.refuse(command)).map_or(Ok(command), |error| {
             self.local.stats.rejected(command);
             Err(error)
         })
+    }
+
+    /// What the user of the script's client may not do.
+    fn deny(&self, command: &'static Command, args: Args<'_>) -> Option<CommandError> {
+        if self.session.unrestricted {
+            return None;
+        }
+        let refusal = guard::judge(self.session, command, args)?;
+        Some(guard::explain(self.server, self.client, self.session, command, args, (refusal, Context::Lua)))
     }
 
     fn refuse(&self, command: &'static Command) -> Option<CommandError> {
@@ -478,7 +489,10 @@ impl Host for ScriptHost<'_, '_> {
     }
 
     fn may_run(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        resolve(Args::new(argv)).ok().map(|_| true)
+        let args = Args::new(argv);
+        let command = resolve(args).ok()?;
+        let user = self.session.user.as_deref();
+        Some(user.is_none_or(|user| guard::check(user, command, args).is_ok()))
     }
 
     fn should_stop(&mut self) -> Option<Stop> {

@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use quorate_commands::{Args, Flags, Keys, Outcome, Run, Spec};
+use quorate_acl::{Catalog, Listed};
+use quorate_commands::{Args, CATEGORIES, Flags, Keys, Outcome, Run, Spec, categories};
 
 use crate::data::call::Cx;
 
@@ -56,6 +57,7 @@ pub struct Table {
     /// Open addressing by a cheap hash of the name, which is there in lower and in upper case, as nearly all clients write it.
     cells: Vec<(Word, Option<&'static Command>)>,
     count: usize,
+    catalog: Catalog,
 }
 
 const CELLS: usize = 2048;
@@ -116,6 +118,7 @@ impl Table {
         for (spec, runs) in server {
             commands.push(join(spec, None, runs, &mut count));
         }
+        let catalog = catalog(&commands);
         for command in &mut commands {
             if let Some((_, name)) = renames.iter().find(|(old, _)| *old == command.spec.name) {
                 *command = renamed(command, name);
@@ -136,7 +139,7 @@ impl Table {
                 cells[at] = (*spelling, Some(*command));
             }
         }
-        Table { commands, cells, count }
+        Table { commands, cells, count, catalog }
     }
 
     /// The top-level command of that name, in any case.
@@ -169,10 +172,31 @@ impl Table {
         &self.commands
     }
 
+    /// The commands as rules of users name them: by the names that they were born with, and by [`Command::index`].
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// How many commands and subcommands there are: the length of a thread's statistics.
     pub fn count(&self) -> usize {
         self.count
     }
+}
+
+/// What rules of users may name, of commands that are numbered one after the other, each before its subcommands.
+fn catalog(commands: &[&'static Command]) -> Catalog {
+    let listed = |command: &Command, container| Listed {
+        name: command.full_name.clone(),
+        container,
+        categories: categories(command.spec),
+    };
+    let mut list = Vec::new();
+    for command in commands {
+        debug_assert_eq!(list.len(), command.index, "a rule is about the command of its number");
+        list.push(listed(command, None));
+        list.extend(command.subcommands.iter().map(|subcommand| listed(subcommand, Some(command.index))));
+    }
+    Catalog::new(CATEGORIES, list)
 }
 
 fn join(
@@ -309,5 +333,15 @@ mod tests {
             assert_eq!(to_lower(u64::from_le_bytes([byte; 8])), u64::from_le_bytes([byte.to_ascii_lowercase(); 8]));
         }
         assert!(table.find(b"").is_none());
+    }
+
+    #[test]
+    fn rules_name_each_command_by_its_index() {
+        let table = table();
+        assert_eq!(table.catalog().len(), table.count());
+        for command in table.commands().iter().flat_map(|one| std::iter::once(one).chain(&one.subcommands)) {
+            let id = table.catalog().find(command.full_name.as_bytes()).map(|id| id.0);
+            assert_eq!(id, Some(command.index), "{}", command.full_name);
+        }
     }
 }

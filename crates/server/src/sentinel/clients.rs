@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
+use quorate_acl::User;
 use quorate_resp::{Limits, Parsed, Protocol, ReplyWriter, RequestParser};
 use quorate_values::{Case, glob_matches};
 
@@ -30,6 +32,8 @@ pub(super) struct Client {
     pub(super) out: Vec<u8>,
     pub(super) protocol: Protocol,
     pub(super) is_authenticated: bool,
+    /// Whose it is.
+    pub(super) user: Arc<User>,
     pub(super) name: Vec<u8>,
     pub(super) library: [Vec<u8>; 2],
     pub(super) channels: BTreeSet<Vec<u8>>,
@@ -126,7 +130,7 @@ impl Clients {
     ///
     /// # Errors
     /// It is gone already.
-    pub(super) fn admit(&mut self, mut stream: TcpStream, remote: SocketAddr, needs_auth: bool) -> io::Result<()> {
+    pub(super) fn admit(&mut self, mut stream: TcpStream, remote: SocketAddr, default: &Arc<User>) -> io::Result<()> {
         let id = self.next;
         // A connection that is gone already says so at its first read.
         let _ = stream.set_nodelay(true);
@@ -143,7 +147,8 @@ impl Clients {
             input: Vec::new(),
             out: Vec::new(),
             protocol: Protocol::Resp2,
-            is_authenticated: !needs_auth,
+            is_authenticated: default.needs_no_login(),
+            user: Arc::clone(default),
             name: Vec::new(),
             library: [Vec::new(), Vec::new()],
             channels: BTreeSet::new(),

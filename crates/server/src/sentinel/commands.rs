@@ -1,5 +1,6 @@
 //! What a Sentinel's clients may ask: SENTINEL, and what client libraries need around it.
 
+mod acl;
 mod client;
 mod connection;
 mod describe;
@@ -9,11 +10,13 @@ mod sentinel;
 mod sentinel_set;
 mod sentinel_show;
 
-use quorate_commands::Arity;
+use quorate_acl::Listed;
+use quorate_commands::{Arity, Spec, categories};
 
 pub(super) use self::sentinel_set::is_executable;
 use super::clients::Client;
 use super::shell::Shell;
+use crate::data::table::table;
 
 /// A request and what it may look at.
 struct Cx<'a> {
@@ -83,12 +86,11 @@ const fn first(name: &'static str, arity: Arity, run: fn(&mut Cx<'_>) -> Outcome
     Command { name, arity, is_first: true, run }
 }
 
-static COMMANDS: [Command; 18] = [
-    command("acl", Arity::AtLeast(2), connection::acl),
+static COMMANDS: [Command; 17] = [
+    command("acl", Arity::AtLeast(2), acl::acl),
     first("auth", Arity::AtLeast(2), connection::auth),
     command("client", Arity::AtLeast(2), client::client),
     command("command", Arity::AtLeast(1), describe::command),
-    command("debug", Arity::AtLeast(2), connection::debug),
     first("hello", Arity::AtLeast(1), connection::hello),
     command("info", Arity::AtLeast(1), info::info),
     command("ping", Arity::AtLeast(1), connection::ping),
@@ -117,19 +119,20 @@ pub(super) fn run(shell: &mut Shell, id: u64, words: &[Vec<u8>]) {
 }
 
 fn answer(cx: &mut Cx<'_>) -> Outcome {
-    let name = cx.text(0).to_lowercase();
-    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-        return Err(unknown(cx));
-    };
+    let Some(command) = find(cx.word(0)) else { return Err(unknown(cx)) };
     if !command.arity.accepts(cx.words.len()) {
         return Err(wrong_number(command.name));
     }
-    let has_password = cx.shell.context.config.security.password.is_some();
+    let needs_auth = cx.shell.context.doors.need_auth();
     let client = cx.client();
     command.name.clone_into(&mut client.command);
-    if has_password && !client.is_authenticated && !command.is_first {
+    if needs_auth && !client.is_authenticated && !command.is_first {
         return Err("NOAUTH Authentication required.".to_owned());
     }
+    if let Some(error) = acl::denied(cx, command) {
+        return Err(error);
+    }
+    let client = cx.client();
     let listens = client.subscriptions() > 0 && client.protocol == quorate_resp::Protocol::Resp2;
     if listens && !OF_SUBSCRIBERS.contains(&command.name) {
         return Err(format!(
@@ -138,6 +141,32 @@ fn answer(cx: &mut Cx<'_>) -> Outcome {
         ));
     }
     (command.run)(cx)
+}
+
+/// The command of that name, in any case.
+fn find(name: &[u8]) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// The commands and subcommands as rules of users name them.
+pub(super) fn listed_for_rules() -> Vec<Listed> {
+    let mut list: Vec<Listed> = Vec::new();
+    for command in &COMMANDS {
+        let container = list.len();
+        let own = table().find(command.name.as_bytes());
+        let of = |spec: Option<&Spec>| spec.map_or_else(|| vec!["admin", "slow", "dangerous"], categories);
+        let categories = of(own.map(|own| own.spec));
+        list.push(Listed { name: command.name.to_owned(), container: None, categories });
+        let mut add = |sub: &str, spec: Option<&Spec>| {
+            let name = format!("{}|{sub}", command.name);
+            list.push(Listed { name, container: Some(container), categories: of(spec) });
+        };
+        match own {
+            Some(own) => own.subcommands.iter().for_each(|sub| add(sub.spec.name, Some(sub.spec))),
+            None => sentinel::all_subcommands().for_each(|sub| add(sub, None)),
+        }
+    }
+    list
 }
 
 fn unknown(cx: &Cx<'_>) -> String {

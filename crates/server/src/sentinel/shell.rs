@@ -19,6 +19,7 @@ use super::clients::{Clients, Found};
 use super::commands;
 use super::links::Links;
 use super::scripts::Scripts;
+use super::users::Doors;
 use super::webhook::Webhooks;
 use crate::log;
 use crate::process::plain;
@@ -65,6 +66,8 @@ impl Mail {
 /// What commands see and change beside the machine.
 pub(super) struct Context {
     pub(super) config: Config,
+    /// Who may come in, and do what.
+    pub(super) doors: Doors,
     /// Where the state is kept.
     pub(super) file: PathBuf,
     pub(super) started: Instant,
@@ -111,7 +114,7 @@ impl Shell {
         let (sender, received) = crossbeam_channel::unbounded();
         let mail = Mail { sender, waker: Arc::new(Waker::new(poll.registry(), WAKE)?) };
         Ok(Shell {
-            links: Links::new(poll.registry().try_clone()?, context.config.network.source_address.clone()),
+            links: Links::new(poll.registry().try_clone()?),
             clients: Clients::new(poll.registry().try_clone()?),
             poll,
             listeners,
@@ -201,9 +204,8 @@ impl Shell {
                         let _ = io::Write::write(&mut stream, b"-ERR max number of clients reached\r\n");
                         continue;
                     }
-                    let needs_auth = self.context.config.security.password.is_some();
                     // One that is gone already needs no place.
-                    let _ = self.clients.admit(stream, remote, needs_auth);
+                    let _ = self.clients.admit(stream, remote, self.context.doors.users.default_user());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
@@ -271,7 +273,8 @@ impl Shell {
         match output {
             Output::Persist { number, saved } => {
                 let lines = saved.lines(self.machine.periods());
-                let error = quorate_config::rewrite_sentinel(&self.context.file, &lines).err();
+                let kept = self.context.doors.kept(&self.context.config);
+                let error = quorate_config::rewrite_sentinel(&self.context.file, &lines, kept.lines()).err();
                 match &error {
                     None => log::notice("Sentinel new configuration saved on disk"),
                     Some(error) => log::warning(&format!(

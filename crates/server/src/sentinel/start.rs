@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use mio::net::TcpListener;
-use quorate_config::{Loaded, Mode, ParseError};
+use quorate_config::{Kept, Loaded, Mode, ParseError};
 use quorate_sentinel::saved::{self, Saved};
 use quorate_sentinel::settings::{Periods, Secret};
 use quorate_sentinel::{RunId, Sentinel, Setup};
@@ -14,6 +14,7 @@ use quorate_stdx::Rng;
 
 use super::commands::is_executable;
 use super::shell::{Context, Shell, now};
+use super::users::{self, Doors};
 use crate::command_line::Options;
 use crate::listen::bind_name;
 use crate::log;
@@ -53,9 +54,6 @@ fn configuration(options: &Options) -> Result<(Loaded, Saved), ParseError> {
             path.display()
         )));
     }
-    if let Some(user) = loaded.users.iter().find(|user| user.arguments.first().is_none_or(|name| name != b"default")) {
-        return Err(ParseError::at(user.place.clone(), "There are no users but the default one yet: use requirepass"));
-    }
     let lines: Vec<&[Vec<u8>]> = loaded.sentinel.iter().map(|kept| kept.arguments.as_slice()).collect();
     let saved = saved::parse(&lines, &Periods::default())
         .map_err(|(index, why)| ParseError::at(loaded.sentinel[index].place.clone(), why))?;
@@ -77,8 +75,6 @@ fn configuration(options: &Options) -> Result<(Loaded, Saved), ParseError> {
         }
     }
     log::set_level(loaded.config.general.log_level.into());
-    let general = &loaded.config.general;
-    log::set_form(general.log_format, general.log_time);
     log::set_file(&loaded.config.general.log_file.to_string())
         .map_err(|error| ParseError::of(format!("Can't open the log file: {}", plain(&error))))?;
     let here = std::env::current_dir().unwrap_or_default();
@@ -97,7 +93,7 @@ fn serve(options: &Options, loaded: Loaded, saved: Saved) -> anyhow::Result<()> 
     }
     let pid_file = PidFile::write(&config);
     process::fit_clients(&mut config);
-    let ended = serve_in_place(options, config, saved);
+    let ended = serve_in_place(options, config, &loaded.users, saved);
     process::notify("STOPPING=1");
     pid_file.remove();
     if ended.is_ok() {
@@ -106,7 +102,13 @@ fn serve(options: &Options, loaded: Loaded, saved: Saved) -> anyhow::Result<()> 
     ended
 }
 
-fn serve_in_place(options: &Options, config: quorate_config::Config, saved: Saved) -> anyhow::Result<()> {
+fn serve_in_place(
+    options: &Options,
+    config: quorate_config::Config,
+    lines: &[Kept],
+    saved: Saved,
+) -> anyhow::Result<()> {
+    let users = crate::start::users_of(&config, lines, users::terms(&config)).map_err(anyhow::Error::msg)?;
     let file = options.file.clone().context("a Sentinel has a configuration file")?;
     let port = config.network.port;
     let mut listeners: Vec<TcpListener> = Vec::new();
@@ -128,8 +130,8 @@ fn serve_in_place(options: &Options, config: quorate_config::Config, saved: Save
     log::warning(&format!("Sentinel ID is {}", machine.id()));
     let run_id = RunId::random(&mut Rng::new(!seed)).to_string();
     crate::metrics::of_sentinel(&config)?;
-    crate::dashboard::start(&config)?;
-    let context = Context { config, file, started, run_id, commands: 0, is_ending: false };
+    let doors = Doors::new(users);
+    let context = Context { config, doors, file, started, run_id, commands: 0, is_ending: false };
     let mut shell = Shell::new(machine, context, listeners).context("can't start the loop")?;
     process::notify("STATUS=Ready to accept connections\nREADY=1");
     process::stop_for_upstart();

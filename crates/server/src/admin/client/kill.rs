@@ -6,7 +6,7 @@ use quorate_commands::{Args, CommandError, Outcome};
 
 use crate::data::call::Cx;
 use crate::data::client::{Client, ClientId, Closing, Kind, Session};
-use crate::data::worker::Mail;
+use crate::users;
 
 /// The kinds of connections that TYPE tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +52,12 @@ struct Filter {
 
 impl Filter {
     fn applies(&self, client: &Client, session: &Session) -> bool {
-        let differs =
-            |wanted: &Option<Vec<u8>>, is: &str| wanted.as_ref().is_some_and(|wanted| wanted != is.as_bytes());
+        let differs = |wanted: &Option<Vec<u8>>, is: &[u8]| wanted.as_ref().is_some_and(|wanted| wanted != is);
         !(self.ids.as_ref().is_some_and(|ids| !ids.contains(&client.id.0))
             || self.kind.is_some_and(|kind| kind != Type::of(session))
-            || differs(&self.address, &session.peer.remote())
-            || differs(&self.local, &session.peer.local())
-            || differs(&self.user, &session.user))
+            || differs(&self.address, session.peer.remote().as_bytes())
+            || differs(&self.local, session.peer.local().as_bytes())
+            || differs(&self.user, session.user_name()))
     }
 }
 
@@ -127,7 +126,7 @@ pub(super) fn kill(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         } else if args.is(at, "LADDR") {
             filter.local = Some(value.to_vec());
         } else if args.is(at, "USER") {
-            if value != b"default" {
+            if cx.server.published().users.get(value).is_none() {
                 let name = String::from_utf8_lossy(value);
                 return Err(CommandError::Bytes(format!("ERR No such user '{name}'").into_bytes()));
             }
@@ -170,10 +169,7 @@ fn end(cx: &mut Cx<'_, '_>, filter: &Filter, spares_me: bool) -> usize {
             killed += 1;
         }
     });
-    for id in victims {
-        // It is on no list any more, even before its thread has closed it.
-        let Some(client) = cx.server.clients.lock().remove(&id) else { continue };
-        cx.server.mail(client.worker, Mail::Look(id));
-    }
+    // They are on no list any more, even before their threads have closed them.
+    users::dismiss(cx.server, victims);
     killed
 }

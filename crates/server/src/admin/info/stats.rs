@@ -1,5 +1,6 @@
 //! INFO stats.
 
+use quorate_acl::Reason;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -54,8 +55,11 @@ pub(super) fn stats(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("io_threaded_writes_processed", 0);
     lines.field("reply_buffer_shrinks", 0);
     lines.field("reply_buffer_expands", 0);
-    for name in ["auth", "cmd", "key", "channel"] {
-        lines.field(format_args!("acl_access_denied_{name}"), 0);
+    let denied = server.acl_log.lock();
+    for (name, reason) in
+        [("auth", Reason::Auth), ("cmd", Reason::Command), ("key", Reason::Key), ("channel", Reason::Channel)]
+    {
+        lines.field(format_args!("acl_access_denied_{name}"), denied.count(reason));
     }
 }
 

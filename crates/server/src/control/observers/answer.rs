@@ -15,6 +15,7 @@ use crate::admin::{info, replication, script, tenure};
 use crate::data::client::Client;
 use crate::data::dispatch::resolve;
 use crate::data::gates::refuse_write;
+use crate::data::guard;
 use crate::data::scripts::Kind;
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::Command;
@@ -37,6 +38,11 @@ pub(super) fn answer(asked: &Asked<'_>, args: Args<'_>, out: &mut Vec<u8>) -> bo
     let Ok(command) = resolve(args) else { return false };
     // In RESP2 a subscriber may ask for little, and gets its own form of it.
     if asked.is_subscriber && asked.protocol == Protocol::Resp2 && command.spec.name != "ping" {
+        return false;
+    }
+    // What its user may not do is told by a network thread, and noted there.
+    let limits = asked.client.limits.lock().clone();
+    if limits.is_some_and(|user| guard::check(&user, command, args).is_err()) {
         return false;
     }
     let began = Instant::now();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::control::observers::{Back, OBSERVERS, Visit};
 use crate::data::client::{Client, ClientId, Kind, ReplyMode, Session};
+use crate::data::guard;
 use crate::data::pubsub::{Listener, Message};
 use crate::data::worker::{Mail, Worker};
 use crate::server::Published;
@@ -31,6 +32,7 @@ impl Worker {
         // The poll has known it since it came.
         let _ = session.socket.source().deregister(self.net.poll.registry());
         session.aside = true;
+        *client.limits.lock() = guard::limits_of(session);
         self.server.pubsub.relocate(session, Listener { client: client.id, worker: OBSERVERS });
         self.server.mail(OBSERVERS, Mail::Observe(Box::new(visit)));
     }

@@ -100,7 +100,7 @@ impl<'a, 'b> Player<'a, 'b> {
         let (socket, other_end) = UnixStream::pair()?;
         let mut session = Session::new(Socket::Unix(socket), Peer::Unix(String::new()), server.mono());
         session.kind = Kind::Primary;
-        session.authenticated = true;
+        session.trust();
         session.replies = ReplyMode::Off;
         let mut scope = server.published().scope(unix_now(), Rng::new(0));
         scope.expiry = stream::EXPIRY;

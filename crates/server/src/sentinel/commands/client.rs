@@ -12,7 +12,7 @@ const HELP: [&str; 15] = [
     "    Return the ID of the current connection.",
     "INFO",
     "    Return information about the current client connection.",
-    "KILL <ip:port> | KILL [ID <id>] [ADDR <ip:port>] [TYPE (normal|pubsub)] [SKIPME (yes|no)]",
+    "KILL <ip:port> | KILL [ID <id>] [ADDR <ip:port>] [USER <name>] [TYPE (normal|pubsub)] [SKIPME (yes|no)]",
     "    Kill connections.",
     "LIST",
     "    Return information about client connections.",
@@ -79,11 +79,11 @@ fn setinfo(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// A line of CLIENT LIST.
-fn line(client: &Client) -> String {
+pub(super) fn line(client: &Client) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!(
         "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi=-1 watch=0 qbuf=0 \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem=0 tot-mem=0 events=r cmd={} user=default redir=-1 \
+         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem=0 tot-mem=0 events=r cmd={} user={} redir=-1 \
          resp={} lib-name={} lib-ver={}\n",
         client.id,
         client.remote,
@@ -96,6 +96,7 @@ fn line(client: &Client) -> String {
         client.patterns.len(),
         client.out.len(),
         client.command,
+        text(client.user.name()),
         if client.protocol == quorate_resp::Protocol::Resp3 { 3 } else { 2 },
         text(&client.library[0]),
         text(&client.library[1]),
@@ -109,7 +110,7 @@ fn kill(cx: &mut Cx<'_>) -> Outcome {
         found.ok_or_else(|| "ERR No such client".to_owned())?.is_closing = true;
         return cx.ok();
     }
-    let (mut id, mut addr, mut listens, mut skip_me) = (None, None, None, true);
+    let (mut id, mut addr, mut listens, mut user, mut skip_me) = (None, None, None, None, true);
     for at in (2..cx.words.len()).step_by(2) {
         let value = cx.words.get(at + 1).map(|value| String::from_utf8_lossy(value).to_lowercase());
         match (cx.text(at).to_lowercase().as_str(), value.as_deref()) {
@@ -117,6 +118,13 @@ fn kill(cx: &mut Cx<'_>) -> Outcome {
                 id = Some(value.parse::<u64>().map_err(|_| "ERR client-id should be greater than 0".to_owned())?);
             }
             ("addr", Some(value)) => addr = Some(value.to_owned()),
+            ("user", Some(_)) => {
+                let name = cx.word(at + 1).to_vec();
+                if cx.shell.context.doors.users.get(&name).is_none() {
+                    return Err(format!("ERR No such user '{}'", cx.text(at + 1)));
+                }
+                user = Some(name);
+            }
             ("type", Some("normal")) => listens = Some(false),
             ("type", Some("pubsub")) => listens = Some(true),
             ("type", Some("master" | "primary" | "slave" | "replica")) => {
@@ -133,6 +141,7 @@ fn kill(cx: &mut Cx<'_>) -> Outcome {
     for client in cx.shell.clients.iter_mut() {
         let matches = id.is_none_or(|id| client.id == id)
             && addr.as_ref().is_none_or(|addr| client.remote.to_string() == *addr)
+            && user.as_ref().is_none_or(|user| client.user.name() == &**user)
             && listens.is_none_or(|listens| (client.subscriptions() > 0) == listens);
         if matches && !(skip_me && client.id == own) {
             client.is_closing = true;

@@ -1,12 +1,11 @@
-//! PING, AUTH, HELLO, RESET, QUIT, ACL and SHUTDOWN.
+//! PING, AUTH, HELLO, RESET, QUIT and SHUTDOWN.
 
+use quorate_acl::{DEFAULT, Reason};
 use quorate_resp::Protocol;
 
-use super::{Cx, Outcome, unknown_subcommand, wrong_number};
+use super::{Cx, Outcome, acl, wrong_number};
 use crate::admin::client::is_printable;
-use crate::admin::connection::equal_in_constant_time;
 use crate::log;
-use crate::partition::{self, Peer};
 
 pub(super) fn ping(cx: &mut Cx<'_>) -> Outcome {
     if cx.words.len() > 2 {
@@ -28,42 +27,28 @@ pub(super) fn ping(cx: &mut Cx<'_>) -> Outcome {
     Ok(())
 }
 
-/// DEBUG DROP-FROM [address[:port] ...], as on a server, and nothing else.
-pub(super) fn debug(cx: &mut Cx<'_>) -> Outcome {
-    let is_local = cx.client().remote.ip().is_loopback();
-    if !cx.shell.context.config.general.debug_command.allows(is_local) {
-        return Err(crate::admin::debug::NOT_ALLOWED.to_owned());
-    }
-    if !cx.is(1, "drop-from") {
-        return Err(unknown_subcommand(cx));
-    }
-    let peers: Option<Vec<Peer>> = cx.words[2..].iter().map(|word| Peer::parse(word)).collect();
-    let peers = peers.ok_or("ERR a peer is an IPv4 address, or one with a port")?;
-    partition::drop_from(&peers).map_err(|error| format!("ERR {}", crate::process::plain(&error)))?;
-    log::warning(&format!("DEBUG DROP-FROM: what {} peers send is lost", peers.len()));
-    cx.ok()
-}
-
-fn let_in(cx: &mut Cx<'_>, user: &[u8], password: &[u8]) -> Outcome {
-    let expected = cx.shell.context.config.security.password.as_ref();
-    let is_right = expected.is_none_or(|expected| equal_in_constant_time(expected.reveal(), password));
-    if user != b"default" || !is_right {
+fn let_in(cx: &mut Cx<'_>, name: &[u8], password: &[u8]) -> Outcome {
+    let user = cx.shell.context.doors.users.get(name).filter(|user| user.lets_in(password)).cloned();
+    let Some(user) = user else {
+        let word = cx.word(0).to_vec();
+        acl::note(cx, Reason::Auth, &word, name);
         return Err("WRONGPASS invalid username-password pair or user is disabled.".to_owned());
-    }
-    cx.client().is_authenticated = true;
+    };
+    let client = cx.client();
+    (client.is_authenticated, client.user) = (true, user);
     Ok(())
 }
 
 pub(super) fn auth(cx: &mut Cx<'_>) -> Outcome {
     match cx.words {
-        [_, _] if cx.shell.context.config.security.password.is_none() => {
+        [_, _] if cx.shell.context.doors.users.default_user().has_no_password() => {
             return Err(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure \
                         your configuration is correct?"
                     .to_owned(),
             );
         }
-        [_, password] => let_in(cx, b"default", password)?,
+        [_, password] => let_in(cx, DEFAULT, password)?,
         [_, user, password] => let_in(cx, user, password)?,
         _ => return Err("ERR syntax error".to_owned()),
     }
@@ -99,7 +84,7 @@ pub(super) fn hello(cx: &mut Cx<'_>) -> Outcome {
     if let Some((user, password)) = credentials {
         let_in(cx, user, password)?;
     }
-    if !cx.client().is_authenticated && cx.shell.context.config.security.password.is_some() {
+    if !cx.client().is_authenticated && cx.shell.context.doors.need_auth() {
         return Err("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
                     <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
                     the same time"
@@ -134,28 +119,18 @@ pub(super) fn quit(cx: &mut Cx<'_>) -> Outcome {
 }
 
 pub(super) fn reset(cx: &mut Cx<'_>) -> Outcome {
-    let has_password = cx.shell.context.config.security.password.is_some();
+    let (needs_auth, user) = {
+        let doors = &cx.shell.context.doors;
+        (doors.need_auth(), std::sync::Arc::clone(doors.users.default_user()))
+    };
     let client = cx.client();
     client.channels.clear();
     client.patterns.clear();
     client.name.clear();
     client.protocol = Protocol::Resp2;
-    client.is_authenticated = !has_password;
+    (client.is_authenticated, client.user) = (!needs_auth, user);
     client.reply().simple("RESET");
     Ok(())
-}
-
-/// There is one user, who may do everything.
-pub(super) fn acl(cx: &mut Cx<'_>) -> Outcome {
-    let has_password = cx.shell.context.config.security.password.is_some();
-    let state = if has_password { "sanitize-payload" } else { "nopass sanitize-payload" };
-    match cx.text(1).to_lowercase().as_str() {
-        "whoami" => cx.bulk("default"),
-        "users" => cx.lines(&["default".to_owned()]),
-        "list" => cx.lines(&[format!("user default on {state} ~* &* +@all")]),
-        "help" => cx.lines(&["ACL <subcommand>. Subcommands are:".to_owned(), "LIST, USERS, WHOAMI".to_owned()]),
-        _ => Err(unknown_subcommand(cx)),
-    }
 }
 
 pub(super) fn shutdown(cx: &mut Cx<'_>) -> Outcome {

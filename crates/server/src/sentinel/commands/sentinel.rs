@@ -45,6 +45,11 @@ static SUBCOMMANDS: [Subcommand; 28] = [
 const BEYOND: [&str; 7] =
     ["explain", "forget", "get-primary-addr-by-name", "is-primary-down-by-addr", "primaries", "primary", "tilt"];
 
+/// The names of all.
+pub(super) fn all_subcommands() -> impl Iterator<Item = &'static str> {
+    SUBCOMMANDS.iter().map(|(name, ..)| *name)
+}
+
 /// The names of those that every Sentinel has.
 pub(super) fn subcommands() -> impl Iterator<Item = &'static str> {
     SUBCOMMANDS.iter().map(|(name, ..)| *name).filter(|name| !BEYOND.contains(name))
