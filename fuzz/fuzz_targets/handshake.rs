@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quorate_replication::{Introduction, Psync};
 use quorate_replication::wire::{self, Origin, PsyncReply, Reply};
+use quorate_replication::{Introduction, Psync};
 
 fuzz_target!(|input: &[u8]| {
     let words: Vec<&[u8]> = input.split(|&byte| byte == b' ').collect();
