@@ -10,9 +10,7 @@ pub mod cluster;
 pub mod dataset;
 pub mod deployment;
 pub mod faults;
-pub mod local;
 pub mod peers;
-pub mod pseudo_terminal;
 mod server;
 pub mod shards;
 

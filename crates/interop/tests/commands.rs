@@ -24,7 +24,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("ssubscribe", "keys", "a channel is no key"),
     ("sunsubscribe", "range", "a channel is no key"),
     ("sunsubscribe", "keys", "a channel is no key"),
-    ("acl|*", "*", "there is one user only"),
+    ("acl|*", "tips", "since Redis 7.2 those that change users are for all nodes"),
     ("pubsub|help", "*", "it is about Pub/Sub"),
     ("replconf", "categories", "it is not told apart"),
 ];

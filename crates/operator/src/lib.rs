@@ -5,7 +5,7 @@
 //! cluster as it is.
 //!
 //! `picture` is what the nodes tell, `report` what is wrong with it; `plan` decides with numbers alone, `change` and `repair` show
-//! and carry out, `moving` moves slots. `works` lets other programs do that, who show and ask themselves.
+//! and carry out, `moving` moves slots.
 
 mod change;
 mod moving;
@@ -15,7 +15,6 @@ mod plan;
 mod repair;
 mod report;
 mod screen;
-mod works;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -23,8 +22,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
-
-pub use crate::works::{Step, Works};
 
 use crate::node::{Credentials, address};
 use crate::picture::Picture;
@@ -46,13 +43,7 @@ struct Manner {
 }
 
 #[derive(Parser)]
-#[command(
-    name = "quorate cluster",
-    about = "Forms, watches and changes clusters, of our nodes and of real ones",
-    after_help = "Each of them has a --help of its own.\n\nExamples:\n  \
-                  quorate cluster check 10.0.0.1:6379        any node of the cluster will do\n  \
-                  quorate cluster rebalance 10.0.0.1:6379    shows what would move, and asks"
-)]
+#[command(name = "quorate cluster", about = "Forms, watches and changes clusters, of our nodes and of real ones")]
 struct Line {
     #[command(flatten)]
     manner: Manner,
@@ -63,9 +54,6 @@ struct Line {
 #[derive(Subcommand)]
 enum Command {
     /// Makes a cluster of empty nodes.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster create 10.0.0.1:6379 10.0.0.2:6379 10.0.0.3:6379 10.0.0.4:6379 10.0.0.5:6379 10.0.0.6:6379 --replicas 1\n  \
-        quorate cluster create --dry-run 127.0.0.1:7000 127.0.0.1:7001 127.0.0.1:7002")]
     Create {
         /// The nodes.
         #[arg(required = true, value_name = "HOST:PORT")]
@@ -75,32 +63,21 @@ enum Command {
         replicas: usize,
     },
     /// Shows the nodes and what is wrong; fails if anything is.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster check 10.0.0.1:6379\n  \
-        quorate cluster check --json 10.0.0.1:6379")]
     Check {
         /// Any node of the cluster.
         node: String,
     },
     /// Shows the primaries and what they hold.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster info 10.0.0.1:6379")]
     Info {
         /// Any node of the cluster.
         node: String,
     },
     /// Finishes what was broken off, and gives every slot an owner.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster fix --dry-run 10.0.0.1:6379\n  \
-        quorate cluster fix --yes 10.0.0.1:6379")]
     Fix {
         /// Any node of the cluster.
         node: String,
     },
     /// Moves some slots to one node.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster reshard 10.0.0.1:6379 --to 10.0.0.4:6379 --slots 1000\n  \
-        quorate cluster reshard 10.0.0.1:6379 --from 10.0.0.2:6379 --to 10.0.0.4:6379 --slots 100 --yes")]
     Reshard {
         /// Any node of the cluster.
         node: String,
@@ -115,9 +92,6 @@ enum Command {
         slots: usize,
     },
     /// Moves slots until every primary has its share.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster rebalance 10.0.0.1:6379\n  \
-        quorate cluster rebalance 10.0.0.1:6379 --weight 10.0.0.3:6379=2 --dry-run")]
     Rebalance {
         /// Any node of the cluster.
         node: String,
@@ -132,9 +106,6 @@ enum Command {
         threshold: f64,
     },
     /// Lets an empty node join; as a primary it gets its share of the slots.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster add-node 10.0.0.7:6379 10.0.0.1:6379\n  \
-        quorate cluster add-node 10.0.0.8:6379 10.0.0.1:6379 --replica-of")]
     AddNode {
         /// The new node.
         new: String,
@@ -148,8 +119,6 @@ enum Command {
         no_rebalance: bool,
     },
     /// Removes a node: its slots go to the others first.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster del-node 10.0.0.1:6379 10.0.0.7:6379")]
     DelNode {
         /// Any node of the cluster.
         node: String,
@@ -160,8 +129,6 @@ enum Command {
         no_rebalance: bool,
     },
     /// Lets all nodes forget one that is gone.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster forget 10.0.0.1:6379 07c37dfeb235213a872192d90877d0cd55635b91")]
     Forget {
         /// Any node of the cluster.
         node: String,
@@ -169,8 +136,6 @@ enum Command {
         gone: String,
     },
     /// Lets a replica take over from its primary.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster failover 10.0.0.1:6379 10.0.0.4:6379")]
     Failover {
         /// Any node of the cluster.
         node: String,
@@ -178,9 +143,6 @@ enum Command {
         replica: String,
     },
     /// Gives a command to every node.
-    #[command(after_help = "Examples:\n  \
-        quorate cluster call 10.0.0.1:6379 INFO server\n  \
-        quorate cluster call 10.0.0.1:6379 --only-primaries DBSIZE")]
     Call {
         /// Any node of the cluster.
         node: String,
@@ -194,11 +156,6 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true)]
         words: Vec<String>,
     },
-}
-
-/// What `quorate cluster` understands.
-pub fn command() -> clap::Command {
-    <Line as clap::CommandFactory>::command()
 }
 
 /// Runs `quorate cluster`, with the words that follow it.
