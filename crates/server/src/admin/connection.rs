@@ -88,13 +88,14 @@ fn quit(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
 
 /// Checks name and password and, if they are right, lets the client in; `word` is the command that it said.
 fn let_in(cx: &mut Cx<'_, '_>, word: &[u8], user: &[u8], password: &[u8]) -> Outcome {
-    let published = &cx.local.published;
+    // Within a transaction that changes users, the thread's own copy is older.
+    let published = cx.server.published();
     let Some(known) = published.users.get(user).filter(|known| known.lets_in(password)) else {
         let what = (Reason::Auth, guard::context_of(cx.session));
         guard::note(cx.server, cx.client, cx.session, what, word, user);
         return Err(CommandError::text("WRONGPASS invalid username-password pair or user is disabled."));
     };
-    cx.session.let_in(known, published);
+    cx.session.let_in(known, &published);
     Ok(())
 }
 
@@ -199,7 +200,7 @@ fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         session.kind = Kind::Normal;
         cx.server.monitors.remove(cx.client.id);
     }
-    session.greet(&cx.local.published);
+    session.greet(&cx.server.published());
     cx.reply().simple("RESET");
     Ok(())
 }
