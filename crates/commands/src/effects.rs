@@ -90,6 +90,12 @@ impl Effects {
         }
     }
 
+    /// Whether there are none: nothing changed, and nothing goes out.
+    #[inline]
+    pub fn is_none(&self) -> bool {
+        self.dirty == 0 && self.form == Form::Verbatim
+    }
+
     /// The recorded requests with their databases, in order.
     pub fn recorded(&self) -> impl ExactSizeIterator<Item = (Db, &[u8])> {
         self.bounds.iter().enumerate().map(|(index, &(db, end))| {
@@ -120,7 +126,7 @@ mod tests {
     #[test]
     fn a_change_is_passed_on_as_it_came_unless_something_else_was_recorded() {
         let mut effects = Effects::default();
-        assert!(!effects.is_verbatim());
+        assert!(!effects.is_verbatim() && effects.is_none());
         effects.changed(1);
         assert!(effects.is_verbatim());
         effects.record(Db(3), &[b"DEL", b"k"]);
@@ -133,6 +139,6 @@ mod tests {
         effects.force();
         assert!(effects.is_verbatim());
         effects.tell();
-        assert!(effects.is_told() && !effects.is_verbatim());
+        assert!(effects.is_told() && !effects.is_verbatim() && !effects.is_none());
     }
 }

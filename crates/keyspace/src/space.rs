@@ -443,18 +443,21 @@ impl Member {
         self.space.lock_unless(slot, &gives_up).then(|| KeyView::new(&self.space, held, &self.counters, scope))
     }
 
+    /// Lets the cache fetch what is read first of the slot of a place that [`Member::expect`] will be asked for.
+    #[inline]
+    pub fn fetch(&self, place: Place) {
+        prefetch(&raw const self.space.cells[place.slot.index()]);
+    }
+
     /// Lets the cache fetch what is read to find the keys of these places, all of them at the same time: a key that is in no cache
     /// costs a search several waits for memory, each for an address that only the one before tells. The member must be
     /// active, and hold no view.
     ///
     /// The slots are held together for the few hundred nanoseconds that this takes, so that no lock, which orders
     /// memory, stands between the waits. It waits for none of them: a slot that is held by another thread is left out.
-    pub fn expect(&self, places: impl Iterator<Item = Place> + Clone) {
+    pub fn expect(&self, places: impl Iterator<Item = Place>) {
         debug_assert!(self.participant.is_active());
         let space = &*self.space;
-        for place in places.clone() {
-            prefetch(&raw const space.cells[place.slot.index()]);
-        }
         let mut held: SmallVec<[(Hold<'_>, &Table, u64); 16]> = SmallVec::new();
         held.extend(places.filter_map(|place| {
             let hold = Hold::try_on(space, place.slot)?;

@@ -605,6 +605,12 @@ impl<'a> KeyView<'a> {
         self.rare.as_mut().map(|rare| std::mem::take(&mut rare.notices)).unwrap_or_default()
     }
 
+    /// Whether nothing out of the ordinary has happened under this view: it has no notices, and nobody waits for a key of it.
+    #[inline]
+    pub fn is_ordinary(&self) -> bool {
+        self.rare.is_none()
+    }
+
     /// Whether keys have expired under this view, or were made and that is to be told.
     #[inline]
     pub fn has_notices(&self) -> bool {

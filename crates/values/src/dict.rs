@@ -78,8 +78,9 @@ const DEEPEST: u32 = 32;
 
 /// A hash table; see the module's text.
 pub struct Dict<T: Item> {
-    /// Null if empty; a segment, or a directory (then the lowest bit is set).
-    root: *mut u8,
+    /// Zero if empty; a pointer to a segment, with its number of cells in the 16 bits above, so that a search need not ask the
+    /// segment; or a pointer to a directory, and then the lowest bit is set.
+    root: u64,
     len: usize,
     items: PhantomData<T>,
 }
@@ -98,6 +99,14 @@ struct Directory {
 /// A pointer to a segment's allocation: one header word, then the cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Segment(NonNull<u64>);
+
+/// Where a search goes on: a segment, and what it has to know of that.
+#[derive(Clone, Copy)]
+struct Spot {
+    segment: Segment,
+    cells: usize,
+    depth: u32,
+}
 
 /// What a segment's first word says.
 #[derive(Clone, Copy)]
@@ -157,9 +166,14 @@ fn pointer_in(cell: u64) -> NonNull<u8> {
 
 #[inline]
 fn cell_of<T: Item>(tag: u64, item: T) -> u64 {
-    let address = item.into_raw().as_ptr().expose_provenance() as u64;
+    tag << 48 | address_of(item.into_raw().as_ptr())
+}
+
+#[inline]
+fn address_of<T>(pointer: *mut T) -> u64 {
+    let address = pointer.expose_provenance() as u64;
     assert!(address & !POINTER == 0, "the heap lies below 2^48");
-    tag << 48 | address
+    address
 }
 
 impl Segment {
@@ -283,7 +297,7 @@ impl<T: Item> Default for Dict<T> {
 impl<T: Item> Dict<T> {
     /// An empty table; allocates nothing.
     pub const fn new() -> Dict<T> {
-        Dict { root: std::ptr::null_mut(), len: 0, items: PhantomData }
+        Dict { root: 0, len: 0, items: PhantomData }
     }
 
     /// How many items there are.
@@ -300,22 +314,46 @@ impl<T: Item> Dict<T> {
 
     #[inline]
     fn root(&self) -> Root<'_> {
-        let Some(pointer) = NonNull::new(self.root) else { return Root::Empty };
-        if self.root.addr() & 1 == 0 {
-            return Root::Single(Segment(pointer.cast()));
+        if self.root == 0 {
+            return Root::Empty;
+        }
+        if self.root & 1 == 0 {
+            return Root::Single(Segment(pointer_in(self.root).cast()));
         }
         // SAFETY: a root with its lowest bit set is a boxed directory, one byte further on.
-        Root::Many(unsafe { &*self.root.wrapping_sub(1).cast::<Directory>() })
+        Root::Many(unsafe { pointer_in(self.root - 1).cast::<Directory>().as_ref() })
     }
 
     fn directory_mut(&mut self) -> &mut Directory {
-        if self.root.addr() & 1 == 0 {
-            let segment = Segment(NonNull::new(self.root).expect("only a full segment is split").cast());
+        if self.root & 1 == 0 {
+            let segment = Segment(pointer_in(self.root).cast());
             let directory = Box::new(Directory { segments: vec![segment], depth: 0 });
-            self.root = Box::into_raw(directory).cast::<u8>().wrapping_add(1);
+            self.root = address_of(Box::into_raw(directory)) + 1;
         }
         // SAFETY: as in `root`, and the table is held mutably.
-        unsafe { &mut *self.root.wrapping_sub(1).cast::<Directory>() }
+        unsafe { pointer_in(self.root - 1).cast::<Directory>().as_mut() }
+    }
+
+    /// Makes `segment` the only one.
+    fn set_single(&mut self, segment: Segment) {
+        let header = segment.header();
+        let cells = u16::try_from(header.cells).expect("what is not split is small");
+        debug_assert_eq!(header.depth, 0);
+        self.root = address_of(segment.0.as_ptr()) | u64::from(cells) << 48;
+    }
+
+    /// Where the search for `hash` goes on. Of a table of one segment nothing else is read.
+    #[inline]
+    fn spot(&self, hash: u64) -> Option<Spot> {
+        match self.root() {
+            Root::Empty => None,
+            Root::Single(segment) => Some(Spot { segment, cells: (self.root >> 48) as usize, depth: 0 }),
+            Root::Many(directory) => {
+                let segment = directory.segments[directory.index(hash)];
+                let Header { cells, depth, .. } = segment.header();
+                Some(Spot { segment, cells, depth })
+            }
+        }
     }
 
     #[inline]
@@ -332,29 +370,28 @@ impl<T: Item> Dict<T> {
     /// each step for many keys waits for memory hardly more than once a step.
     #[inline]
     pub fn prefetch_segment(&self, hash: u64) {
-        if let Some(segment) = self.segment(hash) {
-            prefetch(segment.0.as_ptr());
+        if let Root::Many(directory) = self.root() {
+            prefetch(directory.segments[directory.index(hash)].0.as_ptr());
         }
     }
 
     /// See [`Dict::prefetch_segment`].
     #[inline]
     pub fn prefetch_home(&self, hash: u64) {
-        if let Some(segment) = self.segment(hash) {
-            let header = segment.header();
-            prefetch(segment.0.as_ptr().wrapping_add(1 + home(tag_of(hash, header.depth), header.cells)));
+        if let Some(Spot { segment, cells, depth }) = self.spot(hash) {
+            prefetch(segment.0.as_ptr().wrapping_add(1 + home(tag_of(hash, depth), cells)));
         }
     }
 
     /// See [`Dict::prefetch_segment`]. Returns the item that the search will most likely find, of which nothing was read.
     #[inline]
     pub fn prefetch_item(&self, hash: u64) -> Option<&T::Body> {
-        let segment = self.segment(hash)?;
-        // SAFETY: the table is borrowed.
-        let cells = unsafe { segment.cells() };
-        let tag = tag_of(hash, segment.header().depth);
-        let mut behind = cells[home(tag, cells.len())..].iter().take_while(|&&cell| cell != 0 && tag_in(cell) <= tag);
-        let item = pointer_in(*behind.find(|&&cell| tag_in(cell) == tag)?);
+        let Spot { segment, cells, depth } = self.spot(hash)?;
+        let tag = tag_of(hash, depth);
+        // SAFETY: the segment has so many cells, and the table is borrowed.
+        let behind = (home(tag, cells)..cells).map(|index| unsafe { segment.cell(index).read() });
+        let item = behind.take_while(|&cell| cell != 0 && tag_in(cell) <= tag).find(|&cell| tag_in(cell) == tag)?;
+        let item = pointer_in(item);
         prefetch(item.as_ptr());
         prefetch(item.as_ptr().wrapping_add(LINE));
         // SAFETY: the cell's item is alive while the table is borrowed.
@@ -364,8 +401,7 @@ impl<T: Item> Dict<T> {
     /// The segment and the index of the cell of `key`.
     #[inline]
     fn locate(&self, hash: u64, key: &[u8]) -> Option<(Segment, usize)> {
-        let segment = self.segment(hash)?;
-        let Header { cells, depth, .. } = segment.header();
+        let Spot { segment, cells, depth } = self.spot(hash)?;
         let tag = tag_of(hash, depth);
         let mut index = home(tag, cells);
         while index < cells {
@@ -417,7 +453,7 @@ impl<T: Item> Dict<T> {
                 Some(segment) => segment,
                 None => {
                     let segment = Segment::new(1, 0);
-                    self.root = segment.0.as_ptr().cast();
+                    self.set_single(segment);
                     segment
                 }
             };
@@ -492,8 +528,8 @@ impl<T: Item> Dict<T> {
 
     /// Puts `new` wherever `old` stood.
     fn replace(&mut self, old: Segment, hash: u64, new: Segment) {
-        if self.root.addr() & 1 == 0 {
-            self.root = new.0.as_ptr().cast();
+        if self.root & 1 == 0 {
+            self.set_single(new);
         } else {
             let directory = self.directory_mut();
             let range = directory.range(hash, old.header().depth);
@@ -663,11 +699,11 @@ impl<T: Item> Dict<T> {
             // SAFETY: each is freed once, and the root is cleared below.
             unsafe { segment.free() };
         }
-        if self.root.addr() & 1 == 1 {
+        if self.root & 1 == 1 {
             // SAFETY: as in `root`; the box is taken back once.
-            drop(unsafe { Box::from_raw(self.root.wrapping_sub(1).cast::<Directory>()) });
+            drop(unsafe { Box::from_raw(pointer_in(self.root - 1).cast::<Directory>().as_ptr()) });
         }
-        self.root = std::ptr::null_mut();
+        self.root = 0;
     }
 }
 

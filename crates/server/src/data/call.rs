@@ -252,7 +252,7 @@ pub enum End {
 }
 
 /// Runs a data command on a view that covers its keys. Its effects are in `local.effects` afterwards.
-#[inline]
+#[inline(always)]
 pub fn run_data(view: &mut KeyView<'_>, local: &mut Local, job: &Job<'_>, out: &mut Vec<u8>) -> End {
     let start = out.len();
     local.effects.clear();
@@ -461,8 +461,11 @@ pub fn call_plain(
     view.know(args.at(1), place);
     let (spec, db, protocol, origin) = (command.spec, session.db, session.protocol, Origin::Client);
     let end = run_data(&mut view, local, &Job { spec, run, args, db, protocol, origin }, &mut session.out);
-    log_effects(server, &mut view, local, db, args, Some(raw));
-    let later = blocked::serve(server, local, &mut view);
+    let is_ordinary = view.is_ordinary();
+    if !is_ordinary || !local.effects.is_none() {
+        log_effects(server, &mut view, local, db, args, Some(raw));
+    }
+    let later = if is_ordinary { Vec::new() } else { blocked::serve(server, local, &mut view) };
     view.end();
     if !later.is_empty() {
         blocked::serve_later(server, local, Access::Active(member), scope, later);

@@ -492,7 +492,7 @@ impl Worker {
     ) -> Option<ahead::Next<'a>> {
         if ahead.is_at_end() && session.authenticated && !parser.is_midway() {
             ahead.clear();
-            ahead.find(session.db, input, at);
+            ahead.find(session.db, input, at, |place| self.member.fetch(place));
             self.member.expect(ahead.places());
         }
         ahead.take(input, at)

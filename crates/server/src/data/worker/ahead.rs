@@ -86,12 +86,15 @@ impl Ahead {
         self.requests.len() == TOGETHER
     }
 
-    /// Finds requests in `input`, from `at` on, as many as it has room for.
-    pub(super) fn find(&mut self, db: Db, input: &[u8], mut at: usize) {
+    /// Finds requests in `input`, from `at` on, as many as it has room for, and says of each where it seems to belong.
+    pub(super) fn find(&mut self, db: Db, input: &[u8], mut at: usize, each: impl Fn(Place)) {
         while !self.is_full() {
             let first = self.spans.len();
             let Some(len) = find_whole(&input[at..], &mut self.spans) else { return };
             let place = self.spans.get(first + 1).map(|&key| Place::of(db, word(key, &input[at..])));
+            if let Some(place) = place {
+                each(place);
+            }
             // There are few requests, of few words.
             let (first, behind) = (first as u32, self.spans.len() as u32);
             self.requests.push(Foreseen { at, len, first, behind, place });
@@ -101,7 +104,7 @@ impl Ahead {
 
     /// Where the keys of the requests that are left seem to belong; nothing if that is only one, which does not gain
     /// from being fetched a moment earlier.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place> + Clone + '_ {
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
         let left = &self.requests[self.next..];
         let left = if left.len() > 1 { left } else { &[] };
         left.iter().filter_map(|request| request.place)
@@ -146,7 +149,7 @@ mod tests {
         let (mut at, mut taken) = (0, 0);
         for expected in [16, 4, 0] {
             ahead.clear();
-            ahead.find(Db(3), &input, at);
+            ahead.find(Db(3), &input, at, |_| ());
             assert_eq!((ahead.len(), ahead.places().count()), (expected, expected));
             assert!(ahead.take(&input, at + 1).is_none(), "no request stands there");
             while let Some(next) = ahead.take(&input, at) {
@@ -170,11 +173,11 @@ mod tests {
         let whole = [&request[..], request].concat();
         for cut in 0..whole.len() {
             let mut ahead = Ahead::default();
-            ahead.find(Db(0), &whole[..cut], 0);
+            ahead.find(Db(0), &whole[..cut], 0, |_| ());
             assert_eq!(ahead.len(), cut / request.len());
         }
         let mut ahead = Ahead::default();
-        ahead.find(Db(0), b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n", 0);
+        ahead.find(Db(0), b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n", 0, |_| ());
         assert_eq!((ahead.len(), ahead.places().count()), (2, 0), "they have no keys");
     }
 }

@@ -105,7 +105,7 @@ impl Worker {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { arrival.client.session() };
             if session.may_be_foreseen() {
-                ahead.find(session.db, &buffer[..arrival.to], arrival.from);
+                ahead.find(session.db, &buffer[..arrival.to], arrival.from, |place| self.member.fetch(place));
             }
             arrival.foreseen = ahead.len();
         }
