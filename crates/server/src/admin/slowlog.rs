@@ -9,7 +9,7 @@ use quorate_stdx::UnixMs;
 
 use crate::admin::monitor::is_secret;
 use crate::data::call::{Cx, Local};
-use crate::data::client::Session;
+use crate::data::client::{Blocked, Session};
 use crate::data::table::Command;
 use crate::server::{Server, unix_now};
 
@@ -56,6 +56,23 @@ pub struct SlowLog(Mutex<List>);
 struct List {
     next: u64,
     entries: VecDeque<Entry>,
+    /// Of requests that had waited and were served by the command that is under way: it comes before them.
+    late: Vec<Entry>,
+}
+
+impl List {
+    fn push(&mut self, entry: Entry, most: usize) {
+        self.entries.push_front(Entry { id: self.next, ..entry });
+        self.next += 1;
+        self.entries.truncate(most);
+    }
+
+    /// Puts those that were late behind what has come first.
+    fn catch_up(&mut self, most: usize) {
+        for entry in std::mem::take(&mut self.late) {
+            self.push(entry, most);
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -78,25 +95,57 @@ pub fn note(server: &Server, session: &Session, local: &Local, command: &Command
 
 #[cold]
 fn note_slow(server: &Server, session: &Session, command: &Command, args: Args<'_>, elapsed: Duration) {
+    // What has only begun to wait is noted when it has been served.
+    if matches!(session.blocked, Some(Blocked::OnKeys { .. })) {
+        return;
+    }
+    let whose = (session.peer.remote(), session.name.clone());
+    let Some(entry) = slow(server, command, args, elapsed, whose) else { return };
+    let mut list = server.slow_log.0.lock();
+    let most = longest(server);
+    list.push(entry, most);
+    list.catch_up(most);
+}
+
+/// Notes a request that had waited, if it took long when it was served; `whose` are the client's address and name.
+pub fn note_served(
+    server: &Server,
+    local: &Local,
+    (command, args): (&Command, Args<'_>),
+    nanos: u64,
+    whose: &(String, Vec<u8>),
+) {
+    if nanos < local.published.notable {
+        return;
+    }
+    let Some(entry) = slow(server, command, args, Duration::from_nanos(nanos), whose.clone()) else { return };
+    let mut list = server.slow_log.0.lock();
+    list.late.push(entry);
+    let most = longest(server);
+    if list.late.len() > most {
+        list.catch_up(most);
+    }
+}
+
+/// How many entries are kept.
+fn longest(server: &Server) -> usize {
+    usize::try_from(server.config.load().slow_log.len_max).unwrap_or(usize::MAX)
+}
+
+/// The entry of a command, if it was slow; its latency is noted.
+fn slow(
+    server: &Server,
+    command: &Command,
+    args: Args<'_>,
+    elapsed: Duration,
+    (address, name): (String, Vec<u8>),
+) -> Option<Entry> {
     let event = if command.spec.flags.has(Flags::FAST) { "fast-command" } else { "command" };
     server.latency.note(server, event, elapsed);
     let config = server.config.load();
     let is_slow = config.slow_log.slower_than.is_some_and(|limit| elapsed >= limit);
-    if !is_slow || command.spec.flags.has(Flags::SKIP_SLOWLOG) || config.slow_log.len_max == 0 {
-        return;
-    }
-    let mut list = server.slow_log.0.lock();
-    let id = list.next;
-    list.next += 1;
-    list.entries.push_front(Entry {
-        id,
-        at: unix_now(),
-        elapsed,
-        words: cut(command, args),
-        address: session.peer.remote(),
-        name: session.name.clone(),
-    });
-    list.entries.truncate(usize::try_from(config.slow_log.len_max).unwrap_or(usize::MAX));
+    let is_kept = is_slow && !command.spec.flags.has(Flags::SKIP_SLOWLOG) && config.slow_log.len_max > 0;
+    is_kept.then(|| Entry { id: 0, at: unix_now(), elapsed, words: cut(command, args), address, name })
 }
 
 /// The arguments in the length in which they are listed.
@@ -131,7 +180,11 @@ fn get(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
             .map_err(|_| CommandError::text("ERR count should be greater than or equal to -1"))?,
     };
     let most = usize::try_from(count).unwrap_or(usize::MAX);
-    let entries: Vec<Entry> = cx.server.slow_log.0.lock().entries.iter().take(most).cloned().collect();
+    let entries: Vec<Entry> = {
+        let mut list = cx.server.slow_log.0.lock();
+        list.catch_up(longest(cx.server));
+        list.entries.iter().take(most).cloned().collect()
+    };
     let mut reply = cx.reply();
     reply.array(entries.len());
     for entry in entries {
@@ -150,13 +203,19 @@ fn get(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
 }
 
 fn len(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    let len = cx.server.slow_log.0.lock().entries.len();
+    let len = {
+        let list = cx.server.slow_log.0.lock();
+        (list.entries.len() + list.late.len()).min(longest(cx.server))
+    };
     cx.reply().count(len);
     Ok(())
 }
 
 fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    cx.server.slow_log.0.lock().entries.clear();
+    let mut list = cx.server.slow_log.0.lock();
+    list.entries.clear();
+    list.late.clear();
+    drop(list);
     cx.reply().ok();
     Ok(())
 }

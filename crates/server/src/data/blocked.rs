@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use quorate_acl::{Denied, User};
@@ -19,10 +20,12 @@ use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet, Ticket};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_values::ValueRef;
 
+use crate::admin::slowlog;
 use crate::data::call::{Access, End, Job, Local, log_effects, log_notices, run_data};
 use crate::data::client::{Blocked, Client, ClientId, Session};
 use crate::data::guard;
 use crate::data::table::{Command, Runner};
+use crate::data::ticks::nanos;
 use crate::data::worker::Mail;
 use crate::server::Server;
 
@@ -44,6 +47,8 @@ pub struct Waiter {
     /// Whether it answers with an error when a key is lost.
     wakes_on_loss: bool,
     over: AtomicBool,
+    /// The client's address and name, for the list of slow commands.
+    whose: (String, Vec<u8>),
     /// As whom it is run again; nobody for somebody who may do everything.
     user: Mutex<Option<Arc<User>>>,
 }
@@ -172,6 +177,7 @@ pub fn begin(
         on_timeout: block.reply,
         wakes_on_loss: block.wakes_on_loss,
         over: AtomicBool::new(false),
+        whose: (session.peer.remote(), session.name.clone()),
         user: Mutex::new(session.user.clone()),
     });
     server.waiters.all.lock().insert(ticket, waiter);
@@ -324,7 +330,7 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
     }
     let job =
         Job { spec: waiter.command.spec, run, args, db: waiter.db, protocol: waiter.protocol, origin: Origin::Client };
-    let mut reply = Vec::new();
+    let (mut reply, began) = (Vec::new(), Instant::now());
     let end = run_data(view, local, &job, &mut reply);
     // One that waits on may have changed something all the same (a group's consumer).
     log_effects(server, view, local, waiter.db, args, None);
@@ -333,6 +339,7 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
         waiter.over.store(false, Ordering::Release);
         return;
     }
+    slowlog::note_served(server, local, (waiter.command, args), nanos(began.elapsed()), &waiter.whose);
     if let End::Failed = end {
         local.stats.failed_at_last(waiter.command);
     }
