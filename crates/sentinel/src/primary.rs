@@ -479,6 +479,10 @@ impl Primary {
                 server.node.link.tenure.waits = false;
             }
             Answer::Error(_) if tag == Tag::Ping => server.node.link.on_pong(now, false),
+            Answer::Error(error) if tag == Tag::Auth => {
+                let text = format!("{} does not know this Sentinel: {error}", server.node.addr);
+                self.story.tell(core.now, text);
+            }
             Answer::Error(error) if tag == Tag::Handover => self.on_handover_refused(core, &error),
             Answer::Error(error) if tag == Tag::Order => {
                 let text = format!("{} does not obey: {error}", server.node.addr);

@@ -82,7 +82,8 @@ pub fn read(tag: Tag, reply: Reply) -> Answer {
         return match (tag, text.split(' ').next()) {
             (Tag::Ping, Some("LOADING" | "MASTERDOWN")) => Answer::Alive { serves: false },
             (Tag::Ping, Some("BUSY")) => Answer::Busy,
-            (Tag::Auth, Some("WRONGPASS")) | (Tag::Ping, Some("NOAUTH")) => Answer::Stranger(text),
+            // Who is not known by name may be let in all the same, as the default user: AUTH doesn't tell, PING does.
+            (Tag::Ping, Some("NOAUTH")) => Answer::Stranger(text),
             _ => Answer::Error(text),
         };
     }
@@ -202,6 +203,7 @@ mod tests {
         assert_eq!(read(Tag::Ping, Reply::Simple(b"PONG".to_vec())), Answer::Alive { serves: true });
         assert_eq!(read(Tag::Ping, Reply::Error(b"BUSY Redis is busy".to_vec())), Answer::Busy);
         assert!(matches!(read(Tag::Ping, Reply::Error(b"NOAUTH x".to_vec())), Answer::Stranger(_)));
+        assert!(matches!(read(Tag::Auth, Reply::Error(b"WRONGPASS x".to_vec())), Answer::Error(_)));
         assert!(matches!(read(Tag::Ping, Reply::Error(b"ERR x".to_vec())), Answer::Error(_)));
         assert!(matches!(read(Tag::Ping, Reply::Int(1)), Answer::Nonsense(_)));
     }

@@ -52,7 +52,8 @@ pub(super) fn set(cx: &mut Cx<'_>) -> Outcome {
                     .to_owned());
             }
             if !value.is_empty() && !is_executable(&value) {
-                return Err(invalid());
+                let what = if option == "notification-script" { "Notification" } else { "Client reconfiguration" };
+                return Err(format!("ERR {what} script seems non existing or non executable"));
             }
         }
         changes.push(Change::Directive { name: option, value });
