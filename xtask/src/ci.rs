@@ -138,9 +138,15 @@ fn run_tests() -> Result<Tally> {
     Ok(tally)
 }
 
-/// Sentinels under faults drawn from more seeds than the tests of the workspace have time for.
+/// Sentinels and clusters under faults drawn from more seeds than the tests of the workspace have time for.
 fn play_seeds() -> Result<Tally> {
-    count_tests(cargo().env("SIM_SEEDS", "10000").args(["test", "-p", "quorate-sentinel", "--lib", "nothing_breaks"]))
+    let mut tally = Tally::default();
+    for package in ["quorate-sentinel", "quorate-cluster"] {
+        let mut play = cargo();
+        play.env("SIM_SEEDS", "10000").args(["test", "-p", package, "--lib", "nothing_breaks"]);
+        tally.add(count_tests(&mut play)?);
+    }
+    Ok(tally)
 }
 
 fn run_doc_tests() -> Result<Tally> {

@@ -36,6 +36,7 @@ impl Cluster {
         }
         if is_own {
             self.node_mut(sender).claims_heard = true;
+            self.note_confirmed(sender, &header.slots);
         }
         let is_same_epoch = header.primary.is_none() && header.config_epoch == self.myself().config_epoch;
         if is_same_epoch && self.myself().is_primary() && self.nodes[&sender].is_primary() {
@@ -45,13 +46,8 @@ impl Cluster {
 
     /// Which slots of a node it doesn't claim itself.
     fn note_unclaimed(&mut self, owner: NodeId, claimed: &Slots) {
-        for slot in self.nodes[&owner].slots.clone().iter() {
-            if claimed.has(slot) {
-                self.unclaimed.remove(slot);
-            } else {
-                self.unclaimed.insert(slot);
-            }
-        }
+        let owned = &self.nodes[&owner].slots;
+        self.unclaimed = self.unclaimed.without(owned).and(&owned.without(claimed));
     }
 
     /// Tells a node that claims a slot of one with a greater epoch, of that one.
@@ -113,19 +109,10 @@ impl Cluster {
             return;
         }
         let lead = self.lead().id;
-        let (mut from_lead, mut lost) = (0, Slots::none());
-        for slot in claim.slots.iter() {
-            let owner = self.owners[usize::from(slot)];
-            // What is being moved here by hand is decided by hand.
-            if owner == Some(claim.node) || self.importing.contains_key(&slot) || !self.holds(slot, claim) {
-                continue;
-            }
-            from_lead += usize::from(owner == Some(lead));
-            if owner == Some(self.me) {
-                lost.insert(slot);
-            }
-            self.give_slot(slot, Some(claim.node));
-        }
+        let won = self.won_by(claim);
+        let from_lead = self.nodes[&lead].slots.common(&won).len();
+        let lost = self.myself().slots.common(&won);
+        self.give_slots(&won, Some(claim.node));
         if from_lead == 0 {
             return;
         }
@@ -141,14 +128,18 @@ impl Cluster {
         }
     }
 
-    /// Whether a claim to `slot` is better than what its owner has.
-    fn holds(&self, slot: u16, claim: Claim<'_>) -> bool {
+    /// The slots to which a claim is better than what their owners have, and that the claimant does not have yet.
+    fn won_by(&self, claim: Claim<'_>) -> Slots {
+        // What is being moved here by hand is decided by hand.
+        let importing = self.importing.keys().copied().collect();
+        let wanted = claim.slots.without(&self.nodes[&claim.node].slots).without(&importing);
         #[cfg(test)]
         if self.config.planted == Some(crate::config::Planted::BelievesOldClaims) {
-            return true;
+            return wanted;
         }
-        let owner = self.owners[usize::from(slot)];
-        owner.is_none_or(|owner| self.nodes[&owner].config_epoch < claim.config_epoch) || self.unclaimed.has(slot)
+        let better = self.nodes.values().filter(|node| node.config_epoch >= claim.config_epoch);
+        let kept = better.fold(Slots::none(), |kept, node| kept.and(&node.slots)).without(&self.unclaimed);
+        wanted.without(&kept)
     }
 
     /// Takes an epoch that nobody has, without asking; whether it is new. Some operators' commands need that.

@@ -13,6 +13,7 @@ use quorate_stdx::{Machine, Mono, Now, Rng};
 use crate::config::Config;
 use crate::election::Election;
 use crate::event::Event;
+use crate::fitness::Fitness;
 use crate::giving::{Giving, GivingNews};
 use crate::links::Inbound;
 use crate::manual::Manual;
@@ -22,7 +23,7 @@ use crate::nodes_conf::NodesConf;
 use crate::orders::{Answer, Order, OrderId};
 use crate::packet::{Packet, Published};
 use crate::state::State;
-use crate::taking::Taking;
+use crate::taking::{Claimed, Taking};
 use crate::transfer::{Ended, TransferId};
 use crate::{Epoch, NodeId, SLOTS, SavedNode, ShardId, Slots};
 
@@ -134,8 +135,11 @@ pub struct ReplicaStatus {
     pub is_linked: bool,
     /// When the stream was last known to come in; nothing if it never has since we started.
     pub linked_at: Option<Mono>,
-    /// Whether what we hold is a primary's data: it came from one, or was loaded, and is not the nothing of a fresh start.
+    /// Whether what we hold is a primary's data: it came from one, or was loaded, or is being loaded, and is not the nothing of
+    /// a fresh start.
     pub has_data: bool,
+    /// For how long no command has got on, though some may have wanted to.
+    pub rests_for: Duration,
 }
 
 /// What is to be done, in this order.
@@ -268,6 +272,8 @@ pub struct Cluster {
     pub(crate) giving: BTreeMap<TransferId, Giving>,
     /// Slots that come so.
     pub(crate) taking: BTreeMap<TransferId, Taking>,
+    /// Slots that have come so, and whose source has not shown yet that it knows.
+    pub(crate) claimed: BTreeMap<TransferId, Claimed>,
     pub(crate) ended: Ended,
     /// Migrations that want to hear when writes are held back.
     pub(crate) holds_due: Vec<TransferId>,
@@ -283,6 +289,7 @@ pub struct Cluster {
     /// Forgotten nodes, and until when they may not come back.
     pub(crate) banned: BTreeMap<NodeId, Mono>,
     pub(crate) status: ReplicaStatus,
+    pub(crate) fitness: Fitness,
     pub(crate) next_tick: Mono,
     pub(crate) ticks: u64,
     pub(crate) counts: crate::view::Counts,
@@ -315,6 +322,7 @@ impl Cluster {
             importing: me.importing.into_iter().collect(),
             giving: BTreeMap::new(),
             taking: BTreeMap::new(),
+            claimed: BTreeMap::new(),
             ended: Ended::default(),
             holds_due: Vec::new(),
             drops_due: Slots::none(),
@@ -326,6 +334,7 @@ impl Cluster {
             manual: Manual::None,
             banned: BTreeMap::new(),
             status: ReplicaStatus::default(),
+            fitness: Fitness::default(),
             next_tick: now.mono + TICK,
             ticks: 0,
             counts: crate::view::Counts::default(),
@@ -336,6 +345,10 @@ impl Cluster {
             out: VecDeque::new(),
         };
         machine.adopt_saved_slots();
+        let patience = machine.config.election_timeout() * 2;
+        machine.fitness = Fitness::starting(machine.myself().is_voter(), now.mono + patience);
+        machine.adopt_saved_grants(saved.granted);
+        machine.adopt_saved_claims(saved.claimed);
         machine.adopt_announcement();
         machine.drop_strays();
         if is_new {
@@ -353,12 +366,9 @@ impl Cluster {
             self.node_mut(*id).slots = Slots::none();
         }
         for (id, epoch, slots) in claims {
-            for slot in slots.iter() {
-                let holds = self.owners[usize::from(slot)].is_none_or(|owner| self.nodes[&owner].config_epoch < epoch);
-                if holds {
-                    self.give_slot(slot, Some(id));
-                }
-            }
+            let better = self.nodes.values().filter(|node| node.config_epoch >= epoch);
+            let taken = better.fold(Slots::none(), |taken, node| taken.and(&node.slots));
+            self.give_slots(&slots.without(&taken), Some(id));
         }
         let greatest = self.nodes.values().map(|node| node.config_epoch).max().unwrap_or_default();
         self.current_epoch = self.current_epoch.max(greatest);
@@ -370,11 +380,10 @@ impl Cluster {
         if !self.myself().is_primary() {
             return;
         }
-        let is_stray = |slot: &u16| {
-            let owner = self.owners[usize::from(*slot)];
-            owner.is_some_and(|owner| owner != self.me) && !self.importing.contains_key(slot) && !self.takes(*slot)
-        };
-        self.drops_due = (0..SLOTS).filter(is_stray).collect();
+        let others = self.nodes.values().filter(|node| node.id != self.me);
+        let theirs = others.fold(Slots::none(), |theirs, node| theirs.and(&node.slots));
+        let coming = self.taking.values().fold(Slots::none(), |coming, taking| coming.and(&taking.slots));
+        self.drops_due = theirs.without(&coming).without(&self.importing.keys().copied().collect());
     }
 
     /// Takes over from the configuration what others are told of us.
@@ -442,28 +451,32 @@ impl Cluster {
         self.nodes.values().filter(move |node| node.primary() == Some(primary))
     }
 
-    /// Gives `slot` to `owner`, or to nobody.
-    pub(crate) fn give_slot(&mut self, slot: u16, owner: Option<NodeId>) {
-        let before = std::mem::replace(&mut self.owners[usize::from(slot)], owner);
-        if before == owner {
+    /// Gives slots to `owner`, or to nobody.
+    pub(crate) fn give_slots(&mut self, slots: &Slots, owner: Option<NodeId>) {
+        let new = match owner {
+            Some(owner) => slots.without(&self.nodes[&owner].slots),
+            None => self.nodes.values().fold(Slots::none(), |owned, node| owned.and(&node.slots)).common(slots),
+        };
+        if new.is_empty() {
             return;
         }
-        self.unclaimed.remove(slot);
-        if let Some(node) = before.and_then(|before| self.nodes.get_mut(&before)) {
-            node.slots.remove(slot);
+        self.unclaimed = self.unclaimed.without(&new);
+        let lost = self.myself().slots.common(&new);
+        self.migrating.retain(|slot, _| !lost.has(*slot));
+        for node in self.nodes.values_mut().filter(|node| !node.slots.is_empty()) {
+            node.slots = node.slots.without(&new);
         }
         if let Some(owner) = owner {
-            if self.nodes[&owner].slots.is_empty() {
-                let others_have_some = self.nodes.values().any(Node::is_replica);
-                self.node_mut(owner).had_replicas |= others_have_some;
-            }
-            self.node_mut(owner).slots.insert(slot);
-        }
-        if before == Some(self.me) {
-            self.migrating.remove(&slot);
+            let others_have_some = self.nodes.values().any(Node::is_replica);
+            let node = self.node_mut(owner);
+            node.had_replicas |= node.slots.is_empty() && others_have_some;
+            node.slots = node.slots.and(&new);
         }
         if owner == Some(self.me) {
-            self.importing.remove(&slot);
+            self.importing.retain(|slot, _| !new.has(*slot));
+        }
+        for (first, last) in new.ranges() {
+            self.owners[usize::from(first)..=usize::from(last)].fill(owner);
         }
         self.is_conf_dirty = true;
         self.is_map_dirty = true;
@@ -486,9 +499,7 @@ impl Cluster {
     /// Forgets a node.
     pub(crate) fn remove_node(&mut self, id: NodeId) {
         assert!(id != self.me, "nobody forgets himself");
-        for slot in self.nodes[&id].slots.clone().iter() {
-            self.give_slot(slot, None);
-        }
+        self.give_slots(&self.nodes[&id].slots.clone(), None);
         let node = self.nodes.remove(&id).expect("its slots were looked up");
         if let Some(link) = node.link {
             self.push(Output::Disconnect { link: link.id });
@@ -536,7 +547,9 @@ impl Cluster {
                 node.importing = self.importing.iter().map(|(&slot, &from)| (slot, from)).collect();
             }
         }
-        NodesConf { nodes, current_epoch: self.current_epoch, last_vote_epoch: self.last_vote_epoch }
+        let Cluster { current_epoch, last_vote_epoch, .. } = *self;
+        let (granted, claimed) = (self.to_saved_grants(), self.to_saved_claims());
+        NodesConf { nodes, current_epoch, last_vote_epoch, granted, claimed }
     }
 
     /// What follows from all that has changed.
@@ -635,6 +648,7 @@ impl Cluster {
             self.look_for_failures();
             self.tend_manual();
             self.look_for_orphans();
+            self.tend_fitness();
             self.tend_giving();
             self.tend_taking();
             self.state.is_stale = true;
@@ -646,6 +660,7 @@ impl Cluster {
         self.status = status;
         let offset = status.offset;
         self.myself_mut().offset = offset;
+        self.note_rest(status.rests_for);
         self.tend_manual();
     }
 }
@@ -657,5 +672,6 @@ fn fresh(rng: &mut Rng) -> NodesConf {
         shard: Some(ShardId::random(rng)),
         ..SavedNode::new(NodeId::random(rng))
     };
-    NodesConf { nodes: vec![node], current_epoch: Epoch(0), last_vote_epoch: Epoch(0) }
+    let (granted, claimed) = (Vec::new(), Vec::new());
+    NodesConf { nodes: vec![node], current_epoch: Epoch(0), last_vote_epoch: Epoch(0), granted, claimed }
 }

@@ -55,6 +55,10 @@ pub(crate) enum Planted {
     HoldsNothing,
     /// Whoever has granted slots and does not know whether they were taken writes to them again.
     WritesInDoubt,
+    /// Whoever has granted slots does not know it any more after a crash.
+    ForgetsGrants,
+    /// Whoever has claimed slots and came back before the source knew it, writes to them at once.
+    ForgetsClaims,
     /// Of two claims to a slot the later one holds, whatever its epoch.
     BelievesOldClaims,
 }

@@ -250,9 +250,7 @@ impl Cluster {
     pub(crate) fn replace_primary(&mut self) {
         let Some(primary) = self.myself().primary() else { return };
         self.myself_mut().role = Role::Primary;
-        for slot in self.nodes[&primary].slots.clone().iter() {
-            self.give_slot(slot, Some(self.me));
-        }
+        self.give_slots(&self.nodes[&primary].slots.clone(), Some(self.me));
         self.drop_strays();
         self.election = Election::default();
         self.end_manual();

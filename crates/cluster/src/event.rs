@@ -43,8 +43,13 @@ pub enum Event {
     Migrating { to: NodeId },
     Forgotten { node: NodeId, by: NodeId },
     Impostor { expected: NodeId, found: NodeId },
+    DataPlaneHangs,
+    DataPlaneGetsOn,
+    CameBackEmpty,
+    LeadsNothing,
     TransferBegins { id: TransferId, to: NodeId, count: usize },
     TakingBegins { id: TransferId, from: NodeId, count: usize },
+    TransferInDoubt { id: TransferId, node: NodeId },
     TransferEnded { id: TransferId, how: &'static str, why: String },
 }
 
@@ -130,10 +135,19 @@ impl std::fmt::Display for Event {
             Event::ManualCanStart => f.write_str("All master replication stream processed, manual failover can start."),
             Event::ManualTimedOut => f.write_str("Manual failover timed out."),
             Event::Migrating { to } => write!(f, "Migrating to orphaned master {to}"),
-            Event::Forgotten { node, by } => write!(f, "Node {node} is forgotten, as node {by} has told"),
-            Event::TransferBegins { .. } | Event::TakingBegins { .. } | Event::TransferEnded { .. } => {
-                self.fmt_transfer(f)
+            Event::DataPlaneHangs => {
+                f.write_str("No command has got on for the node timeout: this node counts itself as failed")
             }
+            Event::CameBackEmpty => {
+                f.write_str("This node led when it ended, and came back with nothing: a replica of it is to take over")
+            }
+            Event::LeadsNothing => {
+                f.write_str("No replica has taken over from this node, which came back with nothing: it leads as it is")
+            }
+            Event::DataPlaneGetsOn => f.write_str("Commands get on again: this node speaks to the cluster again"),
+            Event::Forgotten { node, by } => write!(f, "Node {node} is forgotten, as node {by} has told"),
+            Event::TransferBegins { .. } | Event::TakingBegins { .. } => self.fmt_transfer(f),
+            Event::TransferInDoubt { .. } | Event::TransferEnded { .. } => self.fmt_transfer(f),
             Event::Impostor { expected, found } => {
                 write!(f, "Node {found} answers where node {expected} was: its address is unknown from now on")
             }
@@ -163,6 +177,10 @@ impl Event {
             Event::TakingBegins { id, from, count } => {
                 write!(f, "Migration {id} of {count} slots from node {from} begins")
             }
+            Event::TransferInDoubt { id, node } => write!(
+                f,
+                "Migration {id} was not settled when this node ended: writes to its slots wait for what node {node} says"
+            ),
             Event::TransferEnded { id, how, why } if why.is_empty() => write!(f, "Migration {id} has ended: {how}"),
             Event::TransferEnded { id, how, why } => write!(f, "Migration {id} has ended: {how}. {why}"),
             _ => Ok(()),

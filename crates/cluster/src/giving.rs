@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, Output};
 use crate::event::Event;
 use crate::packet::Heartbeat;
 use crate::transfer::{Ending, TransferId, TransferView};
-use crate::{Epoch, NodeId, Slots};
+use crate::{Epoch, NodeId, SavedGrant, Slots};
 
 /// A target that is so close behind gets the rest while writes wait, bytes.
 const NEAR: u64 = 256 << 10;
@@ -77,6 +77,19 @@ enum Stage {
 }
 
 impl Giving {
+    fn new(to: NodeId, slots: Slots, now: UnixMs) -> Giving {
+        Giving {
+            to,
+            slots,
+            stage: Stage::Connecting,
+            is_throttled: false,
+            behind: 0,
+            created: now,
+            updated: now,
+            heard: now,
+        }
+    }
+
     /// Whether writes to its slots wait.
     pub(crate) fn holds(&self) -> bool {
         self.is_throttled
@@ -121,8 +134,8 @@ impl Cluster {
         if self.config.planted == Some(crate::config::Planted::HoldsNothing) {
             return Slots::none();
         }
-        let holding = self.giving.values().filter(|giving| giving.holds());
-        holding.flat_map(|giving| giving.slots.iter().collect::<Vec<_>>()).collect()
+        let given = self.giving.values().filter(|giving| giving.holds()).map(|giving| &giving.slots);
+        given.chain(self.claims_in_doubt()).fold(Slots::none(), |held, slots| held.and(slots))
     }
 
     /// Whether a slot is on its way, here or away.
@@ -148,17 +161,7 @@ impl Cluster {
             let now = self.now.unix;
             self.announce(Event::TransferBegins { id, to, count: slots.len() });
             self.push(Output::Give { id, slots: slots.clone(), ip, port: address.port });
-            let giving = Giving {
-                to,
-                slots,
-                stage: Stage::Connecting,
-                is_throttled: false,
-                behind: 0,
-                created: now,
-                updated: now,
-                heard: now,
-            };
-            self.giving.insert(id, giving);
+            self.giving.insert(id, Giving::new(to, slots, now));
         }
         Ok(())
     }
@@ -196,8 +199,12 @@ impl Cluster {
             return Err("Target node has no known address".into());
         }
         let ours = |slot: &u16| self.giving.values().any(|giving| giving.slots.has(*slot));
-        match slots.iter().find(ours) {
-            Some(slot) => Err(format!("I am already migrating slot {slot}.")),
+        if let Some(slot) = slots.iter().find(ours) {
+            return Err(format!("I am already migrating slot {slot}."));
+        }
+        let is_in_doubt = |slot: &u16| self.claims_in_doubt().any(|slots| slots.has(*slot));
+        match slots.iter().find(is_in_doubt) {
+            Some(slot) => Err(format!("The node that slot {slot} came from has not confirmed that it is ours.")),
             None => Ok(()),
         }
     }
@@ -291,15 +298,42 @@ impl Cluster {
         self.giving.values().any(Giving::is_granted)
     }
 
-    /// The target has all that there is: it may have the slots.
+    /// The target has all that there is: it may have the slots. That it may have claimed them must not be forgotten, or we
+    /// would serve them again after a crash.
     fn grant(&mut self, id: TransferId) {
         let epoch = self.current_epoch.next();
         // Nobody is granted it twice.
         self.current_epoch = epoch;
-        self.is_conf_dirty = true;
         let ask_at = self.now.mono + CLAIM_TIME;
         self.set_stage(id, Stage::Granted { epoch, ask_at, lost_since: None });
+        self.persist();
         self.push(Output::Grant { id, epoch });
+    }
+
+    /// What is granted, to be remembered.
+    pub(crate) fn to_saved_grants(&self) -> Vec<SavedGrant> {
+        let saved = |(id, giving): (&TransferId, &Giving)| match giving.stage {
+            Stage::Granted { epoch, .. } => {
+                Some(SavedGrant { id: *id, other: giving.to, epoch, slots: giving.slots.clone() })
+            }
+            _ => None,
+        };
+        self.giving.iter().filter_map(saved).collect()
+    }
+
+    /// Goes on where we were when we had granted slots and did not live to hear what became of them.
+    pub(crate) fn adopt_saved_grants(&mut self, granted: Vec<SavedGrant>) {
+        #[cfg(test)]
+        if self.config.planted == Some(crate::config::Planted::ForgetsGrants) {
+            return;
+        }
+        let now = self.now;
+        for SavedGrant { id, other: to, epoch, slots } in granted {
+            let stage = Stage::Granted { epoch, ask_at: now.mono, lost_since: None };
+            self.current_epoch = self.current_epoch.max(epoch);
+            self.announce(Event::TransferInDoubt { id, node: to });
+            self.giving.insert(id, Giving { stage, ..Giving::new(to, slots, now.unix) });
+        }
     }
 
     /// The target has claimed the slots with the epoch that we chose.
@@ -370,7 +404,7 @@ impl Cluster {
 
     /// Whether a replica of a node leads in its place, and has told what it claims: if our slots are not among it, it knows
     /// nothing of them.
-    fn is_replaced(&self, id: NodeId) -> bool {
+    pub(crate) fn is_replaced(&self, id: NodeId) -> bool {
         let Some(shard) = self.nodes.get(&id).map(crate::node::Node::shard) else { return false };
         let leads = |node: &crate::node::Node| node.is_voter() && !node.is_failed() && node.claims_heard;
         self.nodes.values().any(|node| node.id != id && node.id != self.me && node.shard() == shard && leads(node))
@@ -382,10 +416,10 @@ impl Cluster {
         self.current_epoch = epoch;
         self.myself_mut().config_epoch = epoch;
         self.announce(Event::EpochSet(epoch));
+        self.end_giving(id, Ending::Failed("The target node is down; the slots stay here".into()));
         self.persist();
         let news = self.heartbeat(Heartbeat::Pong, None);
         self.broadcast(news, |_| true);
-        self.end_giving(id, Ending::Failed("The target node is down; the slots stay here".into()));
     }
 
     /// It is over, one way or the other.
@@ -401,6 +435,7 @@ impl Cluster {
         self.ended.remember(view);
         self.push(Output::EndGiving { id });
         self.is_map_dirty = true;
+        self.is_conf_dirty |= giving.is_granted();
     }
 
     /// Before something after which the slots may not be ours.

@@ -171,9 +171,8 @@ impl Cluster {
             self.on_meet(link, header);
         }
         if kind != Heartbeat::Pong {
-            let to = self.known(header.sender);
-            let answer = self.heartbeat(Heartbeat::Pong, to);
-            self.answer(link, answer);
+            let from = self.known(header.sender);
+            self.answer_heartbeat(link, from);
         }
         if self.node_of(link).is_some_and(|node| !self.is_who_we_thought(node, header)) {
             return;
@@ -330,9 +329,7 @@ impl Cluster {
             return;
         }
         if role != Role::Primary {
-            for slot in self.nodes[&sender].slots.clone().iter() {
-                self.give_slot(slot, None);
-            }
+            self.give_slots(&self.nodes[&sender].slots.clone(), None);
         }
         let node = self.node_mut(sender);
         if !node.tells_shard {

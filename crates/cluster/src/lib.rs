@@ -16,7 +16,7 @@
 //!
 //! Reading order: [`packet`] and [`NodesConf`] are the world outside; `node` is what is known of one node, `cluster` the
 //! machine, and each of its rooms answers one question: `heartbeat` (what do we tell, what are we told), `failure` (who is
-//! down), `claims` (whose is a slot), `election` (who takes over), `manual` (at an operator's wish), `migration` (where a
+//! down), `fitness` (are we), `claims` (whose is a slot), `election` (who takes over), `manual` (at an operator's wish), `migration` (where a
 //! replica is needed), `transfer`, `giving` and `taking` (how slots move with their keys), `state` (does the cluster work),
 //! `orders` (what operators may do).
 //!
@@ -37,6 +37,7 @@ mod election;
 mod epoch;
 mod event;
 mod failure;
+mod fitness;
 mod flags;
 mod giving;
 mod heartbeat;
@@ -67,7 +68,7 @@ pub use giving::GivingNews;
 pub use id::{NodeId, ShardId};
 pub use map::{Asked, Map, Place, Route};
 pub use node::{Address, Health, Role};
-pub use nodes_conf::{ConfError, NodesConf, SavedNode};
+pub use nodes_conf::{ConfError, NodesConf, SavedGrant, SavedNode};
 pub use orders::{Answer, Order, OrderId, SlotOrder};
 pub use slots::{SLOTS, Slots};
 pub use transfer::{TransferId, TransferView};

@@ -148,6 +148,9 @@ impl Cluster {
     }
 
     pub(crate) fn reply(&mut self, link: LinkId, packet: Arc<Packet>) {
+        if self.fitness.hangs {
+            return; // It would make us look well.
+        }
         self.counts.sent(&packet.body);
         self.push(Output::Send { link, packet });
     }
@@ -194,11 +197,12 @@ impl Cluster {
                 continue;
             }
             let Some(link) = node.link else { continue };
-            let owes = node.ping_sent.is_some_and(|ping| now.since(ping.mono) > timeout / 2);
+            let owes_for = node.ping_sent.map_or(Duration::ZERO, |ping| now.since(ping.mono));
             // A node that is heard on its own link to us says nothing of one that never came up.
             let is_deaf = !link.is_up || now.since(node.heard) > timeout / 2;
-            if now.since(link.since) > timeout && owes && is_deaf {
-                // The network may have lost the link without telling: a new one shows who is to blame.
+            let is_lost = (owes_for > timeout / 2 && is_deaf) || owes_for > timeout;
+            if now.since(link.since) > timeout && is_lost {
+                // The network may have lost the link without telling, or one direction of it: a new one shows who is to blame.
                 self.drop_link(id);
                 continue;
             }

@@ -90,11 +90,16 @@ impl Map {
         let moving = |slots: &BTreeMap<u16, NodeId>| {
             slots.iter().filter_map(|(&slot, node)| Some((slot, *index.get(node)?))).collect()
         };
-        let owner = |owner: &Option<NodeId>| owner.and_then(|owner| index.get(&owner).copied()).unwrap_or(NOBODY);
+        let mut owners: Box<[u16]> = vec![NOBODY; usize::from(SLOTS)].into();
+        for (node, index) in known.iter().zip(0..) {
+            for (first, last) in node.slots.ranges() {
+                owners[usize::from(first)..=usize::from(last)].fill(index);
+            }
+        }
         Map {
             is_ok: cluster.is_ok(),
             places: known.iter().map(place).collect(),
-            owners: cluster.owners.iter().map(owner).collect(),
+            owners,
             migrating: moving(&cluster.migrating),
             importing: moving(&cluster.importing),
             held: cluster.held(),

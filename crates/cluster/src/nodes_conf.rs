@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! <id> <ip>:<port>@<bus port>[,<host name>[,<key>=<value>...]] <flags> <primary or -> <ping> <pong> <epoch> <link> <slots...>
-//! vars currentEpoch <n> lastVoteEpoch <n>
+//! vars currentEpoch <n> lastVoteEpoch <n> [granted|claimed <migration>:<node>:<epoch>:<slots>]...
 //! ```
 //!
 //! CLUSTER NODES answers with the same lines, without the keys and the epochs. The file is written as a whole and
 //! takes the place of the old one in one step, so that one without its last line was damaged: a vote that was forgotten
-//! could be given twice, and a guess is worth nothing here. Files of Redis 7.0 to 8 and Valkey are read.
+//! could be given twice, and a guess is worth nothing here. Files of Redis 7.0 to 8 and Valkey are read, and they read ours:
+//! of variables that they don't know they only say so.
 //!
 //! This knows the text only. Who writes it to disk, and when, is decided elsewhere.
 
 use std::fmt::Write as _;
 
-use crate::{Epoch, NodeFlags, NodeId, SLOTS, ShardId, Slots, text};
+use crate::{Epoch, NodeFlags, NodeId, SLOTS, ShardId, Slots, TransferId, text};
 
 /// What a node remembers of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,23 @@ pub struct NodesConf {
     pub current_epoch: Epoch,
     /// The epoch of the last vote given.
     pub last_vote_epoch: Epoch,
+    /// What was granted to others, who may have claimed it since.
+    pub granted: Vec<SavedGrant>,
+    /// What was granted to us, and claimed, before whoever granted it has shown that it knows.
+    pub claimed: Vec<SavedGrant>,
+}
+
+/// Slots that change hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedGrant {
+    /// The migration.
+    pub id: TransferId,
+    /// Who else takes part in it.
+    pub other: NodeId,
+    /// The epoch of the claim.
+    pub epoch: Epoch,
+    /// The slots.
+    pub slots: Slots,
 }
 
 /// A line of nodes.conf or of CLUSTER NODES.
@@ -95,13 +113,13 @@ impl NodesConf {
         }
         let lines = file.strip_suffix(b"\n").ok_or(ConfError::CutOff)?;
         let mut nodes: Vec<SavedNode> = Vec::new();
-        let mut epochs = None;
+        let mut remembered = None;
         for (line, index) in lines.split(|&byte| byte == b'\n').zip(1..) {
             let at = |what| ConfError::Line { line: index, what };
             let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).collect();
             match words.first() {
                 None => continue,
-                Some(&b"vars") => epochs = Some(vars(&words[1..]).map_err(at)?),
+                Some(&b"vars") => remembered = Some(vars(&words[1..]).map_err(at)?),
                 Some(_) => {
                     let node = SavedNode::parse(&words).map_err(at)?;
                     if nodes.iter().any(|other| other.id == node.id) {
@@ -111,9 +129,9 @@ impl NodesConf {
                 }
             }
         }
-        let (current_epoch, last_vote_epoch) = epochs.ok_or(ConfError::CutOff)?;
-        match nodes.iter().filter(|node| node.flags.any(NodeFlags::MYSELF)).count() {
-            1 => Ok(Some(NodesConf { nodes, current_epoch, last_vote_epoch })),
+        let conf = NodesConf { nodes, ..remembered.ok_or(ConfError::CutOff)? };
+        match conf.nodes.iter().filter(|node| node.flags.any(NodeFlags::MYSELF)).count() {
+            1 => Ok(Some(conf)),
             count => Err(ConfError::Myself(count)),
         }
     }
@@ -126,25 +144,64 @@ impl NodesConf {
             file.push('\n');
         }
         // Writing to a string can't fail.
-        let _ = writeln!(file, "vars currentEpoch {} lastVoteEpoch {}", self.current_epoch, self.last_vote_epoch);
+        let _ = write!(file, "vars currentEpoch {} lastVoteEpoch {}", self.current_epoch, self.last_vote_epoch);
+        let granted = self.granted.iter().map(|grant| ("granted", grant));
+        for (name, grant) in granted.chain(self.claimed.iter().map(|grant| ("claimed", grant))) {
+            let SavedGrant { id, other, epoch, slots } = grant;
+            let _ = write!(file, " {name} {id}:{other}:{epoch}:{}", slots.to_words(","));
+        }
+        file.push('\n');
         file
     }
 }
 
-/// The epochs of the last line.
-fn vars(words: &[&[u8]]) -> Result<(Epoch, Epoch), &'static str> {
-    let (mut current, mut vote) = (None, None);
+/// The last line, all but its first word.
+fn vars(words: &[&[u8]]) -> Result<NodesConf, &'static str> {
+    let (mut current, mut vote, mut granted, mut claimed) = (None, None, Vec::new(), Vec::new());
     for pair in words.chunks(2) {
         let [name, value] = pair else { return Err("a variable has no value") };
-        let value = number::<u64>(value).map(Epoch).ok_or("an epoch is no number")?;
+        let epoch = || number::<u64>(value).map(Epoch).ok_or("an epoch is no number");
         match *name {
-            b"currentEpoch" => current = Some(value),
-            b"lastVoteEpoch" => vote = Some(value),
+            b"currentEpoch" => current = Some(epoch()?),
+            b"lastVoteEpoch" => vote = Some(epoch()?),
+            b"granted" => granted.push(SavedGrant::parse(value)?),
+            b"claimed" => claimed.push(SavedGrant::parse(value)?),
             _ => {} // A later version may remember more.
         }
     }
-    current.zip(vote).ok_or("an epoch is missing")
+    let (current_epoch, last_vote_epoch) = current.zip(vote).ok_or("an epoch is missing")?;
+    Ok(NodesConf { nodes: Vec::new(), current_epoch, last_vote_epoch, granted, claimed })
 }
+
+impl SavedGrant {
+    /// `migration:node:epoch:slots`
+    fn parse(word: &[u8]) -> Result<SavedGrant, &'static str> {
+        let parts: Vec<&[u8]> = word.split(|&byte| byte == b':').collect();
+        let [id, other, epoch, ranges] = parts[..] else { return Err("a grant has four parts") };
+        let name = |digits| NodeId::parse(digits).ok_or("a grant's name is none");
+        let epoch = Epoch(number(epoch).ok_or("an epoch is no number")?);
+        let mut slots = Slots::none();
+        for range in ranges.split(|&byte| byte == b',') {
+            let (first, last) = slot_range(range)?;
+            slots = slots.and(&Slots::of_range(first, last));
+        }
+        Ok(SavedGrant { id: name(id)?, other: name(other)?, epoch, slots })
+    }
+}
+
+/// `5` or `0-100`
+fn slot_range(word: &[u8]) -> Result<(u16, u16), &'static str> {
+    match word.iter().position(|&byte| byte == b'-') {
+        Some(dash) => Ok((slot(&word[..dash])?, slot(&word[dash + 1..])?)),
+        None => slot(word).map(|slot| (slot, slot)),
+    }
+}
+
+fn slot(digits: &[u8]) -> Result<u16, &'static str> {
+    number::<u16>(digits).filter(|&slot| slot < SLOTS).ok_or(NO_SLOT)
+}
+
+const NO_SLOT: &str = "a slot is none";
 
 /// A decimal number without a sign.
 fn number<N: std::str::FromStr>(word: &[u8]) -> Option<N> {
@@ -244,27 +301,20 @@ impl SavedNode {
 
     /// `5`, `0-100`, `[5->-node]` or `[5-<-node]`
     fn parse_slots(&mut self, word: &[u8]) -> Result<(), &'static str> {
-        const WHAT: &str = "a slot is none";
-        let slot = |digits: &[u8]| number::<u16>(digits).filter(|&slot| slot < SLOTS).ok_or(WHAT);
         if let Some(moving) = word.strip_prefix(b"[") {
-            let moving = moving.strip_suffix(b"]").ok_or(WHAT)?;
-            let dash = moving.iter().position(|&byte| byte == b'-').ok_or(WHAT)?;
+            let moving = moving.strip_suffix(b"]").ok_or(NO_SLOT)?;
+            let dash = moving.iter().position(|&byte| byte == b'-').ok_or(NO_SLOT)?;
             let (digits, rest) = moving.split_at(dash);
-            let node = rest.get(3..).and_then(NodeId::parse).ok_or(WHAT)?;
+            let node = rest.get(3..).and_then(NodeId::parse).ok_or(NO_SLOT)?;
             match &rest[..3] {
                 b"->-" => self.migrating.push((slot(digits)?, node)),
                 b"-<-" => self.importing.push((slot(digits)?, node)),
-                _ => return Err(WHAT),
+                _ => return Err(NO_SLOT),
             }
             return Ok(());
         }
-        let (first, last) = match word.iter().position(|&byte| byte == b'-') {
-            Some(dash) => (slot(&word[..dash])?, slot(&word[dash + 1..])?),
-            None => (slot(word)?, slot(word)?),
-        };
-        for slot in first..=last {
-            self.slots.insert(slot);
-        }
+        let (first, last) = slot_range(word)?;
+        self.slots = self.slots.and(&Slots::of_range(first, last));
         Ok(())
     }
 
@@ -298,8 +348,8 @@ impl SavedNode {
         }
         let link = if self.is_linked { "connected" } else { "disconnected" };
         let _ = write!(to, " {} {} {} {link}", self.ping_sent, self.pong_received, self.config_epoch);
-        for (first, last) in self.slots.ranges() {
-            let _ = if first == last { write!(to, " {first}") } else { write!(to, " {first}-{last}") };
+        if !self.slots.is_empty() {
+            let _ = write!(to, " {}", self.slots.to_words(" "));
         }
         for (slot, node) in &self.migrating {
             let _ = write!(to, " [{slot}->-{node}]");
@@ -342,6 +392,23 @@ mod tests {
     fn what_was_written_is_read_again() {
         let conf = NodesConf::parse(file().as_bytes()).unwrap().unwrap();
         assert_eq!(NodesConf::parse(conf.to_text().as_bytes()), Ok(Some(conf)));
+    }
+
+    #[test]
+    fn what_was_granted_is_remembered() {
+        let mut conf = NodesConf::parse(file().as_bytes()).unwrap().unwrap();
+        let grant = |epoch| {
+            let slots = [0, 1, 2, 7, 16383].into_iter().collect();
+            SavedGrant { id: conf.nodes[0].id, other: conf.nodes[1].id, epoch: Epoch(epoch), slots }
+        };
+        (conf.granted, conf.claimed) = (vec![grant(13)], vec![grant(14)]);
+        let text = conf.to_text();
+        let (granted, claimed) = (format!("{A}:{B}:13:0-2,7,16383"), format!("{A}:{B}:14:0-2,7,16383"));
+        assert!(text.ends_with(&format!(" lastVoteEpoch 3 granted {granted} claimed {claimed}\n")));
+        assert_eq!(NodesConf::parse(text.as_bytes()), Ok(Some(conf)));
+        for (from, to) in [(":13:", ":x:"), (":13:", ":"), (",16383 ", ",16384 "), ("0-2,", ","), (":14:", ":14:1:")] {
+            assert!(NodesConf::parse(text.replacen(from, to, 1).as_bytes()).is_err(), "{from} as {to}");
+        }
     }
 
     #[test]

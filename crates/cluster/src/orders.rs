@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::{Cluster, Output};
 use crate::node::{Address, Role};
 use crate::packet::Heartbeat;
-use crate::{Epoch, NodeId, SLOTS, ShardId, Slots, TransferId};
+use crate::{Epoch, NodeId, ShardId, Slots, TransferId};
 
 /// For how long a forgotten node may not come back.
 const BAN: Duration = Duration::from_secs(60);
@@ -244,9 +244,7 @@ impl Cluster {
             self.push(Output::DropEverything);
             self.myself_mut().role = Role::Primary;
         }
-        for slot in 0..SLOTS {
-            self.give_slot(slot, None);
-        }
+        self.give_slots(&Slots::all(), None);
         self.end_manual();
         self.election = crate::election::Election::default();
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|id| *id != self.me).collect();
@@ -281,9 +279,7 @@ impl Cluster {
                 _ => {}
             }
         }
-        for slot in slots.iter() {
-            self.give_slot(slot, add.then_some(self.me));
-        }
+        self.give_slots(slots, add.then_some(self.me));
         self.state.is_stale = true;
         Ok(())
     }
@@ -292,9 +288,7 @@ impl Cluster {
         if !is_empty {
             return Err("DB must be empty to perform CLUSTER FLUSHSLOTS.".into());
         }
-        for slot in self.myself().slots.clone().iter() {
-            self.give_slot(slot, None);
-        }
+        self.give_slots(&self.myself().slots.clone(), None);
         self.state.is_stale = true;
         Ok(())
     }
@@ -347,7 +341,7 @@ impl Cluster {
             self.migrating.remove(&slot);
         }
         let was_imported = to == self.me && self.importing.remove(&slot).is_some();
-        self.give_slot(slot, Some(to));
+        self.give_slots(&[slot].into_iter().collect(), Some(to));
         if was_imported {
             // Others believe the new owner only if its epoch is greater than the old one's.
             self.bump_epoch();

@@ -144,8 +144,13 @@ pub fn length(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
 
 /// The word that CLUSTER INFO counts a packet under, whatever else is wrong with it.
 pub fn word(bytes: &[u8]) -> Option<&'static str> {
+    kind(bytes).and_then(body::word_of)
+}
+
+/// The number of a packet's type, whatever else is wrong with it.
+pub fn kind(bytes: &[u8]) -> Option<u16> {
     let start = bytes.first_chunk::<LIGHT_HEADER>().filter(|start| start.starts_with(SIGNATURE))?;
-    body::word_of(u16::from_be_bytes([start[12], start[13]]) & !LIGHT)
+    Some(u16::from_be_bytes([start[12], start[13]]) & !LIGHT)
 }
 
 impl Packet {

@@ -22,23 +22,37 @@ mod tests {
 
     /// The seeds that a test run tries; `SIM_SEEDS=10000 cargo test -p quorate-cluster` tries more.
     fn seeds() -> Range<u64> {
-        quorate_stdx::seeds(10)
+        quorate_stdx::seeds(60)
+    }
+
+    /// What comes of each seed, in their order, played on all processors.
+    fn play<T: Send>(seeds: Range<u64>, play: impl Fn(u64) -> T + Sync) -> Vec<(u64, T)> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut outcomes: Vec<(u64, T)> = std::thread::scope(|scope| {
+            let part = |first| {
+                let (seeds, play) = (seeds.clone().skip(first).step_by(processors), &play);
+                scope.spawn(move || seeds.map(|seed| (seed, play(seed))).collect::<Vec<_>>())
+            };
+            let parts: Vec<_> = (0..processors).map(part).collect();
+            parts.into_iter().flat_map(|part| part.join().expect("a seed has panicked")).collect()
+        });
+        outcomes.sort_by_key(|(seed, _)| *seed);
+        outcomes
     }
 
     #[test]
     fn nothing_breaks_under_faults_and_all_agree_when_they_end() {
-        for seed in seeds() {
-            if let Err(violation) = run(seed, None) {
+        for (seed, outcome) in play(seeds(), |seed| run(seed, None)) {
+            if let Err(violation) = outcome {
                 panic!("seed {seed}: {violation}\nreplay: SIM_SEED={seed} SIM_SEEDS=1, trace: SIM_TRACE={seed}");
             }
         }
     }
 
     #[test]
-    fn slots_that_move_while_processes_die_lose_no_write_and_double_none() {
+    fn nothing_breaks_while_slots_move_no_write_is_lost_and_none_doubled() {
         let (mut successes, mut failures) = (0, 0);
-        for seed in seeds() {
-            let outcome = run_transfers(seed, false, None);
+        for (seed, outcome) in play(seeds(), |seed| run_transfers(seed, false, None)) {
             if let Err(violation) = outcome.result {
                 panic!("seed {seed}: {violation}\nreplay: SIM_SEED={seed} SIM_SEEDS=1, trace: SIM_TRANSFERS={seed}");
             }
@@ -60,7 +74,7 @@ mod tests {
     /// What the seeds never reach they can't test.
     #[test]
     fn the_seeds_reach_every_corner_that_has_a_name() {
-        let traces: String = (0..12).map(|seed| run_traced(seed, None).1).collect();
+        let traces: String = (0..100).map(|seed| run_traced(seed, None).1).collect();
         let corners = [
             "ElectionWon",
             "VoteGranted",
@@ -73,6 +87,8 @@ mod tests {
             "StateChanged { is_ok: false",
             "ElectionExpired",
             "ManualCanStart",
+            "DataPlaneHangs",
+            "CameBackEmpty",
             "Update",
         ];
         let missed: Vec<_> = corners.iter().filter(|corner| !traces.contains(**corner)).collect();
@@ -103,7 +119,7 @@ mod tests {
 
     /// Each checker is shown to see: with the bug in place some seed must fail, and say so in these words.
     fn is_caught(bug: Planted, property: &str) {
-        let tried = (seeds().end - seeds().start).max(400);
+        let tried = (seeds().end - seeds().start).max(4000);
         let caught = (0..tried).find_map(|seed| run(seed, Some(bug)).err().map(|violation| (seed, violation)));
         let Some((seed, violation)) = caught else { panic!("{bug:?} was not caught by {tried} seeds") };
         assert!(violation.contains(property), "{bug:?}, seed {seed}, was caught as something else: {violation}");
@@ -124,12 +140,17 @@ mod tests {
         is_caught(Planted::BelievesOldClaims, "older epoch");
     }
 
-    /// Prints how a large cluster fares: `SIM_NODES=1000 cargo test --release -p quorate-cluster a_large -- --nocapture`.
+    /// Prints how a large cluster fares, and draws it into the file SIM_SVG: `cargo xtask cluster large`.
     #[test]
     fn a_large_cluster_agrees_on_a_failure_and_settles_after_a_cut() {
         let nodes = std::env::var("SIM_NODES").ok().and_then(|nodes| nodes.parse().ok()).unwrap_or(20);
         let report = super::large::report(nodes, 1).expect("it settles");
         println!("{}", report.text);
+        assert!(report.svg.contains("<polyline") && report.svg.ends_with("</svg>\n"));
+        if let Some(path) = std::env::var_os("SIM_SVG") {
+            std::fs::write(&path, &report.svg).expect("the plot's place can be written to");
+            println!("drawn: {}", path.display());
+        }
         let timeout = crate::Config::default().node_timeout;
         assert!(report.crash < std::time::Duration::from_secs(1), "{:?}", report.crash);
         assert!(report.silence < timeout * 3, "{:?}", report.silence);
@@ -138,7 +159,7 @@ mod tests {
 
     /// The same where slots move.
     fn is_caught_when_slots_move(bug: Planted) {
-        let violation = (0..400).find_map(|seed| run_transfers(seed, false, Some(bug)).result.err());
+        let violation = (0..4000).find_map(|seed| run_transfers(seed, false, Some(bug)).result.err());
         let Some(violation) = violation else { panic!("{bug:?} was not caught") };
         assert!(violation.contains("that were acknowledged"), "{bug:?} was caught as something else: {violation}");
     }
@@ -146,6 +167,16 @@ mod tests {
     #[test]
     fn a_write_to_slots_that_are_being_handed_over_is_caught() {
         is_caught_when_slots_move(Planted::HoldsNothing);
+    }
+
+    #[test]
+    fn a_grant_that_a_crash_made_forgotten_is_caught() {
+        is_caught_when_slots_move(Planted::ForgetsGrants);
+    }
+
+    #[test]
+    fn a_claim_that_nobody_had_heard_of_before_a_crash_is_caught() {
+        is_caught_when_slots_move(Planted::ForgetsClaims);
     }
 
     #[test]

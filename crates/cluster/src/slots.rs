@@ -34,8 +34,20 @@ impl Slots {
         for (word, chunk) in bits.iter_mut().zip(bytes.as_chunks::<8>().0) {
             *word = u64::from_le_bytes(*chunk);
         }
+        Slots::of_bits(bits)
+    }
+
+    fn of_bits(bits: [u64; WORDS]) -> Slots {
         let count = bits.iter().map(|word| word.count_ones() as u16).sum();
         Slots { bits: Arc::new(bits), count }
+    }
+
+    /// All from the first to the last.
+    ///
+    /// # Panics
+    /// If there is no such slot as the last.
+    pub fn of_range(first: u16, last: u16) -> Slots {
+        (first..=last).collect()
     }
 
     /// The bits of a packet.
@@ -76,6 +88,29 @@ impl Slots {
         was_there
     }
 
+    /// Those that are in both.
+    pub fn common(&self, other: &Slots) -> Slots {
+        self.combined(other, |own, other| own & other)
+    }
+
+    /// Those that are in this one and not in the other.
+    pub fn without(&self, other: &Slots) -> Slots {
+        self.combined(other, |own, other| own & !other)
+    }
+
+    /// Those that are in either.
+    pub fn and(&self, other: &Slots) -> Slots {
+        self.combined(other, |own, other| own | other)
+    }
+
+    fn combined(&self, other: &Slots, combine: impl Fn(u64, u64) -> u64) -> Slots {
+        let mut bits = [0; WORDS];
+        for ((word, own), other) in bits.iter_mut().zip(*self.bits).zip(*other.bits) {
+            *word = combine(own, other);
+        }
+        Slots::of_bits(bits)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         usize::from(self.count)
@@ -101,32 +136,44 @@ impl Slots {
     /// Runs of neighbours, first and last, in ascending order.
     pub fn ranges(&self) -> Vec<(u16, u16)> {
         let mut ranges: Vec<(u16, u16)> = Vec::new();
-        for slot in self.iter() {
-            match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == slot => *last = slot,
-                _ => ranges.push((slot, slot)),
+        for (&word, start) in self.bits.iter().zip((0..SLOTS).step_by(64)) {
+            let mut rest = word;
+            while rest != 0 {
+                let first = rest.trailing_zeros() as u16;
+                let length = (rest >> first).trailing_ones() as u16;
+                let last = first + length - 1;
+                rest = if last == 63 { 0 } else { rest & (u64::MAX << (last + 1)) };
+                let (first, last) = (start + first, start + last);
+                match ranges.last_mut() {
+                    Some((_, end)) if *end + 1 == first => *end = last,
+                    _ => ranges.push((first, last)),
+                }
             }
         }
         ranges
+    }
+
+    /// `0-5`, `7` and so on, with `between` between them; nothing for no slot.
+    pub fn to_words(&self, between: &str) -> String {
+        let word = |(first, last)| if first == last { format!("{first}") } else { format!("{first}-{last}") };
+        self.ranges().into_iter().map(word).collect::<Vec<_>>().join(between)
     }
 }
 
 impl FromIterator<u16> for Slots {
     fn from_iter<T: IntoIterator<Item = u16>>(slots: T) -> Slots {
-        let mut set = Slots::none();
+        let mut bits = [0_u64; WORDS];
         for slot in slots {
-            set.insert(slot);
+            assert!(slot < SLOTS, "a slot's number is checked where it is read");
+            bits[usize::from(slot / 64)] |= 1 << (slot % 64);
         }
-        set
+        Slots::of_bits(bits)
     }
 }
 
 impl std::fmt::Debug for Slots {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let show = |&(first, last): &(u16, u16)| {
-            if first == last { first.to_string() } else { format!("{first}-{last}") }
-        };
-        write!(f, "{{{}}}", self.ranges().iter().map(show).collect::<Vec<_>>().join(" "))
+        write!(f, "{{{}}}", self.to_words(" "))
     }
 }
 
@@ -143,6 +190,15 @@ mod tests {
         assert_eq!(slots.ranges(), [(0, 0), (5, 5), (7, 7), (63, 64), (100, 100), (16383, 16383)]);
         assert_eq!((slots.len(), before.len()), (7, 7));
         assert!(before.has(6));
+    }
+
+    #[test]
+    fn sets_are_combined_slot_by_slot() {
+        let (one, other): (Slots, Slots) = ([1, 2, 64, 16383].into_iter().collect(), [2, 64, 65].into_iter().collect());
+        assert_eq!(one.common(&other), [2, 64].into_iter().collect());
+        assert_eq!(one.without(&other), [1, 16383].into_iter().collect());
+        assert_eq!(one.and(&other), [1, 2, 64, 65, 16383].into_iter().collect());
+        assert_eq!((one.without(&one).len(), one.and(&Slots::all()).len()), (0, 16384));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Cluster {
         if !has_majority {
             self.state.minority_at = Some(now);
         }
-        let is_ok = has_majority && (!self.config.full_coverage || self.is_covered());
+        let is_ok = has_majority && !self.yields() && (!self.config.full_coverage || self.is_covered());
         if is_ok == self.state.is_ok {
             return;
         }

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::orders::Answer;
 use crate::packet::Heartbeat;
 use crate::transfer::{Ending, TransferId, TransferView};
-use crate::{Epoch, NodeId, Slots};
+use crate::{Epoch, NodeId, SavedGrant, Slots};
 
 /// Slots that are coming.
 #[derive(Debug, Clone)]
@@ -16,6 +16,17 @@ pub(crate) struct Taking {
     pub(crate) slots: Slots,
     created: UnixMs,
     heard: UnixMs,
+}
+
+/// Slots that have come, as long as their source has not shown that it knows. If we don't live to hear that, it may have taken
+/// them back, as of a node that is lost.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimed {
+    from: NodeId,
+    epoch: Epoch,
+    slots: Slots,
+    /// We have ended since, and don't know what happened meanwhile.
+    is_in_doubt: bool,
 }
 
 impl Taking {
@@ -80,18 +91,67 @@ impl Cluster {
         if epoch <= greatest {
             return Answer::Outdated(greatest);
         }
-        let slots = taking.slots.clone();
+        let (from, slots) = (taking.from, taking.slots.clone());
+        self.claimed.insert(id, Claimed { from, epoch, slots: slots.clone(), is_in_doubt: false });
         self.current_epoch = epoch;
         self.myself_mut().config_epoch = epoch;
-        for slot in slots.iter() {
-            self.give_slot(slot, Some(self.me));
-        }
+        self.give_slots(&slots, Some(self.me));
         self.end_taking(id, Ending::Success);
         self.state.is_stale = true;
         self.persist();
         let news = self.heartbeat(Heartbeat::Pong, None);
         self.broadcast(news, |_| true);
         Answer::Ok
+    }
+
+    /// What is claimed and not confirmed, to be remembered.
+    pub(crate) fn to_saved_claims(&self) -> Vec<SavedGrant> {
+        let saved = |(id, claimed): (&TransferId, &Claimed)| {
+            let Claimed { from, epoch, slots, .. } = claimed.clone();
+            SavedGrant { id: *id, other: from, epoch, slots }
+        };
+        self.claimed.iter().map(saved).collect()
+    }
+
+    /// Goes on where we were when we had claimed slots and did not live to hear that their source knows.
+    pub(crate) fn adopt_saved_claims(&mut self, claimed: Vec<SavedGrant>) {
+        #[cfg(test)]
+        if self.config.planted == Some(crate::config::Planted::ForgetsClaims) {
+            return;
+        }
+        for SavedGrant { id, other: from, epoch, slots } in claimed {
+            self.announce(Event::TransferInDoubt { id, node: from });
+            self.claimed.insert(id, Claimed { from, epoch, slots, is_in_doubt: true });
+        }
+    }
+
+    /// Slots that are ours as far as we know, and may have been taken back.
+    pub(crate) fn claims_in_doubt(&self) -> impl Iterator<Item = &Slots> {
+        self.claimed.values().filter(|claimed| claimed.is_in_doubt).map(|claimed| &claimed.slots)
+    }
+
+    /// What a node says of itself: it has not taken back what it doesn't claim.
+    pub(crate) fn note_confirmed(&mut self, sender: NodeId, slots: &Slots) {
+        self.forget_claims(|_, claimed| claimed.from == sender && !claimed.slots.iter().any(|slot| slots.has(slot)));
+    }
+
+    /// Forgets claims to what we don't have any more, or nobody can take back.
+    fn tend_claimed(&mut self) {
+        self.forget_claims(|cluster, claimed| {
+            let has_some = claimed.slots.iter().any(|slot| cluster.owners[usize::from(slot)] == Some(cluster.me));
+            let can_take_back = cluster.nodes.get(&claimed.from).is_some_and(crate::node::Node::is_primary);
+            !has_some || !can_take_back || cluster.is_replaced(claimed.from)
+        });
+    }
+
+    fn forget_claims(&mut self, is_over: impl Fn(&Cluster, &Claimed) -> bool) {
+        let over: Vec<TransferId> =
+            self.claimed.iter().filter(|(_, claimed)| is_over(self, claimed)).map(|(id, _)| *id).collect();
+        for id in over {
+            self.claimed.remove(&id);
+            self.is_conf_dirty = true;
+            self.is_map_dirty = true;
+        }
     }
 
     /// Whether we have taken the slots of a migration that the source has granted. If not, we never will; and if somebody
@@ -119,6 +179,7 @@ impl Cluster {
 
     /// At each tick, and when anything about slots has changed.
     pub(crate) fn tend_taking(&mut self) {
+        self.tend_claimed();
         for id in self.taking.keys().copied().collect::<Vec<_>>() {
             let taking = &self.taking[&id];
             let is_its = |slot: u16| self.owners[usize::from(slot)] == Some(taking.from);

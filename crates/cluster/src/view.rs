@@ -85,6 +85,13 @@ pub struct View {
     pub shard: ShardId,
 }
 
+impl View {
+    /// Whether it is a replica that has no data yet, or is getting them anew: until then it tells no offset.
+    pub fn is_loading(&self) -> bool {
+        self.is_replica && self.offset == 0
+    }
+}
+
 /// A shard: nodes that hold the same slots.
 #[derive(Debug, Clone)]
 pub struct ShardView {

@@ -1,5 +1,5 @@
 //! How a large cluster fares: how long it takes to agree that a node has failed, what its nodes say to each other meanwhile, and how
-//! long it takes to settle after a third of it was cut off. As a table and a plot.
+//! long it takes to settle after a third of it was cut off. As a table, and a plot in text and as SVG.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,6 +19,9 @@ const QUIET: Duration = Duration::from_secs(10);
 const CUT_OFF: u32 = 3;
 /// The plot's width.
 const WIDTH: usize = 50;
+/// The SVG's size, and the margins around what is plotted.
+const CANVAS: (f64, f64) = (720.0, 360.0);
+const MARGIN: f64 = 48.0;
 
 /// When how many of the nodes knew.
 type Curve = Vec<(Duration, usize)>;
@@ -26,6 +29,8 @@ type Curve = Vec<(Duration, usize)>;
 /// What was measured.
 pub(crate) struct Report {
     pub(crate) text: String,
+    /// The same curves as a picture.
+    pub(crate) svg: String,
     pub(crate) crash: Duration,
     pub(crate) silence: Duration,
     pub(crate) settled: Duration,
@@ -38,7 +43,7 @@ pub(crate) fn report(hosts: usize, seed: u64) -> Result<Report, String> {
     let timeout = config.node_timeout;
     let mut world = World::new(hosts, config, rng.next_u64());
     world.is_large = true;
-    let mut swarm = Swarm { world, primaries: hosts / 2, replicas: 1, rng, has_faults: false };
+    let mut swarm = Swarm { length: Duration::ZERO, world, primaries: hosts / 2, replicas: 1, rng, has_faults: false };
     swarm.form()?;
     swarm.world.traffic = (0, 0);
     swarm.pass(QUIET)?;
@@ -70,7 +75,8 @@ pub(crate) fn report(hosts: usize, seed: u64) -> Result<Report, String> {
     line("a third was cut off: all agree again after", format!("{settled:.2?}"));
     plot(&mut text, "nodes that know that a process has died", &crash, hosts);
     plot(&mut text, "nodes that know that a machine is silent", &silence, hosts);
-    Ok(Report { text, crash: time(&crash, 0.999), silence: time(&silence, 0.999), settled })
+    let svg = picture(hosts, &[("a process dies", &crash), ("a machine falls silent", &silence)]);
+    Ok(Report { text, svg, crash: time(&crash, 0.999), silence: time(&silence, 0.999), settled })
 }
 
 /// Lets something befall a host, and looks who counts it as failed, until all others do.
@@ -110,4 +116,48 @@ fn plot(text: &mut String, name: &str, curve: &Curve, hosts: usize) {
     for (time, known) in shown.iter().step_by(shown.len().div_ceil(20).max(1)).chain(curve.last()) {
         let _ = writeln!(text, "{:>9.2} s |{:<WIDTH$}| {known}", time.as_secs_f64(), "#".repeat(known * WIDTH / hosts));
     }
+}
+
+/// The curves as SVG: time from left to right, and from the bottom how many know.
+fn picture(hosts: usize, curves: &[(&str, &Curve)]) -> String {
+    const COLOURS: [&str; 2] = ["#0b6", "#d50"];
+    let (width, height) = CANVAS;
+    let longest =
+        curves.iter().filter_map(|(_, curve)| curve.last()).map(|(time, _)| time.as_secs_f64()).fold(0.1, f64::max);
+    let x = |time: f64| MARGIN + time / longest * (width - 2.0 * MARGIN);
+    let y = |known: usize| height - MARGIN - known as f64 / hosts as f64 * (height - 2.0 * MARGIN);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
+         <text x=\"{MARGIN}\" y=\"24\" font-size=\"14\">Nodes of {hosts} that know of a failure</text>\n"
+    );
+    // Writing to a string can't fail.
+    for quarter in 0..=4 {
+        let (known, time) = (hosts * quarter / 4, longest * quarter as f64 / 4.0);
+        let (at, below) = (y(known), height - MARGIN);
+        let _ = write!(
+            svg,
+            "<line x1=\"{MARGIN}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#ddd\"/>\n\
+             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{known}</text>\n\
+             <text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{time:.1} s</text>\n",
+            width - MARGIN,
+            MARGIN - 6.0,
+            at + 4.0,
+            x(time),
+            below + 18.0,
+        );
+    }
+    for (place, ((name, curve), colour)) in curves.iter().zip(COLOURS).enumerate() {
+        let points: Vec<String> =
+            curve.iter().map(|(time, known)| format!("{:.1},{:.1}", x(time.as_secs_f64()), y(*known))).collect();
+        let _ = write!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\n\
+             <text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"{colour}\">{name}</text>\n",
+            points.join(" "),
+            width - MARGIN,
+            MARGIN + 16.0 * (place as f64 + 1.0),
+        );
+    }
+    svg + "</svg>\n"
 }

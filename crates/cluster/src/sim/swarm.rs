@@ -7,10 +7,19 @@ use quorate_stdx::{Mono, Rng};
 
 use super::world::{Fault, World};
 use crate::config::Planted;
-use crate::{Config, NodeId, Order, SLOTS};
+use crate::{Cluster, Config, NodeId, Order, SLOTS, Slots};
+
+/// Every so manieth seed is one of a large cluster and of many faults; each is with SIM_LONG=1.
+fn is_long(seed: u64) -> bool {
+    seed.is_multiple_of(50) || std::env::var_os("SIM_LONG").is_some()
+}
 
 /// How long a cluster may take to agree after the last fault.
 const CALM: Duration = Duration::from_secs(60);
+/// How long they have to go on agreeing.
+const LASTING: Duration = Duration::from_secs(2);
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(seed: u64, planted: Option<Planted>) -> Result<(), String> {
     Swarm::new(seed, planted).play()
@@ -20,10 +29,12 @@ pub(crate) fn run(seed: u64, planted: Option<Planted>) -> Result<(), String> {
 /// no write that was acknowledged may be lost, or be there twice.
 pub(crate) fn run_transfers(seed: u64, traced: bool, planted: Option<Planted>) -> Outcome {
     let mut swarm = Swarm::new(seed, planted);
-    let hosts = 3 + swarm.rng.below(3) as usize;
+    let hosts = if is_long(seed) { 3 + swarm.rng.below(3) as usize } else { 3 };
     let config = Config { full_coverage: false, ..swarm.world.config().clone() };
     swarm.world = World::new(hosts, config, swarm.rng.next_u64());
     (swarm.primaries, swarm.replicas) = (hosts, 0);
+    // The worst takes a source as long as an election.
+    swarm.length = swarm.length.max(Duration::from_secs(10));
     swarm.world.trace = traced.then(String::new);
     let result = swarm.play_transfers();
     Outcome { result, trace: swarm.world.trace.take().unwrap_or_default(), endings: swarm.world.endings }
@@ -48,6 +59,7 @@ pub(crate) fn run_traced(seed: u64, planted: Option<Planted>) -> (Result<(), Str
 pub(crate) fn time_to_recover(seed: u64) -> Duration {
     let mut rng = Rng::new(seed);
     let mut swarm = Swarm {
+        length: Duration::ZERO,
         world: World::new(6, Config::default(), rng.next_u64()),
         primaries: 3,
         replicas: 1,
@@ -70,6 +82,8 @@ pub(crate) fn time_to_recover(seed: u64) -> Duration {
 }
 
 pub(super) struct Swarm {
+    /// How long faults go on.
+    pub(super) length: Duration,
     pub(super) world: World,
     pub(super) primaries: usize,
     pub(super) replicas: usize,
@@ -82,9 +96,13 @@ impl Swarm {
         let mut rng = Rng::new(seed);
         let node_timeout = Duration::from_millis([500, 1000, 2000][rng.below(3) as usize]);
         let config = Config { node_timeout, planted, ..Config::default() };
-        let (primaries, replicas) = (3 + rng.below(3) as usize, 1 + rng.below(2) as usize);
+        // Most are short and small, because many different ones find more than a few that go on for long.
+        let (length, primaries, replicas) = match is_long(seed) {
+            true => (Duration::from_secs(30), 3 + rng.below(3) as usize, 1 + rng.below(2) as usize),
+            false => (Duration::from_secs(5), 3, 1),
+        };
         let world = World::new(primaries * (1 + replicas), config, rng.next_u64());
-        Swarm { world, primaries, replicas, rng, has_faults: true }
+        Swarm { length, world, primaries, replicas, rng, has_faults: true }
     }
 
     pub(super) fn hosts(&self) -> usize {
@@ -125,9 +143,10 @@ impl Swarm {
             self.world.order(host, Order::Replicate { primary, is_empty: true });
         }
         self.await_all("a cluster that works", |swarm| {
-            (0..swarm.hosts()).all(|host| swarm.world.machine(host).is_some_and(crate::Cluster::is_ok))
+            (0..swarm.hosts()).all(|host| swarm.world.machine(host).is_some_and(Cluster::is_ok))
         })?;
-        self.pass(Duration::from_secs(3))
+        // Nobody takes a write before.
+        self.pass(Duration::from_secs(1))
     }
 
     pub(super) fn await_all(&mut self, what: &str, is_so: impl Fn(&Swarm) -> bool) -> Result<(), String> {
@@ -136,7 +155,7 @@ impl Swarm {
             if self.world.now > deadline {
                 return Err(format!("still waiting for {what}\n{}", self.picture()));
             }
-            self.pass(Duration::from_millis(100))?;
+            self.pass(LOOK)?;
         }
         Ok(())
     }
@@ -144,31 +163,39 @@ impl Swarm {
     fn play(&mut self) -> Result<(), String> {
         self.form()?;
         self.world.dooms = self.has_faults;
-        let end = self.world.now + Duration::from_secs(30);
+        let end = self.world.now + self.length;
         self.draw_faults(end);
         self.world.run_until(end)?;
         self.world.dooms = false;
         self.world.fault_at(end, Fault::Heal);
         for host in 0..self.hosts() {
             self.world.fault_at(end, Fault::Start { host, keeps_data: true });
+            self.world.fault_at(end, Fault::Hang { host, hangs: false });
         }
-        self.await_all("all to agree", Swarm::agrees)?;
-        // And it stays so.
-        self.pass(Duration::from_secs(5))?;
-        match self.agrees() {
-            true => Ok(()),
-            false => Err(format!("they agreed, and no longer do\n{}", self.picture())),
+        self.await_lasting("all to agree", Swarm::agrees)
+    }
+
+    /// The same, and it stays so.
+    fn await_lasting(&mut self, what: &str, is_so: impl Fn(&Swarm) -> bool) -> Result<(), String> {
+        let deadline = self.world.now + CALM;
+        let mut lasts = Duration::ZERO;
+        while lasts < LASTING {
+            if self.world.now > deadline {
+                return Err(format!("still waiting for {what}\n{}", self.picture()));
+            }
+            self.pass(LOOK)?;
+            lasts = if is_so(self) { lasts + LOOK } else { Duration::ZERO };
         }
+        Ok(())
     }
 
     fn play_transfers(&mut self) -> Result<(), String> {
         self.form()?;
-        let end = self.world.now + Duration::from_secs(30);
+        let end = self.world.now + self.length;
         let mut at = self.world.now;
-        // That a target dies over its claim, and its source before it has heard of it, is more than is promised.
-        self.world.dooms = self.world.config().planted.is_some();
+        self.world.dooms = true;
         loop {
-            at = at + Duration::from_millis(100 + self.rng.below(3000));
+            at = at + Duration::from_millis(100 + self.rng.below(2000));
             if at >= end {
                 break;
             }
@@ -188,8 +215,7 @@ impl Swarm {
         for host in 0..self.hosts() {
             self.world.fault_at(end, Fault::Start { host, keeps_data: true });
         }
-        self.await_all("all to agree", |swarm| swarm.agrees() && !swarm.world.transfers_under_way())?;
-        self.pass(Duration::from_secs(5))?;
+        self.await_lasting("all to agree", |swarm| swarm.agrees() && !swarm.world.transfers_under_way())?;
         self.world.check_writes()
     }
 
@@ -202,13 +228,13 @@ impl Swarm {
     fn draw_faults(&mut self, end: Mono) {
         let mut at = self.world.now;
         loop {
-            at = at + Duration::from_millis(200 + self.rng.below(6000));
+            at = at + Duration::from_millis(200 + self.rng.below(self.length.as_millis() as u64 / 5));
             let host = self.rng.below(self.hosts() as u64) as usize;
             let back = at + Duration::from_millis(20 + self.rng.below(8000));
             if at >= end {
                 return;
             }
-            match self.rng.below(13) {
+            match self.rng.below(15) {
                 0..4 => {
                     self.world.fault_at(at, Fault::Crash(host));
                     let keeps_data = self.rng.below(3) > 0;
@@ -225,6 +251,10 @@ impl Swarm {
                     self.world.fault_at(back, Fault::Heal);
                 }
                 8..10 => self.world.fault_at(at, Fault::Failover(host)),
+                10..12 => {
+                    self.world.fault_at(at, Fault::Hang { host, hangs: true });
+                    self.world.fault_at(back, Fault::Hang { host, hangs: false });
+                }
                 _ => {
                     let (host, to) = self.two_hosts();
                     let share = self.rng.below(4) as usize;
@@ -241,10 +271,14 @@ impl Swarm {
             return false;
         }
         let machines: Vec<_> = machines.into_iter().flatten().collect();
-        let owners = &machines[0].owners;
-        let same = machines.iter().all(|machine| machine.is_ok() && machine.owners == *owners);
-        let all_served = owners.iter().all(Option::is_some);
-        let leaders: BTreeSet<NodeId> = owners.iter().flatten().copied().collect();
+        let owned = |machine: &Cluster| -> Vec<(NodeId, Slots)> {
+            let owners = machine.nodes.values().filter(|node| !node.slots.is_empty());
+            owners.map(|node| (node.id, node.slots.clone())).collect()
+        };
+        let owners = owned(machines[0]);
+        let same = machines.iter().all(|machine| machine.is_ok() && owned(machine) == owners);
+        let all_served = owners.iter().map(|(_, slots)| slots.len()).sum::<usize>() == usize::from(SLOTS);
+        let leaders: BTreeSet<NodeId> = owners.iter().map(|(owner, _)| *owner).collect();
         let epochs: BTreeSet<_> = leaders.iter().map(|leader| machines[0].nodes[leader].config_epoch).collect();
         let lead = |id: &NodeId| machines.iter().any(|machine| machine.id() == *id && machine.myself().is_primary());
         same && all_served && epochs.len() == leaders.len() && leaders.iter().all(lead)

@@ -188,9 +188,9 @@ impl World {
     }
 
     fn ask(&mut self, host: usize, order: Order) -> Option<Answer> {
-        self.has_just_claimed = matches!(order, Order::Granted { .. });
+        self.claims = matches!(order, Order::Granted { .. });
         self.hand(host, Input::Ordered { by: OrderId(1), order });
-        self.has_just_claimed = false;
+        self.claims = false;
         // It may have died over it.
         self.processes[host].as_mut()?.answer.take()
     }
@@ -245,7 +245,7 @@ impl World {
             let slot = (self.rng.below(u64::from(SLOTS) / STRIDE as u64) as usize * STRIDE) as u16;
             let process = self.processes[host].as_ref().expect("the caller has looked");
             let Some(map) = &process.map else { return };
-            if map.is_ok && map.is_ours(slot) && !map.is_held(slot) && !process.is_paused {
+            if map.is_ok && map.is_ours(slot) && !map.is_held(slot) && process.takes_writes() {
                 *self.data[host].entry(slot).or_default() += 1;
                 *self.acknowledged.entry(slot).or_default() += 1;
             }

@@ -57,12 +57,30 @@ pub(crate) enum Fault {
     Partition(BTreeSet<usize>),
     Heal,
     Failover(usize),
+    /// From now on no command gets on, or they do again.
+    Hang {
+        host: usize,
+        hangs: bool,
+    },
     /// A quarter of a host's slots is moved to another.
     Migrate {
         host: usize,
         to: usize,
         share: usize,
     },
+}
+
+/// What it would be worst to die over: what has just been promised or written down, and nobody knows yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stakes {
+    #[default]
+    Nothing,
+    /// A vote.
+    Promise,
+    /// A claim to slots that were granted.
+    Claim,
+    /// That slots which were granted are not any more.
+    TakeBack,
 }
 
 /// A running node.
@@ -76,9 +94,18 @@ pub(crate) struct Process {
     has_data: bool,
     linked_at: Option<Mono>,
     pub(super) is_paused: bool,
+    /// Since when no command gets on.
+    hangs_since: Option<Mono>,
     pub(super) map: Option<Arc<Map>>,
     pub(super) exports: BTreeMap<TransferId, Export>,
     pub(super) answer: Option<Answer>,
+}
+
+impl Process {
+    /// Whether a client's write gets on.
+    pub(super) fn takes_writes(&self) -> bool {
+        !self.is_paused && self.hangs_since.is_none()
+    }
 }
 
 pub(crate) struct World {
@@ -97,9 +124,11 @@ pub(crate) struct World {
     violation: Option<String>,
     /// Whether doomed processes die between two outputs.
     pub(crate) dooms: bool,
-    has_just_voted: bool,
-    /// A claim that was written down and not told yet is the worst thing to die over.
-    pub(super) has_just_claimed: bool,
+    stakes: Stakes,
+    /// What is written down next is a claim.
+    pub(super) claims: bool,
+    /// What is written down next takes slots back.
+    takes_back: bool,
     pub(crate) trace: Option<String>,
     pub(crate) sent: u64,
     /// It is too large for each file to be read back.
@@ -130,8 +159,9 @@ impl World {
             witness: Witness::default(),
             violation: None,
             dooms: false,
-            has_just_voted: false,
-            has_just_claimed: false,
+            stakes: Stakes::Nothing,
+            claims: false,
+            takes_back: false,
             trace: None,
             sent: 0,
             is_large: false,
@@ -252,6 +282,7 @@ impl World {
             has_data: keeps_data,
             linked_at: None,
             is_paused: false,
+            hangs_since: None,
             map: None,
             exports: BTreeMap::new(),
             answer: None,
@@ -271,6 +302,12 @@ impl World {
             Fault::Partition(hosts) => self.cut_off = hosts,
             Fault::Heal => self.cut_off.clear(),
             Fault::Migrate { host, to, share } => self.migrate(host, to, share),
+            Fault::Hang { host, hangs } => {
+                let now = self.now;
+                if let Some(process) = &mut self.processes[host] {
+                    process.hangs_since = hangs.then(|| process.hangs_since.unwrap_or(now));
+                }
+            }
             Fault::Failover(host) => {
                 if self.processes[host].is_some() {
                     self.order(host, Order::Failover);
@@ -302,8 +339,10 @@ impl World {
         let now = self.now;
         let process = self.process(host);
         let (following, mut offset, mut has_data) = (process.following, process.offset, process.has_data);
+        let hangs_since = process.hangs_since;
         let mut is_linked = false;
         match following {
+            _ if hangs_since.is_some() => {}
             None if process.machine.is_ok() && !process.is_paused => {
                 offset += WRITES;
                 has_data = true;
@@ -322,7 +361,8 @@ impl World {
             process.linked_at = Some(now);
         }
         let linked_at = process.linked_at;
-        self.hand(host, Input::Replication(ReplicaStatus { offset, is_linked, linked_at, has_data }));
+        let rests_for = hangs_since.map_or(Duration::ZERO, |since| now.since(since));
+        self.hand(host, Input::Replication(ReplicaStatus { offset, is_linked, linked_at, has_data, rests_for }));
     }
 
     // ---- the network ------------------------------------------------------------------------------------
@@ -376,9 +416,13 @@ impl World {
             return; // It died while it performed what came before.
         }
         let now = self.clock();
-        let before = self.owners(host);
+        // Nothing else says anything of owners.
+        let tells_owners = matches!(input, Input::Received { .. } | Input::Ordered { .. });
+        let before = tells_owners.then(|| self.owners(host));
         self.process(host).machine.handle(now, input);
-        self.check_owners(host, &before);
+        if let Some(before) = before {
+            self.check_owners(host, &before);
+        }
         self.perform(host);
     }
 
@@ -402,32 +446,63 @@ impl World {
 
     fn perform(&mut self, host: usize) {
         loop {
-            // What has just been promised is the worst thing to forget.
-            let odds = if std::mem::take(&mut self.has_just_voted) { 3 } else { 20_000 };
-            let dies = self.dooms && self.rng.below(odds) == 0;
-            let Some(process) = self.processes[host].as_mut() else { return };
-            if dies {
-                self.note(|| format!("{host} DIES between two outputs"));
-                let back = self.now + Duration::from_millis(1 + self.rng.below(100) * self.rng.below(30));
-                self.fault_at(back, Fault::Start { host, keeps_data: true });
-                return self.stop(host, true);
+            let stakes = std::mem::take(&mut self.stakes);
+            let odds = if stakes == Stakes::Nothing { 20_000 } else { 3 };
+            if self.dooms && self.processes[host].is_some() && self.rng.below(odds) == 0 {
+                return self.die(host, stakes);
             }
+            let Some(process) = self.processes[host].as_mut() else { return };
             let Some(output) = process.machine.poll_output() else { return };
             self.perform_one(host, output);
+        }
+    }
+
+    /// It ends between two outputs. Those who might now do harm by what they don't know either may end, too.
+    fn die(&mut self, host: usize, stakes: Stakes) {
+        self.note(|| format!("{host} DIES between two outputs, over {stakes:?}"));
+        let me = self.id(host);
+        let soon = Duration::from_millis(1 + self.rng.below(100) * self.rng.below(30));
+        let late = Duration::from_millis(1000 + self.rng.below(7000));
+        let joins_in = stakes == Stakes::Claim && self.rng.below(2) == 0;
+        let back = self.now + if joins_in || stakes == Stakes::TakeBack { late } else { soon };
+        self.fault_at(back, Fault::Start { host, keeps_data: true });
+        let gives_to_us = |source: &usize| {
+            let machine = self.machine(*source);
+            machine.is_some_and(|machine| machine.giving.values().any(|giving| giving.is_granted() && giving.to == me))
+        };
+        let sources: Vec<usize> = (0..self.processes.len()).filter(gives_to_us).filter(|_| joins_in).collect();
+        for source in sources {
+            let at = self.now + Duration::from_millis(self.rng.below(300));
+            self.fault_at(at, Fault::Crash(source));
+            let back = at + Duration::from_millis(20 + self.rng.below(500));
+            self.fault_at(back, Fault::Start { host: source, keeps_data: true });
+        }
+        self.stop(host, true);
+    }
+
+    fn note_stakes_of_file(&mut self) {
+        if std::mem::take(&mut self.claims) {
+            self.stakes = Stakes::Claim;
+        } else if std::mem::take(&mut self.takes_back) {
+            self.stakes = Stakes::TakeBack;
         }
     }
 
     fn perform_one(&mut self, host: usize, output: Output) {
         let incarnation = self.process(host).incarnation;
         match output {
-            Output::Persist(conf) if self.is_large => self.disks[host] = Some(*conf),
+            // A file that is read back takes its time; what is in it is checked elsewhere, too.
+            Output::Persist(conf) if self.is_large || !self.sequence.is_multiple_of(8) => {
+                self.disks[host] = Some(*conf);
+                self.note_stakes_of_file();
+            }
             Output::Persist(conf) => {
                 let text = conf.to_text();
                 let read = NodesConf::parse(text.as_bytes()).expect("what a node writes it can read");
                 let read = read.expect("it is not empty");
                 assert_eq!(read.to_text(), text);
                 self.disks[host] = Some(read);
-                self.has_just_voted |= std::mem::take(&mut self.has_just_claimed);
+                self.note_stakes_of_file();
             }
             Output::Connect { link, ip, .. } => {
                 let at = self.now + self.delay();
@@ -468,7 +543,7 @@ impl World {
         }
         let Some(&far) = self.process(host).links.get(&link) else { return };
         if matches!(packet.body, Body::AuthAck) {
-            self.has_just_voted = true;
+            self.stakes = Stakes::Promise;
             let header = packet.header.as_ref().expect("a vote has a full header");
             let machine = &self.process(host).machine;
             let candidate = machine.speaker(link).expect("a vote goes to whom it was asked by");
@@ -484,11 +559,12 @@ impl World {
 
     fn witness(&mut self, host: usize, event: &Event) {
         self.note(|| format!("{host} * {event:?}"));
-        if let Event::TransferEnded { how, .. } = event {
+        if let Event::TransferEnded { how, why, .. } = event {
             match *how {
                 "success" => self.endings.0 += 1,
                 _ => self.endings.1 += 1,
             }
+            self.takes_back |= why.contains("the slots stay here");
         }
         if let Event::ElectionWon(epoch) = event {
             let machine = &self.process(host).machine;

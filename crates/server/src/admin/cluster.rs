@@ -179,6 +179,16 @@ pub(super) fn debug_link(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// DEBUG DROP-CLUSTER-PACKET-FILTER; on a server that is no node there is nothing to drop.
+pub(super) fn debug_drop(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let kind = args.int(2)?;
+    if let Some(node) = cx.server.node() {
+        node.dropped_type.store(kind, std::sync::atomic::Ordering::Relaxed);
+    }
+    cx.reply().ok();
+    Ok(())
+}
+
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let mut lines = Vec::new();
     for spec in SUBCOMMANDS.iter().filter(|spec| spec.name != "help") {

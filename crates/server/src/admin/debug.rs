@@ -69,7 +69,7 @@ static SUBCOMMANDS: &[Sub] = &[
     ("dict-resizing", Arity::Exactly(3), accept),
     ("digest", Arity::Exactly(2), digest::dataset),
     ("digest-value", Arity::AtLeast(2), digest::values),
-    ("drop-cluster-packet-filter", Arity::Exactly(3), accept),
+    ("drop-cluster-packet-filter", Arity::Exactly(3), super::cluster::debug_drop),
     ("error", Arity::Exactly(3), error),
     ("help", Arity::Exactly(2), help),
     ("htstats", Arity::AtLeast(3), values::table_of_database),
@@ -144,6 +144,8 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         &[
             "CHANGE-REPL-ID",
             "    Give the history of the dataset another name, so that replicas that come back start over.",
+            "DROP-CLUSTER-PACKET-FILTER <type>",
+            "    Drop what comes over the cluster bus of this type; -1 for nothing.",
             "DIGEST",
             "    A fingerprint of the whole dataset.",
             "DIGEST-VALUE <key> [<key> ...]",

@@ -24,7 +24,7 @@ mod settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use quorate_cluster::packet::Published;
@@ -36,6 +36,7 @@ use quorate_stdx::{Machine as _, Mono};
 use crate::data::redirect::Routing;
 use crate::data::worker::Mail;
 use crate::log;
+use crate::published::Loading;
 use crate::server::{Role, Server};
 
 pub use bus::start;
@@ -56,6 +57,8 @@ pub struct Node {
     drops: drops::Drops,
     /// What CLUSTER LINKS and INFO show of links.
     pub links: Links,
+    /// DEBUG DROP-CLUSTER-PACKET-FILTER: packets of this type are dropped as they come; of none if it is negative.
+    pub dropped_type: AtomicI64,
 }
 
 /// What waits on links.
@@ -112,7 +115,19 @@ impl Node {
             exports: Mutex::default(),
             drops: drops::Drops::default(),
             links: Links::default(),
+            dropped_type: AtomicI64::new(-1),
         }
+    }
+
+    /// Puts the first map in force before anybody is let in: a server without one is taken for none of a cluster. What is
+    /// to be written first is written before it matters: the map says that the cluster is down.
+    fn publish_first_map(&self, server: &Server) {
+        let is_map = |(_, task): &(u64, Output)| matches!(task, Output::Publish(_));
+        let mut inner = self.inner.lock();
+        let at = inner.tasks.iter().position(is_map).expect("a new machine publishes a map");
+        let Some((_, Output::Publish(map))) = inner.tasks.remove(at) else { unreachable!("it was just found") };
+        let routing = Arc::new(Routing::new(map, &server.config.load()));
+        server.publish(|next| next.cluster = Some(routing));
     }
 
     /// Looks at the machine.
@@ -297,8 +312,14 @@ impl Inner {
         let streamed_at = Some(server.streamed_at.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Mono);
         let linked_at = if is_linked { Some(now.mono) } else { streamed_at };
         self.has_data |= linked_at.is_some() || !server.space.is_empty();
-        let offset = server.feed.backlog().map_or(0, |held| held.end.0);
-        let status = ReplicaStatus { offset, is_linked, linked_at, has_data: self.has_data };
+        let published = server.published();
+        // What is being loaded takes the place of what the offset would be about.
+        let is_loading = published.loading != Loading::No && published.role != Role::Primary;
+        let offset = server.feed.backlog().filter(|_| !is_loading).map_or(0, |held| held.end.0);
+        let rests_for = server.progress.lock().rests_for(now.mono);
+        // What a primary is still loading it has.
+        let has_data = self.has_data || (published.loading != Loading::No && published.role == Role::Primary);
+        let status = ReplicaStatus { offset, is_linked, linked_at, has_data, rests_for };
         self.machine.handle(now, Input::Replication(status));
         self.sort();
     }
@@ -334,6 +355,7 @@ pub fn open(server: &Arc<Server>, seed: u64) -> anyhow::Result<Option<bus::Bus>>
     }
     let node = Node::new(server, saved, conf, seed);
     node.inner.lock().sort();
+    node.publish_first_map(server);
     assert!(server.cluster.set(node).is_ok(), "a server is one node");
     attach(server);
     Ok(Some(bus::Bus::open(server)?))

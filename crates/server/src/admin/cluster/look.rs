@@ -168,7 +168,10 @@ pub(super) fn slots(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let mut reply = cx.reply();
     reply.array(ranges.len());
     for (first, last, primary) in ranges {
-        let follows = |view: &&View| view.primary == Some(primary.id) && !matches!(view.health, Health::Failed { .. });
+        let follows = |view: &&View| {
+            let is_failed = matches!(view.health, Health::Failed { .. });
+            view.primary == Some(primary.id) && !is_failed && !view.is_loading()
+        };
         let replicas: Vec<&View> = views.iter().filter(follows).collect();
         reply.array(3 + replicas.len());
         reply.count(usize::from(first));
@@ -237,7 +240,11 @@ fn write_member(reply: &mut ReplyWriter<'_>, routing: &Routing, view: &View) {
         EndpointKind::Hostname => &view.hostname,
         EndpointKind::Unknown => "",
     };
-    let health = if matches!(view.health, Health::Failed { .. }) { "fail" } else { "online" };
+    let health = match view.health {
+        Health::Failed { .. } => "fail",
+        _ if view.is_loading() => "loading",
+        _ => "online",
+    };
     let mut texts: Vec<(&str, &str)> = vec![("ip", ip), ("endpoint", endpoint)];
     if !view.hostname.is_empty() {
         texts.push(("hostname", &view.hostname));

@@ -425,9 +425,11 @@ impl Bus {
             };
             match decoded {
                 Ok((length, packet)) => {
+                    let kind = packet::kind(&link.input[at..]).map(i64::from);
+                    let is_dropped = kind == Some(Bus::node(&self.server).dropped_type.load(Ordering::Relaxed));
                     at += length;
                     let link = link.id;
-                    if let Some(packet) = packet {
+                    if let Some(packet) = packet.filter(|_| !is_dropped) {
                         self.hand(Input::Received { link, packet });
                     }
                 }
