@@ -180,3 +180,83 @@ fn what_was_broken_off_is_finished_and_what_nobody_has_is_given_to_somebody() {
     await_that("all agree", || run(&["check", &places[0]]).status.success());
     assert_all_there(&nodes);
 }
+
+#[test]
+fn every_node_is_restarted_in_its_turn_and_no_write_is_lost() {
+    let (mut nodes, places) = form(&[Ours; 6], 1).unwrap();
+    let buses: Vec<String> = nodes.iter().map(|node| bus_of(node)).collect();
+    let mut command = Command::new(binary());
+    command.args(["cluster", "upgrade", &places[0], "--yes"]).stdout(std::process::Stdio::piped());
+    let mut upgrade = command.spawn().unwrap();
+    let told = std::io::BufReader::new(upgrade.stdout.take().unwrap());
+    let mut restarted = Vec::new();
+    for line in std::io::BufRead::lines(told) {
+        let line = line.unwrap();
+        println!("{line}");
+        let Some(place) = line.strip_prefix(">>> Restart ").and_then(|rest| rest.strip_suffix(" now")) else {
+            continue;
+        };
+        let index = places.iter().position(|known| known == place).unwrap();
+        assert!(call(&mut nodes[index].connect(), "INFO replication").contains("role:slave"), "{place} still leads");
+        let options = ["--cluster-enabled", "yes", "--cluster-port", &buses[index]];
+        nodes[index].kill_and_start(&[binary(), "server".into()], &options);
+        restarted.push(index);
+    }
+    assert!(upgrade.wait().unwrap().success());
+    restarted.sort_unstable();
+    assert_eq!(restarted, [0, 1, 2, 3, 4, 5]);
+    assert_all_there(&nodes);
+}
+
+/// Where a node's bus listens.
+fn bus_of(node: &Server) -> String {
+    let known = call(&mut node.connect(), "CLUSTER NODES");
+    let myself = known.lines().find(|line| line.contains("myself")).unwrap();
+    myself.split(['@', ' ', ',']).nth(2).unwrap().to_owned()
+}
+
+#[test]
+fn a_backup_is_a_snapshot_of_each_shard() {
+    for maker in [Ours, Real] {
+        let Some((_nodes, places)) = form(&[maker; 3], 0) else { return };
+        let place = tempfile::tempdir().unwrap();
+        succeed(&["backup", &places[0], &place.path().display().to_string()]);
+        let files = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
+        let snapshots: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "rdb")).collect();
+        assert_eq!(snapshots.len(), 3);
+        let count = |path: &std::path::PathBuf| -> usize {
+            call(&mut Server::start_with(&[], path).connect(), "DBSIZE").parse().unwrap()
+        };
+        assert_eq!(snapshots.iter().map(count).sum::<usize>(), 500);
+        let listed: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(place.path().join("nodes.json")).unwrap()).unwrap();
+        assert_eq!(listed.as_array().unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn the_keys_of_a_server_that_stands_alone_are_taken_over() {
+    let (nodes, places) = form(&[Ours; 3], 0).unwrap();
+    for maker in [Ours, Real] {
+        let alone = match maker {
+            Ours => Server::start(&[]),
+            Real => match Server::start_redis(&[], None) {
+                Some(server) => server,
+                None => return,
+            },
+        };
+        let mut client = alone.connect();
+        for number in 0..1000 {
+            assert_eq!(call(&mut client, &format!("SET alone:{number} {number}")), "OK");
+        }
+        let from = alone.address().to_string();
+        let copy = succeed(&["import", &places[0], "--from", &from, "--copy", "--yes", "--replace"]);
+        assert!(copy.contains("[OK] 1000 keys copied."), "{copy}");
+        let refused = run(&["import", &places[0], "--from", &from, "--yes"]);
+        assert!(!refused.status.success(), "the keys are there already");
+        succeed(&["import", &places[0], "--from", &from, "--replace", "--yes"]);
+        assert_eq!(call(&mut client, "DBSIZE"), "0");
+        let count = |node: &Server| call(&mut node.connect(), "DBSIZE").parse::<usize>().unwrap();
+        assert_eq!(nodes.iter().map(count).sum::<usize>(), 1500);
+    }
+}

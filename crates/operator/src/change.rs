@@ -343,7 +343,16 @@ pub(crate) fn failover(picture: &mut Picture, id: NodeId, manner: &Manner) -> Re
     if manner.dry_run {
         return Ok(());
     }
-    member.node.say("CLUSTER FAILOVER")?;
+    // A node that has just started has no link of the bus to its primary yet.
+    await_that("the replica to see its primary", || match member.node.say("CLUSTER FAILOVER") {
+        Err(error) if format!("{error:#}").contains("Master is down or failed") => Ok(false),
+        told => told.map(|_| true),
+    })?;
     await_that("the replica to lead", || Ok(member.node.say("INFO replication")?.contains("role:master")))?;
     settle(picture, &manner.credentials)
+}
+
+/// A field of what INFO answers.
+pub(crate) fn field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    info.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
 }

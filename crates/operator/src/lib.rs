@@ -5,9 +5,11 @@
 //! cluster as it is.
 //!
 //! `picture` is what the nodes tell, `report` what is wrong with it; `plan` decides with numbers alone, `change` and `repair` show
-//! and carry out, `moving` moves slots.
+//! and carry out, `moving` moves slots; `upgrade`, `backup` and `import` concern whole nodes and what they hold.
 
+mod backup;
 mod change;
+mod import;
 mod moving;
 mod node;
 mod picture;
@@ -15,9 +17,11 @@ mod plan;
 mod repair;
 mod report;
 mod screen;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -142,6 +146,27 @@ enum Command {
         /// Which replica, by name or address.
         replica: String,
     },
+    /// Restarts every node, replicas first, without an outage.
+    Upgrade {
+        /// Any node of the cluster.
+        node: String,
+        #[command(flatten)]
+        how: upgrade::How,
+    },
+    /// Saves a snapshot of each shard.
+    Backup {
+        /// Any node of the cluster.
+        node: String,
+        /// The directory for the files.
+        place: PathBuf,
+    },
+    /// Takes over the keys of a server that is no node of a cluster.
+    Import {
+        /// Any node of the cluster.
+        node: String,
+        #[command(flatten)]
+        how: import::How,
+    },
     /// Gives a command to every node.
     Call {
         /// Any node of the cluster.
@@ -211,6 +236,17 @@ fn perform(command: Command, manner: &Manner) -> Result<bool> {
             let mut picture = take(&node)?;
             let id = picture.named(&replica)?;
             change::failover(&mut picture, id, manner)?;
+        }
+        Command::Upgrade { node, how } => {
+            let mut picture = take(&node)?;
+            whole(&picture)?;
+            upgrade::run(&mut picture, &how, manner)?;
+        }
+        Command::Backup { node, place } => backup::run(&take(&node)?, &place, manner)?,
+        Command::Import { node, how } => {
+            let mut picture = take(&node)?;
+            whole(&picture)?;
+            import::run(&mut picture, &how, manner)?;
         }
         Command::Call { node, only_primaries, only_replicas, words } => {
             call(&mut take(&node)?, &words, (only_primaries, only_replicas));

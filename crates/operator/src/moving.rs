@@ -1,6 +1,7 @@
 //! Moving slots from one node to another: with all that they hold if both can, and key by key otherwise. Either way it can be
 //! broken off at any moment, and done again.
 
+use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -147,21 +148,11 @@ pub(crate) fn send_keys(
         if keys.is_empty() {
             return Ok(());
         }
-        let (ip, port) = (target.ip().to_string(), target.port().to_string());
-        let mut words: Vec<Vec<u8>> =
-            ["MIGRATE", &ip, &port, "", "0", PATIENCE, "REPLACE"].map(|word| word.as_bytes().to_vec()).to_vec();
-        match (&credentials.password, &credentials.user) {
-            (Some(password), Some(user)) => {
-                words.extend(["AUTH2", user, password].map(|word| word.as_bytes().to_vec()))
-            }
-            (Some(password), None) => words.extend(["AUTH", password].map(|word| word.as_bytes().to_vec())),
-            (None, _) => {}
-        }
-        words.push(b"KEYS".to_vec());
-        words.extend(keys.into_iter().filter_map(|key| match key {
+        let keys = keys.into_iter().filter_map(|key| match key {
             Reply::Bulk(key) => Some(key),
             _ => None,
-        }));
+        });
+        let words = migrate_words(target, &["REPLACE"], credentials, keys);
         match source.call(&words) {
             // It has just started, or sees a majority of the others again since a moment; keys of before stay where they are.
             Err(error) if format!("{error:#}").contains("CLUSTERDOWN") => {
@@ -176,4 +167,24 @@ pub(crate) fn send_keys(
             }
         }
     }
+}
+
+/// MIGRATE of several keys.
+pub(crate) fn migrate_words(
+    to: SocketAddr,
+    options: &[&str],
+    credentials: &Credentials,
+    keys: impl Iterator<Item = Vec<u8>>,
+) -> Vec<Vec<u8>> {
+    let (ip, port) = (to.ip().to_string(), to.port().to_string());
+    let password = credentials.secret();
+    let mut words = vec!["MIGRATE", &ip, &port, "", "0", PATIENCE];
+    words.extend(options);
+    match (&password, &credentials.user) {
+        (Some(password), Some(user)) => words.extend(["AUTH2", user, password]),
+        (Some(password), None) => words.extend(["AUTH", password]),
+        (None, _) => {}
+    }
+    words.push("KEYS");
+    words.into_iter().map(|word| word.as_bytes().to_vec()).chain(keys).collect()
 }

@@ -20,6 +20,13 @@ pub(crate) struct Credentials {
     pub(crate) user: Option<String>,
 }
 
+impl Credentials {
+    /// The password, wherever it was given.
+    pub(crate) fn secret(&self) -> Option<String> {
+        self.password.clone().or_else(|| std::env::var("REDISCLI_AUTH").ok())
+    }
+}
+
 /// A connection to a node.
 pub(crate) struct Node {
     /// Where it is.
@@ -35,8 +42,7 @@ impl Node {
     pub(crate) fn connect(address: SocketAddr, credentials: &Credentials) -> Result<Node> {
         let client = Client::connect(address, PATIENCE).with_context(|| format!("can't connect to {address}"))?;
         let mut node = Node { address, client };
-        let password = credentials.password.clone().or_else(|| std::env::var("REDISCLI_AUTH").ok());
-        if let Some(password) = password {
+        if let Some(password) = credentials.secret() {
             let mut words = vec!["AUTH".to_owned()];
             words.extend(credentials.user.clone());
             words.push(password);
