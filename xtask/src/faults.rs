@@ -13,7 +13,7 @@ use crate::workspace;
 pub(crate) struct Options {
     /// Whose.
     strategy: Strategy,
-    /// Names of faults, `--runs`, `--seconds`, `--down-after`; `-- --help` tells of them.
+    /// Names of faults, `--runs`, `--seconds`, `--down-after` or `--node-timeout`; `-- --help` tells of them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
 }
@@ -21,14 +21,19 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Strategy {
     Sentinel,
+    Cluster,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Strategy::Sentinel = options.strategy;
+    let strategy = match options.strategy {
+        Strategy::Sentinel => "sentinel",
+        Strategy::Cluster => "cluster",
+    };
     let built = workspace::cargo().args(["build", "--quiet", "--package", "quorate-server"]).status();
     ensure!(built.context("build the server")?.success(), "the server can't be built");
     let mut play = workspace::cargo();
-    play.args(["run", "--quiet", "--package", "quorate-interop", "--bin", "faults", "--"]).args(&options.words);
+    play.args(["run", "--quiet", "--package", "quorate-interop", "--bin", "faults", "--", strategy])
+        .args(&options.words);
     if std::env::var_os("QUORATE_BINARY").is_none() {
         play.env("QUORATE_BINARY", workspace::built(&workspace::metadata()?)?.join("debug/quorate"));
     }

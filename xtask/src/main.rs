@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod cluster;
 mod compat;
 mod faults;
 mod fuzz;
@@ -34,6 +35,7 @@ enum Command {
     Tidy(tidy::Options),
     Compat(compat::Options),
     Faults(faults::Options),
+    Cluster(cluster::Options),
     Fuzz(fuzz::Options),
     /// Measures Quorate beside Redis (cargo xtask bench --help).
     #[command(disable_help_flag = true)]
@@ -64,6 +66,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Tidy(options) => tidy::run(&options),
         Command::Compat(options) => compat::run(&options),
         Command::Faults(options) => faults::run(&options),
+        Command::Cluster(options) => cluster::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(rest) => bench::run(&rest.words).map(|()| ExitCode::SUCCESS),
         Command::Profile(rest) => bench::profile(&rest.words).map(|()| ExitCode::SUCCESS),

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod dataset;
 pub mod deployment;
 pub mod faults;
+pub mod idle;
 pub mod peers;
 mod server;
 pub mod shards;

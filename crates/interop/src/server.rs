@@ -187,6 +187,11 @@ impl Server {
         self.directory.path()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The port of its address.
     pub fn port(&self) -> u16 {
         self.port

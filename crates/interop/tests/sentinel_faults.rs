@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use quorate_interop::faults::{CASES, Plan, Row, are_possible, run, table};
+use quorate_interop::faults::are_possible;
+use quorate_interop::faults::sentinel::{CASES, Plan, Row, run, table};
 
 /// What a primary that nobody confirms any more may still take: a term, and what a busy machine adds to it.
 const TAKEN_MAX: Duration = Duration::from_millis(600);

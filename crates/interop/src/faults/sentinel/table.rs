@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::super::median_and_worst;
+
 /// What came of one run.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -33,13 +35,9 @@ pub fn table(rows: &[Row]) -> String {
     names.dedup();
     for name in names {
         let runs: Vec<&Row> = rows.iter().filter(|row| row.name == name).collect();
-        let millis = |pick: &dyn Fn(&Row) -> Option<Duration>| {
-            let mut times: Vec<u128> = runs.iter().filter_map(|row| pick(row)).map(|time| time.as_millis()).collect();
-            times.sort_unstable();
-            (times.get(times.len() / 2).copied(), times.last().copied())
-        };
+        let millis =
+            |pick: &dyn Fn(&Row) -> Option<Duration>| median_and_worst(runs.iter().filter_map(|row| pick(row)));
         let (outage, worst) = millis(&|row| Some(row.outage));
-        let shown = |time: Option<u128>| time.map_or("-".to_owned(), |time| time.to_string());
         let lost = |pick: fn(&Row) -> (usize, usize)| {
             let worst = runs.iter().map(|row| pick(row)).max().unwrap_or_default();
             format!("{} of {}", worst.0, worst.1)
@@ -48,13 +46,13 @@ pub fn table(rows: &[Row]) -> String {
             text,
             "| {name} | {} | {} ({}) | {} | {} | {} | {} | {} |",
             runs.len(),
-            shown(outage),
-            shown(worst),
-            shown(millis(&|row| row.replaced).0),
+            outage,
+            worst,
+            millis(&|row| row.replaced).0,
             lost(|row| (row.lost.0, row.acknowledged.0)),
             lost(|row| (row.lost.1, row.acknowledged.1)),
-            shown(millis(&|row| Some(row.lost_for)).1),
-            shown(millis(&|row| Some(row.healed)).0),
+            millis(&|row| Some(row.lost_for)).1,
+            millis(&|row| Some(row.healed)).0,
         );
         written.expect("a string takes everything");
     }

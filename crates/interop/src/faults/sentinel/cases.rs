@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::writers::{Kind, Log, Writers};
+use super::super::written::{Written, count, outage};
+use super::writers::{Kind, lost, start};
 use super::{Deployment, HOSTS, Row, SENTINELS, SERVERS};
 
 /// How a run is made.
@@ -39,7 +40,7 @@ pub const CASES: [Case; 8] = [
         name: "kill",
         what: "kill -9 of the primary, started again later",
         strike: |deployment| {
-            deployment.kill_server(0);
+            deployment.stage.kill(0);
             Ok(Instant::now())
         },
         relent: Some(start_again),
@@ -49,7 +50,7 @@ pub const CASES: [Case; 8] = [
         name: "restart-empty",
         what: "kill -9 of the primary, back with nothing within 0.3 s",
         strike: |deployment| {
-            deployment.kill_server(0);
+            deployment.stage.kill(0);
             start_again(deployment)
         },
         relent: None,
@@ -59,12 +60,12 @@ pub const CASES: [Case; 8] = [
         name: "power-off",
         what: "the primary's host is gone without a word, and back later",
         strike: |deployment| {
-            let cut = deployment.lan.cut(&around(0))?;
-            deployment.kill_server(0);
+            let cut = deployment.stage.lan.cut(&around(0))?;
+            deployment.stage.kill(0);
             Ok(cut)
         },
         relent: Some(|deployment| {
-            deployment.lan.mend(&around(0))?;
+            deployment.stage.lan.mend(&around(0))?;
             start_again(deployment)
         }),
         replaces: Some(true),
@@ -72,36 +73,36 @@ pub const CASES: [Case; 8] = [
     Case {
         name: "freeze",
         what: "SIGSTOP of the primary, SIGCONT later",
-        strike: |deployment| deployment.signal_server(0, Signal::STOP),
-        relent: Some(|deployment| deployment.signal_server(0, Signal::CONT)),
+        strike: |deployment| deployment.stage.signal(0, Signal::STOP),
+        relent: Some(|deployment| deployment.stage.signal(0, Signal::CONT)),
         replaces: Some(true),
     },
     Case {
         name: "partition",
         what: "the primary and the clients on its host are cut off",
-        strike: |deployment| deployment.lan.cut(&around(0)),
-        relent: Some(|deployment| deployment.lan.mend(&around(0))),
+        strike: |deployment| deployment.stage.lan.cut(&around(0)),
+        relent: Some(|deployment| deployment.stage.lan.mend(&around(0))),
         replaces: Some(true),
     },
     Case {
         name: "partition-sentinel",
         what: "one Sentinel is cut off",
-        strike: |deployment| deployment.lan.cut(&around(SERVERS)),
-        relent: Some(|deployment| deployment.lan.mend(&around(SERVERS))),
+        strike: |deployment| deployment.stage.lan.cut(&around(SERVERS)),
+        relent: Some(|deployment| deployment.stage.lan.mend(&around(SERVERS))),
         replaces: Some(false),
     },
     Case {
         name: "deaf-sentinels",
         what: "what the primary sends to the Sentinels is lost, the other way not",
-        strike: |deployment| deployment.lan.cut(&to_sentinels()),
-        relent: Some(|deployment| deployment.lan.mend(&to_sentinels())),
+        strike: |deployment| deployment.stage.lan.cut(&to_sentinels()),
+        relent: Some(|deployment| deployment.stage.lan.mend(&to_sentinels())),
         replaces: Some(true),
     },
     Case {
         name: "deaf-replicas",
         what: "what the primary sends to its replicas is lost, the other way not",
-        strike: |deployment| deployment.lan.cut(&[(0, 1), (0, 2)]),
-        relent: Some(|deployment| deployment.lan.mend(&[(0, 1), (0, 2)])),
+        strike: |deployment| deployment.stage.lan.cut(&[(0, 1), (0, 2)]),
+        relent: Some(|deployment| deployment.stage.lan.mend(&[(0, 1), (0, 2)])),
         replaces: Some(false),
     },
 ];
@@ -127,22 +128,22 @@ fn to_sentinels() -> Vec<(usize, usize)> {
 /// There can be no namespaces here, or something does not come about that has to: what.
 pub fn run(case: &Case, plan: &Plan) -> Result<Row, String> {
     let mut deployment = Deployment::start(plan.down_after)?;
-    let roaming = Writers::start(&deployment, Kind::Roaming, 4);
-    let pinned = Writers::start(&deployment, Kind::Pinned, 2);
-    deployment.await_that("clients write", || roaming.acknowledged() > 200 && pinned.acknowledged() > 100)?;
+    let roaming = start(&deployment, Kind::Roaming, 4);
+    let pinned = start(&deployment, Kind::Pinned, 2);
+    deployment.stage.await_that("clients write", || roaming.acknowledged() > 200 && pinned.acknowledged() > 100)?;
     let struck = Instant::now();
     let hit = (case.strike)(&mut deployment)?;
     let done = Instant::now();
     if case.replaces == Some(true) {
         let others = || (0..SENTINELS).all(|index| deployment.named_by(index).is_some_and(|server| server != 0));
-        deployment.await_that("the primary is replaced", others)?;
+        deployment.stage.await_that("the primary is replaced", others)?;
     }
     let replaced = struck.elapsed();
     while done.elapsed() < plan.length && case.relent.is_some() {
         if case.replaces == Some(false)
             && (0..SENTINELS).any(|index| deployment.named_by(index).is_some_and(|server| server != 0))
         {
-            return Err(format!("the primary was replaced for nothing\n{}", deployment.logs()));
+            return Err(format!("the primary was replaced for nothing\n{}", deployment.stage.logs()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -150,22 +151,24 @@ pub fn run(case: &Case, plan: &Plan) -> Result<Row, String> {
         relent(&mut deployment)?;
     }
     let relented = Instant::now();
-    deployment.await_that("all is well again", || deployment.is_healed())?;
+    deployment.stage.await_that("all is well again", || deployment.is_healed())?;
     let healed = relented.elapsed();
     let before = roaming.acknowledged();
-    deployment.await_that("clients write again", || roaming.acknowledged() > before + 100)?;
+    deployment.stage.await_that("clients write again", || roaming.acknowledged() > before + 100)?;
     let (roaming, pinned) = (roaming.stop(), pinned.stop());
     let primary = deployment.named_by(0).ok_or("a Sentinel names nobody")?;
-    let lost = |log: &Log| log.lost(&deployment, primary).ok_or("the primary does not say what it has");
-    let (lost_roaming, lost_pinned) = (lost(&roaming)?, lost(&pinned)?);
+    let lost = |kind: Kind, clients: &[Written]| {
+        lost(&deployment, primary, kind, clients).ok_or("the primary does not say what it has")
+    };
+    let (lost_roaming, lost_pinned) = (lost(Kind::Roaming, &roaming)?, lost(Kind::Pinned, &pinned)?);
     let span = lost_pinned.iter().map(|at| at.saturating_duration_since(hit)).max().unwrap_or_default();
     Ok(Row {
         name: case.name,
-        outage: roaming.outage(struck),
+        outage: outage(&roaming, struck),
         replaced: (primary != 0).then_some(replaced).filter(|_| case.replaces == Some(true)),
         lost: (lost_roaming.len(), lost_pinned.len()),
         lost_for: span,
-        acknowledged: (roaming.len(), pinned.len()),
+        acknowledged: (count(&roaming), count(&pinned)),
         healed,
     })
 }
