@@ -43,13 +43,16 @@ pub(crate) struct Options {
     /// Only the files in tests/compat/floor.toml; fails if one of them passes less than its floor.
     #[arg(long, conflicts_with = "files")]
     quick: bool,
+    /// Only the files about the cluster, which take long, and are not among those that run if nothing is named.
+    #[arg(long, conflicts_with_all = ["files", "quick"])]
+    cluster: bool,
     /// Raises the floors of the files that ran to what they passed.
     #[arg(long, conflicts_with = "real")]
     raise_floor: bool,
     /// Records what passed as the baseline of the files that ran.
     #[arg(long, requires = "real")]
     record: bool,
-    /// Writes docs/compat.md.
+    /// Writes docs/compat.md; with --cluster, docs/compat-cluster.md.
     #[arg(long, conflicts_with_all = ["files", "quick", "real"])]
     write_docs: bool,
     /// Writes all results as JSON.
@@ -74,6 +77,7 @@ impl Options {
             server: Some(server),
             real: false,
             quick: true,
+            cluster: false,
             raise_floor: false,
             record: false,
             write_docs: false,
@@ -129,7 +133,11 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome> {
     let tree = source::unpacked()?;
     let server = options.server()?;
     let floor = record::floor()?;
-    let files = if options.quick { floor.keys().cloned().collect() } else { files::choose(&options.files, &tree)? };
+    let files = match (options.quick, options.cluster) {
+        (true, _) => floor.keys().cloned().collect(),
+        (_, true) => files::of_cluster(),
+        _ => files::choose(&options.files, &tree)?,
+    };
     let mut baseline = record::baseline()?;
     let exemptions = record::exemptions(&baseline)?;
     process::watch_signals()?;
@@ -139,7 +147,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome> {
         }
         let row = judge(file, run, &baseline, &exemptions, &server);
         println!("{}", report::line(Some(&row)));
-        if !options.files.is_empty() || options.quick {
+        if !options.files.is_empty() || options.quick || options.cluster {
             print!("{}", report::details(&row, run));
         }
         row
@@ -152,7 +160,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome> {
         report::write_json(path, &server.name(), &runs)?;
     }
     if options.write_docs {
-        report::write_docs(&runs, &exemptions)?;
+        report::write_docs(&runs, &exemptions, options.cluster)?;
     }
     if options.raise_floor {
         record::write_floor(&raised(floor.clone(), &runs))?;

@@ -73,7 +73,51 @@ const DEFAULT: &[&str] = &[
     "sentinel/tests/13-info-command",
 ];
 
-/// The files that `wanted` names: each is a file's name, or the beginning of some of the default files' names.
+/// What `--cluster` runs, in the suite's order. The files below cluster/ start twenty nodes each.
+const CLUSTER: &[&str] = &[
+    "unit/cluster/misc",
+    "unit/cluster/links",
+    "unit/cluster/announced-endpoints",
+    "unit/cluster/packet",
+    "cluster/tests/00-base",
+    "cluster/tests/01-faildet",
+    "cluster/tests/02-failover",
+    "cluster/tests/03-failover-loop",
+    "cluster/tests/04-resharding",
+    "cluster/tests/05-slave-selection",
+    "cluster/tests/06-slave-stop-cond",
+    "cluster/tests/07-replica-migration",
+    "cluster/tests/08-update-msg",
+    "cluster/tests/09-pubsub",
+    "cluster/tests/10-manual-failover",
+    "cluster/tests/11-manual-takeover",
+    "cluster/tests/12-replica-migration-2",
+    "cluster/tests/12.1-replica-migration-3",
+    "cluster/tests/13-no-failover-option",
+    "cluster/tests/14-consistency-check",
+    "cluster/tests/15-cluster-slots",
+    "cluster/tests/16-transactions-on-replica",
+    "cluster/tests/17-diskless-load-swapdb",
+    "cluster/tests/18-info",
+    "cluster/tests/19-cluster-nodes-slots",
+    "cluster/tests/20-half-migrated-slot",
+    "cluster/tests/21-many-slot-migration",
+    "cluster/tests/22-replica-in-sync",
+    "cluster/tests/23-multiple-slot-operations",
+    "cluster/tests/24-links",
+    "cluster/tests/25-pubsubshard-slot-migration",
+    "cluster/tests/26-pubsubshard",
+    "cluster/tests/27-endpoints",
+    "cluster/tests/28-cluster-shards",
+    "cluster/tests/29-slot-migration-response",
+];
+
+/// All that `--cluster` runs.
+pub(super) fn of_cluster() -> Vec<String> {
+    CLUSTER.iter().map(|&file| file.to_owned()).collect()
+}
+
+/// The files that `wanted` names: each is a file's name, or the beginning of some of the listed files' names.
 pub(super) fn choose(wanted: &[String], tree: &Path) -> Result<Vec<String>> {
     let mut chosen: Vec<String> = Vec::new();
     for want in wanted {
@@ -84,7 +128,8 @@ pub(super) fn choose(wanted: &[String], tree: &Path) -> Result<Vec<String>> {
             continue;
         }
         let before = chosen.len();
-        chosen.extend(DEFAULT.iter().filter(|file| file.starts_with(want)).map(|&file| file.to_owned()));
+        let listed = DEFAULT.iter().chain(CLUSTER);
+        chosen.extend(listed.filter(|file| file.starts_with(want)).map(|&file| file.to_owned()));
         ensure!(chosen.len() > before, "the suite has no file {want}");
     }
     if wanted.is_empty() {

@@ -108,8 +108,9 @@ fn with_figures(text: &str, floor: &Floor) -> String {
     text.lines().map(|line| figure(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
 
-/// Tests that the suite repeats as often as its time allows.
-const REPEATED: &[&str] = &["PSYNC2 #3899 regression: kill *"];
+/// Tests that the suite repeats as often as its time allows, or as often as it draws a primary.
+const REPEATED: &[&str] =
+    &["PSYNC2 #3899 regression: kill *", "Wait for slave of #N to sync", "Wait failover by #N with *"];
 
 /// Names as they are compared: without what differs from run to run, and what is repeated at will only once.
 pub(super) fn comparable(names: &[String]) -> Vec<String> {
@@ -129,8 +130,16 @@ pub(super) fn is_repeated(name: &str) -> bool {
 }
 
 /// Names that hold numbers drawn by chance, by their beginning, and what stands before such a number: psync2 shuffles its
-/// servers and counts what it wrote, and Sentinel's tests print the port of whom it elected.
-const VARYING: &[(&str, &[&str])] = &[("PSYNC2: ", &["#", "= "]), ("New master ", &[":"])];
+/// servers and counts what it wrote, Sentinel's tests print the port of whom it elected, and the cluster's draw whom they kill.
+const VARYING: &[(&str, &[&str])] = &[
+    ("PSYNC2: ", &["#", "= "]),
+    ("New master ", &[":"]),
+    ("Wait for slave of #", &["#"]),
+    ("Wait failover by #", &["#", "epoch "]),
+    ("Terminating node #", &["#"]),
+    ("Restarting node #", &["#"]),
+    ("Instance #", &["#"]),
+];
 
 /// A test's name with an N for each number that differs from run to run.
 pub(super) fn stable(name: &str) -> String {
@@ -190,6 +199,7 @@ mod tests {
         assert_eq!(stable("PSYNC2: Set #12 to replicate from #0"), "PSYNC2: Set #N to replicate from #N");
         assert_eq!(stable("PSYNC2: after load (x = 41382) in 2"), "PSYNC2: after load (x = N) in 2");
         assert_eq!(stable("New master 127.0.0.1:30003 role matches"), "New master 127.0.0.1:N role matches");
+        assert_eq!(stable("Wait failover by #7 with old epoch 12"), "Wait failover by #N with old epoch N");
         assert_eq!(stable("BLPOP, issue #2473"), "BLPOP, issue #2473");
     }
 

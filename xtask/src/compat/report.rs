@@ -125,11 +125,17 @@ pub(super) fn write_json(path: &Path, server: &str, rows: &[Row]) -> Result<()> 
     fs::write(path, serde_json::to_string_pretty(&all)? + "\n").with_context(|| format!("write {}", path.display()))
 }
 
-/// Writes `docs/compat.md`.
-pub(super) fn write_docs(rows: &[Row], exempt: &[Exemption]) -> Result<()> {
+/// Writes `docs/compat.md`, or the page about the cluster's files.
+pub(super) fn write_docs(rows: &[Row], exempt: &[Exemption], is_cluster: bool) -> Result<()> {
     let docs = workspace::root().join("docs");
     let differences = fs::read_to_string(docs.join("differences.md")).unwrap_or_default();
-    fs::write(docs.join("compat.md"), page(rows, exempt, &differences)).context("write docs/compat.md")
+    let exempt: Vec<Exemption> =
+        exempt.iter().filter(|exemption| rows.iter().any(|row| row.file == exemption.file)).cloned().collect();
+    let (name, page) = match is_cluster {
+        true => ("compat-cluster.md", cluster_page(rows, &exempt, &differences)),
+        false => ("compat.md", page(rows, &exempt, &differences)),
+    };
+    fs::write(docs.join(name), page).with_context(|| format!("write docs/{name}"))
 }
 
 /// `exempt` are the reasons why tests are not applicable, with the file of each.
@@ -139,6 +145,28 @@ fn page(rows: &[Row], exempt: &[Exemption], differences: &str) -> String {
          `cargo xtask compat --write-docs` writes this page. Of each file of Redis' own suite it counts the tests that a\n\
          real Redis 7.0.15 passes; a file that does not run to its end has failed all of them.\n\n",
     );
+    write_results(&mut out, rows, exempt, differences);
+    out.push_str(&conditions());
+    out
+}
+
+fn cluster_page(rows: &[Row], exempt: &[Exemption], differences: &str) -> String {
+    let mut out = String::from(
+        "# The cluster's tests of Redis 7.0.15, run against this server\n\n\
+         `cargo xtask compat --cluster --write-docs` writes this page, which is read as [the one about all others](compat.md).\n\
+         The suite's own redis-cli and its redis-benchmark are those of Debian's packages, the servers are ours.\n\n",
+    );
+    write_results(&mut out, rows, exempt, differences);
+    let changes: Vec<&Change> = CHANGES.iter().filter(|change| change.file.contains("cluster/")).collect();
+    if !changes.is_empty() {
+        out.push_str("\n## What is changed in the suite for our server\n\n");
+        changes.into_iter().for_each(|change| out.push_str(&change_bullet(change)));
+    }
+    out
+}
+
+/// The table, what fails, and what is not applicable.
+fn write_results(out: &mut String, rows: &[Row], exempt: &[Exemption], differences: &str) {
     let total = Total::of(rows);
     let _ = writeln!(out, "**{}.**\n", total_line(&total));
     out.push_str("| file | passed | failed | not applicable | the real server passes |\n|---|--:|--:|--:|--:|\n");
@@ -164,13 +192,13 @@ fn page(rows: &[Row], exempt: &[Exemption], differences: &str) -> String {
             }
         }
     }
-    out.push_str("\n## Why tests are not applicable\n\n");
+    if !exempt.is_empty() {
+        out.push_str("\n## Why tests are not applicable\n\n");
+    }
     for Exemption { file, tests, reason } in exempt {
         let names: Vec<String> = tests.iter().map(|test| format!("`{test}`")).collect();
         out.push_str(&bullet(&format!("{file}: {reason} ({})", names.join(", "))));
     }
-    out.push_str(&conditions());
-    out
 }
 
 /// What is not as the suite has it.
@@ -180,11 +208,14 @@ fn conditions() -> String {
         out.push_str(&bullet(&format!("Every server has `{name} {value}`. {why}")));
     }
     out.push_str(&bullet(NEWCOMERS));
-    for Change { file, text, instead, why } in CHANGES {
-        let (text, instead) = (one_line(text), one_line(instead));
-        out.push_str(&bullet(&format!("`{file}`: `{text}` is `{instead}`. {why}")));
-    }
+    let changes = CHANGES.iter().filter(|change| !change.file.contains("cluster/"));
+    changes.for_each(|change| out.push_str(&change_bullet(change)));
     out
+}
+
+fn change_bullet(Change { file, text, instead, why }: &Change) -> String {
+    let (text, instead) = (one_line(text), one_line(instead));
+    bullet(&format!("`{file}`: `{text}` is `{instead}`. {why}"))
 }
 
 /// An item of a list, in lines that a reader's editor has room for.
