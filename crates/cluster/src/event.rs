@@ -135,16 +135,9 @@ impl std::fmt::Display for Event {
             Event::ManualCanStart => f.write_str("All master replication stream processed, manual failover can start."),
             Event::ManualTimedOut => f.write_str("Manual failover timed out."),
             Event::Migrating { to } => write!(f, "Migrating to orphaned master {to}"),
-            Event::DataPlaneHangs => {
-                f.write_str("No command has got on for the node timeout: this node counts itself as failed")
+            Event::DataPlaneHangs | Event::DataPlaneGetsOn | Event::CameBackEmpty | Event::LeadsNothing => {
+                f.write_str(self.fitness())
             }
-            Event::CameBackEmpty => {
-                f.write_str("This node led when it ended, and came back with nothing: a replica of it is to take over")
-            }
-            Event::LeadsNothing => {
-                f.write_str("No replica has taken over from this node, which came back with nothing: it leads as it is")
-            }
-            Event::DataPlaneGetsOn => f.write_str("Commands get on again: this node speaks to the cluster again"),
             Event::Forgotten { node, by } => write!(f, "Node {node} is forgotten, as node {by} has told"),
             Event::TransferBegins { .. } | Event::TakingBegins { .. } => self.fmt_transfer(f),
             Event::TransferInDoubt { .. } | Event::TransferEnded { .. } => self.fmt_transfer(f),
@@ -167,6 +160,21 @@ impl Event {
                 write!(f, "Replica rank updated to #{rank}, added {} milliseconds of delay.", delay.as_millis())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What we say of ourselves.
+    fn fitness(&self) -> &'static str {
+        match self {
+            Event::DataPlaneHangs => "No command has got on for the node timeout: this node counts itself as failed",
+            Event::DataPlaneGetsOn => "Commands get on again: this node speaks to the cluster again",
+            Event::CameBackEmpty => {
+                "This node led when it ended, and came back with nothing: a replica of it is to take over"
+            }
+            Event::LeadsNothing => {
+                "No replica has taken over from this node, which came back with nothing: it leads as it is"
+            }
+            _ => "",
         }
     }
 

@@ -16,7 +16,8 @@
 //!
 //! Reading order: [`packet`] and [`NodesConf`] are the world outside; `node` is what is known of one node, `cluster` the
 //! machine, and each of its rooms answers one question: `heartbeat` (what do we tell, what are we told), `failure` (who is
-//! down), `fitness` (are we), `claims` (whose is a slot), `election` (who takes over), `manual` (at an operator's wish), `migration` (where a
+//! down), `fitness` (are we),
+//! `claims` (whose is a slot), `election` (who takes over), `manual` (at an operator's wish), `migration` (where a
 //! replica is needed), `transfer`, `giving` and `taking` (how slots move with their keys), `state` (does the cluster work),
 //! `orders` (what operators may do).
 //!
