@@ -174,7 +174,20 @@ impl Story {
         }
         story.screen.event(format!("five servers answer: ports {}", story.ports().join(", ")));
         story.contend()?;
+        story.await_first_lock()?;
         Ok(story)
+    }
+
+    /// Servers that can't prove that they have lost nothing grant no lock at first; ours are such when they have just been started.
+    fn await_first_lock(&mut self) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        while self.shared.tally().waits.is_empty() {
+            ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+            ensure!(Instant::now() < deadline, "nobody gets the lock");
+            std::thread::sleep(PROBE);
+        }
+        self.screen.event("the first of them has it");
+        Ok(())
     }
 
     fn ports(&self) -> Vec<String> {
