@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+/// So much is kept of a key, a channel or a user's name that was asked for, bytes: whoever is denied chooses it.
+const LONGEST: usize = 1024;
 /// The same within so many milliseconds is one entry.
 const SAME_WITHIN: u64 = 60_000;
 
@@ -93,6 +95,7 @@ impl Log {
         most: usize,
     ) {
         self.counts[reason as usize] += 1;
+        let [object, user] = [object, user].map(|text| &text[..text.len().min(LONGEST)]);
         let is_same = |entry: &Entry| {
             (entry.reason, entry.context) == (reason, context)
                 && entry.object == object
@@ -157,5 +160,12 @@ mod tests {
         note(&mut log, "a", 120_001);
         assert_eq!(shown(&log), [(2, 1, "a".into(), "at 120001".into()), (0, 2, "a".into(), "at 60000".into())]);
         assert_eq!((log.count(Reason::Key), log.count(Reason::Auth)), (4, 0));
+    }
+
+    #[test]
+    fn of_what_is_asked_for_no_more_is_kept_than_helps() {
+        let mut log = Log::default();
+        note(&mut log, &"x".repeat(LONGEST + 1), 0);
+        assert_eq!(log.entries().next().unwrap().object.len(), LONGEST);
     }
 }

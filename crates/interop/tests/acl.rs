@@ -368,6 +368,36 @@ fn replicas_follow_as_a_user_that_may_do_no_more() {
     }
 }
 
+#[test]
+fn keys_are_handed_over_as_a_user() {
+    let Some(theirs) = Server::start_redis(&[], None) else { return };
+    let ours = Server::start(&[]);
+    for (here, there) in [(&ours, &theirs), (&theirs, &ours)] {
+        let (mut from, mut to) = (here.connect(), there.connect());
+        call(&mut to, "ACL SETUSER mover on >p ~moved* +restore +select +ping");
+        // What comes behind an AUTH that fails is that of the default user.
+        call(&mut to, "ACL SETUSER default -restore");
+        let migrate = |client: &mut Client, key: &str, password: &str| {
+            let port = there.port().to_string();
+            let words = ["MIGRATE", "127.0.0.1", &port, key, "0", "30000", "AUTH2", "mover", password];
+            text(&client.call(&words).unwrap())
+        };
+        for key in ["moved", "other"] {
+            assert_eq!(text(&from.call(&["SET", key, "v"]).unwrap()), "OK");
+        }
+        let wrong = migrate(&mut from, "moved", "wrong");
+        assert!(wrong.contains("WRONGPASS"), "{wrong}");
+        let denied = migrate(&mut from, "other", "p");
+        assert!(denied.contains("NOPERM"), "{denied}");
+        assert_eq!(migrate(&mut from, "moved", "p"), "OK");
+        assert_eq!(call(&mut to, "GET moved"), "v");
+        assert_eq!(call(&mut from, "EXISTS moved other"), "1");
+        call(&mut to, "ACL SETUSER default +@all");
+        call(&mut to, "FLUSHALL");
+        call(&mut from, "FLUSHALL");
+    }
+}
+
 /// What Redis' documentation gives to the user of a Sentinel.
 const SENTINEL_USER: &str = "user sent on >watch allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role \
                              +publish +info +client|setname +client|kill +script|kill";
@@ -386,6 +416,23 @@ fn sentinels_watch_and_fail_over_as_a_user_that_may_do_no_more() {
         let list = text(&deployment.servers[next].call(&["CLIENT", "LIST"]).unwrap());
         assert!(list.contains("user=sent"), "{list}");
     }
+}
+
+#[test]
+fn sentinels_of_either_make_talk_to_each_other_as_a_user() {
+    // Whoever does not say who it is may look, but tell nothing.
+    let lines = format!(
+        "user default on nopass resetchannels -@all +sentinel +ping +client|list -sentinel|is-master-down-by-addr\n\
+         user peer on >p allchannels +@all\nsentinel sentinel-user peer\nsentinel sentinel-pass p\n{QUICK}"
+    );
+    let Some(mut deployment) = Deployment::start(&[Ours; 2], &[Ours, Redis, Ours], &lines) else { return };
+    for sentinel in &deployment.sentinels {
+        let list = text(&sentinel.call(&["CLIENT", "LIST"]).unwrap());
+        assert_eq!(list.matches("user=peer").count(), 2, "{list}");
+    }
+    let old = deployment.servers[0].port();
+    deployment.servers[0].kill();
+    deployment.await_successor(old);
 }
 
 #[test]
