@@ -12,7 +12,7 @@ use quorate_cluster::NodeId;
 use crate::node::{Credentials, Node};
 use crate::picture::{Member, Picture};
 use crate::plan::{self, Move, Share};
-use crate::screen::{confirm, quoted};
+use crate::screen::{Bar, confirm, quoted};
 use crate::{Manner, moving};
 
 /// How long the nodes may take to agree.
@@ -32,7 +32,11 @@ pub(crate) fn carry_out(picture: &mut Picture, moves: &[Move], manner: &Manner) 
         bail!("nothing was changed");
     }
     for (number, step) in moves.iter().enumerate() {
-        moving::run(picture, step, &manner.credentials)?;
+        let name = |id| picture.member(id).map_or_else(|| id.to_string(), |member| member.address.to_string());
+        let what = format!("{} slots {} -> {}", step.slots.len(), name(step.from), name(step.to));
+        let mut bar = Bar::new(what, step.slots.len());
+        moving::run(picture, step, &manner.credentials, &mut |done, note| bar.at(done, note))?;
+        drop(bar);
         if !manner.json {
             println!("[{}/{}] {}", number + 1, moves.len(), describe(picture, step));
         }
@@ -40,7 +44,7 @@ pub(crate) fn carry_out(picture: &mut Picture, moves: &[Move], manner: &Manner) 
     settle(picture, &manner.credentials)
 }
 
-fn describe(picture: &Picture, step: &Move) -> String {
+pub(crate) fn describe(picture: &Picture, step: &Move) -> String {
     let name = |id| picture.member(id).map_or_else(|| id.to_string(), |member| member.address.to_string());
     let how = if moving::is_atomic(picture, step) { "as a whole" } else { "key by key" };
     format!("Moving {} slots from {} to {} {how}", step.slots.len(), name(step.from), name(step.to))

@@ -6,6 +6,7 @@
 //!
 //! `picture` is what the nodes tell, `report` what is wrong with it; `plan` decides with numbers alone, `change` and `repair` show
 //! and carry out, `moving` moves slots; `upgrade`, `backup` and `import` concern whole nodes and what they hold.
+//! `works` lets other programs move slots, who show and ask themselves.
 
 mod backup;
 mod change;
@@ -18,6 +19,7 @@ mod repair;
 mod report;
 mod screen;
 mod upgrade;
+mod works;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -26,6 +28,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
+
+pub use crate::works::{Step, Works};
 
 use crate::node::{Credentials, address};
 use crate::picture::Picture;
@@ -47,7 +51,13 @@ struct Manner {
 }
 
 #[derive(Parser)]
-#[command(name = "quorate cluster", about = "Forms, watches and changes clusters, of our nodes and of real ones")]
+#[command(
+    name = "quorate cluster",
+    about = "Forms, watches and changes clusters, of our nodes and of real ones",
+    after_help = "Each of them has a --help of its own.\n\nExamples:\n  \
+                  quorate cluster check 10.0.0.1:6379        any node of the cluster will do\n  \
+                  quorate cluster rebalance 10.0.0.1:6379    shows what would move, and asks"
+)]
 struct Line {
     #[command(flatten)]
     manner: Manner,
@@ -58,6 +68,9 @@ struct Line {
 #[derive(Subcommand)]
 enum Command {
     /// Makes a cluster of empty nodes.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster create 10.0.0.1:6379 10.0.0.2:6379 10.0.0.3:6379 10.0.0.4:6379 10.0.0.5:6379 10.0.0.6:6379 --replicas 1\n  \
+        quorate cluster create --dry-run 127.0.0.1:7000 127.0.0.1:7001 127.0.0.1:7002")]
     Create {
         /// The nodes.
         #[arg(required = true, value_name = "HOST:PORT")]
@@ -67,21 +80,32 @@ enum Command {
         replicas: usize,
     },
     /// Shows the nodes and what is wrong; fails if anything is.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster check 10.0.0.1:6379\n  \
+        quorate cluster check --json 10.0.0.1:6379")]
     Check {
         /// Any node of the cluster.
         node: String,
     },
     /// Shows the primaries and what they hold.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster info 10.0.0.1:6379")]
     Info {
         /// Any node of the cluster.
         node: String,
     },
     /// Finishes what was broken off, and gives every slot an owner.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster fix --dry-run 10.0.0.1:6379\n  \
+        quorate cluster fix --yes 10.0.0.1:6379")]
     Fix {
         /// Any node of the cluster.
         node: String,
     },
     /// Moves some slots to one node.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster reshard 10.0.0.1:6379 --to 10.0.0.4:6379 --slots 1000\n  \
+        quorate cluster reshard 10.0.0.1:6379 --from 10.0.0.2:6379 --to 10.0.0.4:6379 --slots 100 --yes")]
     Reshard {
         /// Any node of the cluster.
         node: String,
@@ -96,6 +120,9 @@ enum Command {
         slots: usize,
     },
     /// Moves slots until every primary has its share.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster rebalance 10.0.0.1:6379\n  \
+        quorate cluster rebalance 10.0.0.1:6379 --weight 10.0.0.3:6379=2 --dry-run")]
     Rebalance {
         /// Any node of the cluster.
         node: String,
@@ -110,6 +137,9 @@ enum Command {
         threshold: f64,
     },
     /// Lets an empty node join; as a primary it gets its share of the slots.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster add-node 10.0.0.7:6379 10.0.0.1:6379\n  \
+        quorate cluster add-node 10.0.0.8:6379 10.0.0.1:6379 --replica-of")]
     AddNode {
         /// The new node.
         new: String,
@@ -123,6 +153,8 @@ enum Command {
         no_rebalance: bool,
     },
     /// Removes a node: its slots go to the others first.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster del-node 10.0.0.1:6379 10.0.0.7:6379")]
     DelNode {
         /// Any node of the cluster.
         node: String,
@@ -133,6 +165,8 @@ enum Command {
         no_rebalance: bool,
     },
     /// Lets all nodes forget one that is gone.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster forget 10.0.0.1:6379 07c37dfeb235213a872192d90877d0cd55635b91")]
     Forget {
         /// Any node of the cluster.
         node: String,
@@ -140,6 +174,8 @@ enum Command {
         gone: String,
     },
     /// Lets a replica take over from its primary.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster failover 10.0.0.1:6379 10.0.0.4:6379")]
     Failover {
         /// Any node of the cluster.
         node: String,
@@ -147,6 +183,8 @@ enum Command {
         replica: String,
     },
     /// Restarts every node, replicas first, without an outage.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster upgrade 10.0.0.1:6379 --dry-run")]
     Upgrade {
         /// Any node of the cluster.
         node: String,
@@ -154,6 +192,8 @@ enum Command {
         how: upgrade::How,
     },
     /// Saves a snapshot of each shard.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster backup 10.0.0.1:6379 /srv/backup")]
     Backup {
         /// Any node of the cluster.
         node: String,
@@ -161,6 +201,8 @@ enum Command {
         place: PathBuf,
     },
     /// Takes over the keys of a server that is no node of a cluster.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster import 10.0.0.1:6379 --from 10.0.0.99:6379 --copy")]
     Import {
         /// Any node of the cluster.
         node: String,
@@ -168,6 +210,9 @@ enum Command {
         how: import::How,
     },
     /// Gives a command to every node.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster call 10.0.0.1:6379 INFO server\n  \
+        quorate cluster call 10.0.0.1:6379 --only-primaries DBSIZE")]
     Call {
         /// Any node of the cluster.
         node: String,
@@ -181,6 +226,11 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true)]
         words: Vec<String>,
     },
+}
+
+/// What `quorate cluster` understands.
+pub fn command() -> clap::Command {
+    <Line as clap::CommandFactory>::command()
 }
 
 /// Runs `quorate cluster`, with the words that follow it.

@@ -12,7 +12,6 @@ use quorate_cluster::NodeId;
 use crate::node::{Credentials, text};
 use crate::picture::Picture;
 use crate::plan::Move;
-use crate::screen::Bar;
 
 /// Keys of a MIGRATE.
 const KEYS: usize = 100;
@@ -31,26 +30,27 @@ pub(crate) fn is_atomic(picture: &Picture, step: &Move) -> bool {
     [step.from, step.to].iter().all(|id| picture.member(*id).is_some_and(|member| member.is_atomic))
 }
 
+/// Hears how many slots of a move are done, and what more there is to say.
+pub(crate) type Ear<'e> = &'e mut dyn FnMut(usize, &str);
+
 /// Moves slots.
 ///
 /// # Errors
 /// A node refuses, or is gone. What was moved by then stays moved.
-pub(crate) fn run(picture: &mut Picture, step: &Move, credentials: &Credentials) -> Result<()> {
-    let name = |id| picture.member(id).map_or_else(|| id.to_string(), |member| member.address.to_string());
-    let what = format!("{} slots {} -> {}", step.slots.len(), name(step.from), name(step.to));
-    let mut bar = Bar::new(what, step.slots.len());
+pub(crate) fn run(picture: &mut Picture, step: &Move, credentials: &Credentials, ear: Ear<'_>) -> Result<()> {
     if is_atomic(picture, step) {
-        return as_a_whole(picture, step, &mut bar);
+        as_a_whole(picture, step, ear)?;
+    } else {
+        for (done, slot) in step.slots.iter().enumerate() {
+            ear(done, "");
+            by_hand(picture, slot, step.from, step.to, credentials)?;
+        }
     }
-    for (done, slot) in step.slots.iter().enumerate() {
-        bar.at(done, "");
-        by_hand(picture, slot, step.from, step.to, credentials)?;
-    }
-    bar.at(step.slots.len(), "");
+    ear(step.slots.len(), "");
     Ok(())
 }
 
-fn as_a_whole(picture: &mut Picture, step: &Move, bar: &mut Bar) -> Result<()> {
+fn as_a_whole(picture: &mut Picture, step: &Move, ear: Ear<'_>) -> Result<()> {
     let mut words: Vec<String> = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE"].map(str::to_owned).to_vec();
     for (first, last) in step.slots.ranges() {
         words.extend([first.to_string(), last.to_string()]);
@@ -60,7 +60,7 @@ fn as_a_whole(picture: &mut Picture, step: &Move, bar: &mut Bar) -> Result<()> {
     loop {
         let source = picture.node(step.from)?;
         source.node.call(&words)?;
-        match await_end(&mut source.node, step.to, bar, step.slots.len()) {
+        match await_end(&mut source.node, step.to, ear) {
             Ok(()) => return Ok(()),
             Err(error) if attempt == ATTEMPTS => return Err(error),
             Err(_) => attempt += 1,
@@ -69,7 +69,7 @@ fn as_a_whole(picture: &mut Picture, step: &Move, bar: &mut Bar) -> Result<()> {
 }
 
 /// Waits for the end of the migration to `to` that was begun last.
-fn await_end(source: &mut crate::node::Node, to: NodeId, bar: &mut Bar, total: usize) -> Result<()> {
+fn await_end(source: &mut crate::node::Node, to: NodeId, ear: Ear<'_>) -> Result<()> {
     loop {
         let Reply::Array(migrations) = source.call(&["CLUSTER", "GETSLOTMIGRATIONS"])? else {
             bail!("{} does not list its migrations", source.address)
@@ -83,7 +83,7 @@ fn await_end(source: &mut crate::node::Node, to: NodeId, bar: &mut Bar, total: u
             "failed" | "cancelled" => {
                 bail!("the migration has {state}: {}", field(&ours, "message").map_or("", String::as_str))
             }
-            _ => bar.at(0, &format!(" of {total}, {state}")),
+            _ => ear(0, state),
         }
         sleep(POLL);
     }

@@ -50,6 +50,7 @@ fn line(what: &str, done: usize, total: usize, spent: Duration, note: &str) -> S
         0 => String::new(),
         _ => format!(", {} s left", (spent.as_secs_f64() * (1.0 - part) / part).round()),
     };
+    let note = if note.is_empty() { String::new() } else { format!(", {note}") };
     format!("{what} [{bar}] {done}/{total}{left}{note}")
 }
 

@@ -38,7 +38,7 @@ pub use groups::{Branch, Group, Shard};
 pub use health::{Health, Problem, Verdict};
 pub use info::Info;
 pub use node::{Fault, Node, State, Topology};
-pub use plan::{Deed, Plan, PlanStep, Wish};
+pub use plan::{Command, Plan, PlanStep, Shift, Wish};
 pub use question::{Channels, Question};
 pub use sentinel::{Watched, WatchedPeer};
 pub use story::{Step, Story};

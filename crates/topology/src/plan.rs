@@ -1,9 +1,9 @@
 //! What would be done to fulfil a wish, step by step, before anything is done.
 //!
 //! A plan is made from what is known alone and changes nothing. Whoever performs it shows it first, and stops at the first
-//! step that is refused: each step alone leaves a deployment that works.
+//! step that is refused: each step alone leaves a deployment that works. Which slots go where is not decided here: a plan only says
+//! that they have to, and why.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::address::Address;
@@ -26,28 +26,29 @@ pub enum Wish {
     Rebalance,
 }
 
-/// What is done in one step.
+/// A request, which must not be answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
-    /// A request, which must not be answered with an error.
-    Command {
-        /// To whom.
-        at: Address,
-        /// What.
-        words: Vec<String>,
-        /// An error with these words says that it is so already.
-        unless: Option<&'static str>,
+pub struct Command {
+    /// To whom.
+    pub at: Address,
+    /// What.
+    pub words: Vec<String>,
+    /// An error with these words says that it is so already.
+    pub unless: Option<&'static str>,
+}
+
+/// Slots that have to move before anything else is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shift {
+    /// Until every primary has its share.
+    Even {
+        /// Any node of the cluster that answers.
+        via: Address,
     },
-    /// Slots go from one primary to another, with their keys.
-    Move {
+    /// Until this primary has none.
+    Away {
         /// Which.
-        slots: Vec<u16>,
-        /// Who has them, and its id.
-        from: (Address, String),
-        /// Who gets them, and its id.
-        to: (Address, String),
-        /// Other primaries, which are told.
-        others: Vec<Address>,
+        from: Address,
     },
 }
 
@@ -57,7 +58,7 @@ pub struct PlanStep {
     /// For people.
     pub text: String,
     /// For whoever performs it.
-    pub deed: Deed,
+    pub command: Command,
 }
 
 /// See the module's text.
@@ -65,17 +66,18 @@ pub struct PlanStep {
 pub struct Plan {
     /// What it is for.
     pub title: String,
+    /// What comes first, if slots have to move.
+    pub shift: Option<Shift>,
     /// In this order.
     pub steps: Vec<PlanStep>,
     /// What whoever confirms it should know.
     pub warnings: Vec<String>,
 }
 
-/// A primary of the cluster that answers.
-struct Owner<'a> {
-    address: &'a Address,
-    member: &'a Member,
-    slots: Vec<u16>,
+impl Plan {
+    fn of(title: String, steps: Vec<PlanStep>, warnings: Vec<String>) -> Plan {
+        Plan { title, shift: None, steps, warnings }
+    }
 }
 
 impl Topology {
@@ -109,8 +111,8 @@ impl Topology {
             candidates.join(", ")
         );
         let words = ["SENTINEL", "FAILOVER", name].map(str::to_owned).to_vec();
-        let deed = Deed::Command { at: sentinel.address.clone(), words, unless: None };
-        Ok(Plan { title: format!("Fail {name} over"), steps: vec![PlanStep { text, deed }], warnings })
+        let command = Command { at: sentinel.address.clone(), words, unless: None };
+        Ok(Plan::of(format!("Fail {name} over"), vec![PlanStep { text, command }], warnings))
     }
 
     fn plan_promotion(&self, replica: &Address) -> Result<Plan, String> {
@@ -127,8 +129,8 @@ impl Topology {
             warnings.push(format!("{of} does not answer: what only it has is lost"));
         }
         let text = format!("{replica} takes over from {of}");
-        let deed = Deed::Command { at: node.address.clone(), words, unless: None };
-        Ok(Plan { title: format!("Promote {replica}"), steps: vec![PlanStep { text, deed }], warnings })
+        let command = Command { at: node.address.clone(), words, unless: None };
+        Ok(Plan::of(format!("Promote {replica}"), vec![PlanStep { text, command }], warnings))
     }
 
     fn cluster_nodes(&self) -> impl Iterator<Item = (&Address, &Facts)> {
@@ -145,10 +147,10 @@ impl Topology {
         let words = ["CLUSTER", "MEET", &ip.to_string(), &added.port.to_string()].map(str::to_owned).to_vec();
         let step = PlanStep {
             text: format!("{via} meets {added}"),
-            deed: Deed::Command { at: via.clone(), words, unless: None },
+            command: Command { at: via.clone(), words, unless: None },
         };
         let warnings = vec!["It owns no slots until the cluster is rebalanced.".to_owned()];
-        Ok(Plan { title: format!("Add {added}"), steps: vec![step], warnings })
+        Ok(Plan::of(format!("Add {added}"), vec![step], warnings))
     }
 
     fn plan_removal(&self, removed: &Address) -> Result<Plan, String> {
@@ -157,122 +159,67 @@ impl Topology {
         let is_it = |member: &&Member| member.address.as_ref().map(|address| self.known_as(address)) == Some(removed);
         let id =
             members.into_iter().find(is_it).map(|member| member.id.clone()).ok_or("no node of the cluster is there")?;
-        let owners = self.owners();
         let mut steps = Vec::new();
         let mut warnings = Vec::new();
         let lives = self.node(removed).is_some_and(|node| node.live().is_some());
-        if let Some(index) = owners.iter().position(|owner| owner.address == removed) {
-            if owners.len() == 1 && !owners[0].slots.is_empty() {
-                return Err("nobody else could take its slots".to_owned());
-            }
-            let mut wanted: Vec<usize> = shares(owners.len() - 1);
-            wanted.insert(index, 0);
-            // Who has more than its share keeps it: this is no rebalancing.
-            steps = moves(&owners, &wanted, Some(index));
-        } else if !lives && self.owns_slots(&id) {
-            return Err("its slots would have no owner: let a replica take over first".to_owned());
-        }
+        let owned = self.owned(&id);
+        let shift = match (owned, lives) {
+            (0, _) => None,
+            (_, false) => return Err("its slots would have no owner: let a replica take over first".to_owned()),
+            (owned, true) if owned == SLOTS => return Err("nobody else could take its slots".to_owned()),
+            (_, true) => Some(Shift::Away { from: removed.clone() }),
+        };
         for (address, facts) in self.cluster_nodes().filter(|(address, _)| *address != removed) {
             if facts.cluster.as_ref().is_some_and(|view| view.member(&id).is_some()) {
                 let words = ["CLUSTER", "FORGET", &id].map(str::to_owned).to_vec();
                 // Some makes tell each other.
-                let deed = Deed::Command { at: address.clone(), words, unless: Some("Unknown node") };
-                steps.push(PlanStep { text: format!("{address} forgets {removed}"), deed });
+                let command = Command { at: address.clone(), words, unless: Some("Unknown node") };
+                steps.push(PlanStep { text: format!("{address} forgets {removed}"), command });
             }
         }
         if lives {
             warnings.push(format!("{removed} is not stopped; it stays behind alone and still knows the cluster."));
         }
-        Ok(Plan { title: format!("Remove {removed}"), steps, warnings })
+        Ok(Plan { title: format!("Remove {removed}"), shift, steps, warnings })
     }
 
-    fn owns_slots(&self, id: &str) -> bool {
-        let views = self.cluster_nodes().filter_map(|(_, facts)| facts.cluster.as_ref());
-        views.filter_map(|view| view.member(id)).any(|member| member.slot_count() > 0)
+    /// How many slots a node owns, as it says itself if it answers, and else the others.
+    fn owned(&self, id: &str) -> u32 {
+        let views = || self.cluster_nodes().filter_map(|(_, facts)| facts.cluster.as_ref());
+        let own = views().filter_map(Cluster::myself).find(|own| own.id == id);
+        let told = views().filter_map(|view| view.member(id)).map(|member| member.slot_count()).max();
+        own.map(|own| own.slot_count()).or(told).unwrap_or(0)
     }
 
     fn plan_rebalance(&self) -> Result<Plan, String> {
-        let owners = self.owners();
-        if owners.is_empty() {
-            return Err("there is no cluster, or none of its primaries answers".to_owned());
+        let primaries: Vec<(&Address, &Cluster)> = self
+            .cluster_nodes()
+            .filter(|(_, facts)| facts.is_primary())
+            .filter_map(|(address, facts)| Some((address, facts.cluster.as_ref()?)))
+            .collect();
+        let (via, _) = primaries.first().ok_or("there is no cluster, or none of its primaries answers")?;
+        let owned =
+            primaries.iter().filter_map(|(_, view)| view.myself()).map(|own| own.slot_count()).collect::<Vec<_>>();
+        let all: u32 = owned.iter().sum();
+        if all < SLOTS {
+            return Err(format!("{} slots have no owner that answers", SLOTS - all));
         }
-        let owned: usize = owners.iter().map(|owner| owner.slots.len()).sum();
-        if owned < SLOTS as usize {
-            return Err(format!("{} slots have no owner that answers", SLOTS as usize - owned));
-        }
-        if self.cluster_nodes().filter_map(|(_, facts)| facts.cluster.as_ref()).any(|view| !view.moving.is_empty()) {
+        if primaries.iter().any(|(_, view)| !view.moving.is_empty()) {
             return Err("slots are open: a move is under way, or was given up".to_owned());
         }
-        // Those who have most are given the larger shares, so that nothing moves for the sake of one slot.
-        let mut order: Vec<usize> = (0..owners.len()).collect();
-        order.sort_by_key(|&index| std::cmp::Reverse(owners[index].slots.len()));
-        let mut wanted = vec![0; owners.len()];
-        for (share, index) in shares(owners.len()).into_iter().zip(order) {
-            wanted[index] = share;
-        }
-        let steps = moves(&owners, &wanted, None);
-        if steps.is_empty() {
+        if owned.iter().min().zip(owned.iter().max()).is_some_and(|(least, most)| most - least <= 1) {
             return Err("every primary has its share already".to_owned());
         }
-        Ok(Plan { title: "Rebalance the cluster".to_owned(), steps, warnings: Vec::new() })
+        let shift = Some(Shift::Even { via: (*via).clone() });
+        let title = "Rebalance the cluster".to_owned();
+        Ok(Plan { title, shift, steps: Vec::new(), warnings: Vec::new() })
     }
-
-    fn owners(&self) -> Vec<Owner<'_>> {
-        let primaries = self.cluster_nodes().filter(|(_, facts)| facts.is_primary());
-        let mut owners = Vec::new();
-        for (address, facts) in primaries {
-            let Some(member) = facts.cluster.as_ref().and_then(Cluster::myself) else { continue };
-            let slots = member.slots.iter().flat_map(|range| range.first..=range.last).collect();
-            owners.push(Owner { address, member, slots });
-        }
-        owners
-    }
-}
-
-/// All slots in `count` shares that differ by one at most, the larger first.
-fn shares(count: usize) -> Vec<usize> {
-    let all = SLOTS as usize;
-    (0..count).map(|index| all / count + usize::from(index < all % count)).collect()
-}
-
-/// Moves from those who have more than is wanted to those who have less. With `only`, nobody else gives anything away.
-fn moves(owners: &[Owner<'_>], wanted: &[usize], only: Option<usize>) -> Vec<PlanStep> {
-    let mut has: Vec<usize> = owners.iter().map(|owner| owner.slots.len()).collect();
-    let mut left: Vec<&[u16]> = owners.iter().map(|owner| owner.slots.as_slice()).collect();
-    let mut moved: BTreeMap<(usize, usize), Vec<u16>> = BTreeMap::new();
-    for giver in (0..owners.len()).filter(|giver| only.is_none_or(|only| only == *giver)) {
-        while has[giver] > wanted[giver] {
-            // Whoever lacks most; if nobody lacks any, whoever has least.
-            let others = (0..owners.len()).filter(|other| *other != giver);
-            let Some(taker) = others.min_by_key(|&other| has[other] as i64 - wanted[other] as i64) else { break };
-            let lacks = wanted[taker].saturating_sub(has[taker]);
-            let count = (has[giver] - wanted[giver]).min(lacks.max(1));
-            let (gone, rest) = left[giver].split_at(count);
-            left[giver] = rest;
-            moved.entry((giver, taker)).or_default().extend(gone);
-            has[giver] -= count;
-            has[taker] += count;
-        }
-    }
-    let step = |((from, to), slots): ((usize, usize), Vec<u16>)| {
-        let (giver, taker) = (&owners[from], &owners[to]);
-        let others = owners.iter().map(|owner| owner.address);
-        let others = others.filter(|address| *address != giver.address && *address != taker.address).cloned().collect();
-        PlanStep {
-            text: format!("{} slots go from {} to {}", slots.len(), giver.address, taker.address),
-            deed: Deed::Move {
-                slots,
-                from: (giver.address.clone(), giver.member.id.clone()),
-                to: (taker.address.clone(), taker.member.id.clone()),
-                others,
-            },
-        }
-    };
-    moved.into_iter().map(step).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::node::{Node, State};
     use crate::question::Question;
@@ -304,25 +251,10 @@ mod tests {
         topology
     }
 
-    /// How many slots go from whom to whom.
-    fn moved(plan: &Plan) -> Vec<(String, String, usize)> {
-        let moved = plan.steps.iter().filter_map(|step| match &step.deed {
-            Deed::Move { slots, from, to, .. } => Some((from.1.clone(), to.1.clone(), slots.len())),
-            Deed::Command { .. } => None,
-        });
-        moved.collect()
-    }
-
-    fn entry(from: &str, to: &str, count: usize) -> (String, String, usize) {
-        (from.to_owned(), to.to_owned(), count)
-    }
-
     #[test]
-    fn a_newcomer_gets_its_share_of_everybody() {
+    fn slots_have_to_move_if_somebody_has_more_than_others() {
         let plan = cluster(&["0-5460", "5461-10922", "10923-16383", ""]).plan(&Wish::Rebalance).unwrap();
-        assert_eq!(moved(&plan), [entry("id0", "id3", 1365), entry("id1", "id3", 1366), entry("id2", "id3", 1365)]);
-        let Deed::Move { slots, others, .. } = &plan.steps[0].deed else { panic!() };
-        assert_eq!((slots[0], slots[1364], others.len()), (0, 1364, 2));
+        assert_eq!((plan.shift, plan.steps.len()), (Some(Shift::Even { via: at("10.0.0.0:7") }), 0));
     }
 
     #[test]
@@ -343,8 +275,7 @@ mod tests {
     fn who_leaves_gives_its_slots_away_and_is_forgotten_by_all() {
         let topology = cluster(&["0-5460", "5461-10922", "10923-16383"]);
         let plan = topology.plan(&Wish::Remove(at("10.0.0.1:7"))).unwrap();
-        assert_eq!(moved(&plan), [entry("id1", "id0", 2731), entry("id1", "id2", 2731)]);
-        assert_eq!(plan.steps.len(), 4);
+        assert_eq!((plan.shift, plan.steps.len()), (Some(Shift::Away { from: at("10.0.0.1:7") }), 2));
         assert!(cluster(&["0-16383"]).plan(&Wish::Remove(at("10.0.0.0:7"))).is_err());
         assert!(topology.plan(&Wish::Remove(at("10.0.0.9:7"))).is_err());
     }
@@ -354,7 +285,7 @@ mod tests {
         let topology = cluster(&["0-16383"]);
         let plan = topology.plan(&Wish::Add(at("10.0.0.8:7"))).unwrap();
         let words = ["CLUSTER", "MEET", "10.0.0.8", "7"].map(str::to_owned).to_vec();
-        assert_eq!(plan.steps[0].deed, Deed::Command { at: at("10.0.0.0:7"), words, unless: None });
+        assert_eq!(plan.steps[0].command, Command { at: at("10.0.0.0:7"), words, unless: None });
         assert!(topology.plan(&Wish::Add(at("name:7"))).is_err());
         assert!(topology.plan(&Wish::Add(at("10.0.0.0:7"))).is_err());
     }

@@ -22,7 +22,8 @@ export function jobs(state) {
   show(parent, state.jobs, state.jobs.toReversed().map((job) => {
     const share = job.part[1] ? job.part[0] / job.part[1] : 0;
     const step = job.steps[Math.min(job.done, job.steps.length - 1)];
-    const words = { running: job.part[1] ? `${step}: ${number(job.part[0])} of ${number(job.part[1])}` : step, done: "Done.", failed: `Stopped: ${job.error}` };
+    const count = job.part[1] ? `: ${number(job.part[0])} of ${number(job.part[1])}` : "";
+    const words = { running: `${step}${count}${job.note ? `, ${job.note}` : ""}`, done: "Done.", failed: `Stopped: ${job.error}` };
     return h("div", { class: `job ${job.state}`, "data-job": job.job, "data-state": job.state },
       h("h3", {}, job.title, h("span", {}, `step ${Math.min(job.done + 1, job.steps.length)} of ${job.steps.length}`)),
       h("progress", { max: job.steps.length, value: job.state === "done" ? job.steps.length : job.done + share, "aria-label": job.title }),

@@ -61,7 +61,8 @@ pub(super) const ROOMS: &[Room] = &[
     room("quorate-operator", Only(&["quorate-client", "quorate-cluster"])),
     // Replies are read here too.
     machine("quorate-topology", Only(&["quorate-resp", "quorate-stdx"])),
-    room("quorate-view", Only(&["quorate-topology", "quorate-resp", "quorate-stdx"])),
+    // What its page plans with slots is the operator's.
+    room("quorate-view", Only(&["quorate-operator", "quorate-topology", "quorate-resp", "quorate-stdx"])),
     room("quorate-interop", Only(&["quorate-client", "quorate-redlock", "quorate-cluster", "quorate-stdx"])),
     room("quorate-feed", Only(&["quorate-keyspace", "quorate-stdx"])),
     room("quorate-server", All),

@@ -1,12 +1,16 @@
-//! Plans that were shown, and those that are performed: step by step, as long as none is refused.
+//! Plans that were shown, and those that are performed: step by step, as long as none is refused. Slots are planned and moved by
+//! `quorate-operator`, on a thread of its own, because it waits for the nodes.
 
 use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
+use quorate_operator::Works;
 use quorate_resp::Reply;
-use quorate_topology::{Address, Deed, Plan, Topology};
+use quorate_topology::{Address, Command, Plan, PlanStep, Shift, Topology};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 use super::board::{Order, What};
 use crate::link::Link;
@@ -16,33 +20,58 @@ use crate::options::Manners;
 const PLANS: usize = 32;
 /// Jobs that are shown; the oldest go.
 const JOBS: usize = 8;
-/// Keys that move together.
-const KEYS: &str = "64";
 /// For how long what will pass is waited for, and between two attempts.
 const PASSING: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(200);
-/// How long MIGRATE may take, in milliseconds.
-const MIGRATE: &str = "5000";
+
+/// A plan as it is shown and performed.
+#[derive(Debug, Clone)]
+struct Project {
+    title: String,
+    steps: Vec<Step>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Slots move, in the cluster of this node.
+    Slots(SocketAddr, quorate_operator::Step),
+    Command(PlanStep),
+}
+
+impl Step {
+    fn text(&self) -> &str {
+        match self {
+            Step::Slots(_, step) => &step.text,
+            Step::Command(step) => &step.text,
+        }
+    }
+}
 
 /// How far a job is.
 struct Job {
     number: u64,
-    plan: Plan,
+    project: Project,
     /// Steps that are done.
     done: usize,
     /// Of the step that is under way: parts done, and all.
     part: (usize, usize),
+    /// What more there is to say of it.
+    note: String,
     outcome: Option<Result<(), String>>,
 }
 
+type Answer = oneshot::Sender<Result<Value, String>>;
+
 enum News {
-    Part { job: u64, done: usize, part: (usize, usize) },
+    Planned { project: Result<Project, String>, answer: Answer },
+    Part { job: u64, done: usize, part: (usize, usize), note: String },
     End { job: u64, outcome: Result<(), String> },
 }
 
 pub(super) struct Jobs {
     manners: Manners,
-    plans: BTreeMap<u64, Plan>,
+    plans: BTreeMap<u64, Project>,
     jobs: Vec<Job>,
     news: UnboundedReceiver<News>,
     teller: UnboundedSender<News>,
@@ -60,14 +89,17 @@ impl Jobs {
     /// Makes a plan, or begins to perform one. A plan is performed once at most.
     pub(super) fn take(&mut self, order: Order, topology: &Topology) {
         let answer = match order.what {
-            What::Plan(wish) => topology.plan(&wish).map(|plan| self.remember(plan)),
+            What::Plan(wish) => match topology.plan(&wish) {
+                Ok(plan) => return self.work_out(plan, order.answer),
+                Err(why) => Err(why),
+            },
             What::Perform(number) => match self.plans.remove(&number) {
                 None => Err("that plan is not known any more: plan again".to_owned()),
                 Some(_) if self.jobs.iter().any(|job| job.outcome.is_none()) => {
                     Err("something else is being done".to_owned())
                 }
-                Some(plan) => {
-                    self.begin(number, plan);
+                Some(project) => {
+                    self.begin(number, project);
                     Ok(json!({ "job": number }))
                 }
             },
@@ -76,24 +108,35 @@ impl Jobs {
         let _ = order.answer.send(answer);
     }
 
-    fn remember(&mut self, plan: Plan) -> Value {
+    /// Asks the nodes which slots would move; the plan is whole when that is known.
+    fn work_out(&self, plan: Plan, answer: Answer) {
+        let (manners, teller) = (self.manners.clone(), self.teller.clone());
+        tokio::task::spawn_local(async move {
+            let project = blocking(move || project(plan, &manners)).await;
+            // The loop that is told lives as long as the program.
+            let _ = teller.send(News::Planned { project, answer });
+        });
+    }
+
+    fn remember(&mut self, project: Project) -> Value {
         let number = u64::from(rand::random::<u32>());
         let shown = json!({
             "plan": number,
-            "title": plan.title,
-            "steps": plan.steps.iter().map(|step| step.text.as_str()).collect::<Vec<_>>(),
-            "warnings": plan.warnings,
+            "title": project.title,
+            "steps": project.steps.iter().map(Step::text).collect::<Vec<_>>(),
+            "warnings": project.warnings,
         });
-        self.plans.insert(number, plan);
+        self.plans.insert(number, project);
         if self.plans.len() > PLANS {
             self.plans.pop_first();
         }
         shown
     }
 
-    fn begin(&mut self, number: u64, plan: Plan) {
-        tokio::task::spawn_local(perform(number, plan.clone(), self.manners.clone(), self.teller.clone()));
-        self.jobs.push(Job { number, plan, done: 0, part: (0, 0), outcome: None });
+    fn begin(&mut self, number: u64, project: Project) {
+        let performing = perform(number, project.steps.clone(), self.manners.clone(), self.teller.clone());
+        tokio::task::spawn_local(performing);
+        self.jobs.push(Job { number, project, done: 0, part: (0, 0), note: String::new(), outcome: None });
         if self.jobs.len() > JOBS {
             self.jobs.remove(0);
         }
@@ -105,12 +148,18 @@ impl Jobs {
         let Some(news) = self.news.recv().await else { return };
         self.has_news = true;
         let number = match &news {
+            News::Planned { .. } => 0,
             News::Part { job, .. } | News::End { job, .. } => *job,
         };
-        let Some(job) = self.jobs.iter_mut().find(|job| job.number == number) else { return };
-        match news {
-            News::Part { done, part, .. } => (job.done, job.part) = (done, part),
-            News::End { outcome, .. } => job.outcome = Some(outcome),
+        let job = self.jobs.iter_mut().find(|job| job.number == number);
+        match (news, job) {
+            (News::Planned { project, answer }, _) => {
+                // Whoever asked may be gone.
+                let _ = answer.send(project.map(|project| self.remember(project)));
+            }
+            (News::Part { done, part, note, .. }, Some(job)) => (job.done, job.part, job.note) = (done, part, note),
+            (News::End { outcome, .. }, Some(job)) => job.outcome = Some(outcome),
+            (_, None) => {}
         }
     }
 
@@ -123,10 +172,11 @@ impl Jobs {
         let job = |job: &Job| {
             json!({
                 "job": job.number,
-                "title": job.plan.title,
-                "steps": job.plan.steps.iter().map(|step| step.text.as_str()).collect::<Vec<_>>(),
+                "title": job.project.title,
+                "steps": job.project.steps.iter().map(Step::text).collect::<Vec<_>>(),
                 "done": job.done,
                 "part": [job.part.0, job.part.1],
+                "note": job.note,
                 "state": match &job.outcome {
                     None => "running",
                     Some(Ok(())) => "done",
@@ -139,91 +189,79 @@ impl Jobs {
     }
 }
 
-async fn perform(job: u64, plan: Plan, manners: Manners, teller: UnboundedSender<News>) {
-    let mut outcome = Ok(());
-    for (done, step) in plan.steps.iter().enumerate() {
-        let tell = |part| {
-            // The loop that is told lives as long as the program.
-            let _ = teller.send(News::Part { job, done, part });
+/// Runs what waits for others on a thread of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err("it was given up".to_owned()))
+}
+
+/// A plan with the slots that move.
+fn project(plan: Plan, manners: &Manners) -> Result<Project, String> {
+    let Plan { title, shift, steps, warnings } = plan;
+    let mut project = Project { title, steps: Vec::new(), warnings };
+    if let Some(shift) = shift {
+        let (Shift::Even { via: entry } | Shift::Away { from: entry }) = &shift;
+        let entry = resolved(entry)?;
+        let works = reach(entry, manners)?;
+        let moves = match shift {
+            Shift::Even { .. } => works.even(),
+            Shift::Away { .. } => works.away(entry),
         };
-        tell((0, 0));
-        if let Err(error) = deed(&step.deed, &manners, &tell).await {
-            outcome = Err(error);
+        let moves = moves.map_err(|error| format!("{error:#}"))?;
+        project.steps.extend(moves.into_iter().map(|step| Step::Slots(entry, step)));
+    }
+    project.steps.extend(steps.into_iter().map(Step::Command));
+    Ok(project)
+}
+
+fn resolved(address: &Address) -> Result<SocketAddr, String> {
+    let mut found =
+        (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| format!("{address}: {error}"))?;
+    found.next().ok_or_else(|| format!("{address} has no address"))
+}
+
+fn reach(entry: SocketAddr, manners: &Manners) -> Result<Works, String> {
+    let password = manners.passwords.first().cloned();
+    Works::reach(entry, manners.user.clone(), password).map_err(|error| format!("{error:#}"))
+}
+
+async fn perform(job: u64, steps: Vec<Step>, manners: Manners, teller: UnboundedSender<News>) {
+    let mut outcome = Ok(());
+    for (done, step) in steps.into_iter().enumerate() {
+        let tell = {
+            let teller = teller.clone();
+            move |part, note: &str| {
+                // The loop that is told lives as long as the program.
+                let _ = teller.send(News::Part { job, done, part, note: note.to_owned() });
+            }
+        };
+        tell((0, 0), "");
+        let performed = match step {
+            Step::Command(step) => command(&step.command, &manners).await,
+            Step::Slots(entry, step) => {
+                let manners = manners.clone();
+                blocking(move || {
+                    let mut works = reach(entry, &manners)?;
+                    let mut heard = |part, note: &str| tell((part, step.slots), note);
+                    works.carry_out(&step, &mut heard).map_err(|error| format!("{error:#}"))
+                })
+                .await
+            }
+        };
+        if performed.is_err() {
+            outcome = performed;
             break;
         }
-        let _ = teller.send(News::Part { job, done: done + 1, part: (0, 0) });
+        let _ = teller.send(News::Part { job, done: done + 1, part: (0, 0), note: String::new() });
     }
     let _ = teller.send(News::End { job, outcome });
 }
 
-async fn deed(deed: &Deed, manners: &Manners, tell: &impl Fn((usize, usize))) -> Result<(), String> {
-    match deed {
-        Deed::Command { at, words, unless } => {
-            let mut peer = Peer::connect(at, manners).await?;
-            match peer.ask(words).await {
-                Err(said) if unless.is_some_and(|unless| said.contains(unless)) => Ok(()),
-                done => done.map(drop),
-            }
-        }
-        Deed::Move { slots, from, to, others } => {
-            let mut giver = Peer::connect(&from.0, manners).await?;
-            let mut taker = Peer::connect(&to.0, manners).await?;
-            let mut told = Vec::new();
-            for other in others {
-                // Whoever can't be told learns it from the bus.
-                told.extend(Peer::connect(other, manners).await.ok());
-            }
-            for (done, slot) in slots.iter().enumerate() {
-                tell((done, slots.len()));
-                move_slot(*slot, (&mut giver, &from.1), (&mut taker, &to.1), &mut told, manners).await?;
-            }
-            Ok(())
-        }
+async fn command(command: &Command, manners: &Manners) -> Result<(), String> {
+    let mut peer = Peer::connect(&command.at, manners).await?;
+    match peer.ask(&command.words).await {
+        Err(said) if command.unless.is_some_and(|unless| said.contains(unless)) => Ok(()),
+        done => done.map(drop),
     }
-}
-
-/// Moves one slot with its keys, as every make understands it. What is interrupted leaves the slot open, and can be gone on with.
-async fn move_slot(
-    slot: u16,
-    (giver, giver_id): (&mut Peer, &str),
-    (taker, taker_id): (&mut Peer, &str),
-    others: &mut [Peer],
-    manners: &Manners,
-) -> Result<(), String> {
-    let number = slot.to_string();
-    taker.ask(&["CLUSTER", "SETSLOT", &number, "IMPORTING", giver_id]).await?;
-    giver.ask(&["CLUSTER", "SETSLOT", &number, "MIGRATING", taker_id]).await?;
-    let (host, port) = (taker.address.host.clone(), taker.address.port.to_string());
-    loop {
-        let Reply::Array(keys) = giver.ask(&["CLUSTER", "GETKEYSINSLOT", &number, KEYS]).await? else {
-            return Err(format!("{} does not list the keys of slot {slot}", giver.address));
-        };
-        if keys.is_empty() {
-            break;
-        }
-        let mut words: Vec<&[u8]> = [&host, &port, "", "0", MIGRATE].iter().map(|word| word.as_bytes()).collect();
-        words.insert(0, b"MIGRATE");
-        let password = manners.passwords.first();
-        match (&manners.user, password) {
-            (Some(user), Some(password)) => words.extend([b"AUTH2".as_slice(), user.as_bytes(), password.as_bytes()]),
-            (None, Some(password)) => words.extend([b"AUTH".as_slice(), password.as_bytes()]),
-            (_, None) => {}
-        }
-        words.push(b"KEYS");
-        words.extend(keys.iter().filter_map(|key| match key {
-            Reply::Bulk(key) => Some(key.as_slice()),
-            _ => None,
-        }));
-        giver.ask(&words).await?;
-    }
-    // The taker first: as soon as it knows, it answers for the slot.
-    taker.ask(&["CLUSTER", "SETSLOT", &number, "NODE", taker_id]).await?;
-    giver.ask(&["CLUSTER", "SETSLOT", &number, "NODE", taker_id]).await?;
-    for other in others {
-        // Whoever refuses learns it from the bus.
-        let _ = other.ask(&["CLUSTER", "SETSLOT", &number, "NODE", taker_id]).await;
-    }
-    Ok(())
 }
 
 /// A node that is told to do something.
