@@ -570,6 +570,29 @@ mod tests {
     }
 
     #[test]
+    fn servers_that_stand_alone_grant_locks_as_long_as_a_majority_answers() {
+        let mut world = World::default();
+        let names = ["a.x:1", "b.x:1", "c.x:1"];
+        names.iter().for_each(|name| world.info(name, "redis_mode:standalone role:master"));
+        let seeds = names.map(at);
+        let mut explorer = Explorer::new(&seeds, Pace::default(), world.now);
+        world.perform(&mut explorer);
+        assert_eq!(explorer.topology().groups(), [Group::Independent { nodes: seeds.to_vec() }]);
+        for (gone, verdict) in [("a.x:1", Verdict::Degraded), ("b.x:1", Verdict::Down)] {
+            world.answers.remove(gone);
+            world.round(&mut explorer);
+            assert_eq!(explorer.topology().health().verdict, verdict, "{:?}", explorer.topology().health());
+        }
+        // One that was never seen counts too.
+        let mut world = World::default();
+        ["a.x:1", "b.x:1"].iter().for_each(|name| world.info(name, "redis_mode:standalone role:master"));
+        let mut explorer = Explorer::new(&seeds, Pace::default(), world.now);
+        world.perform(&mut explorer);
+        assert_eq!(explorer.topology().groups(), [Group::Independent { nodes: seeds.to_vec() }]);
+        assert_eq!(explorer.topology().health().verdict, Verdict::Degraded);
+    }
+
+    #[test]
     fn a_failover_is_seen_and_told() {
         let mut world = sentinel_deployment();
         let mut explorer = world.explore("s.x:3");

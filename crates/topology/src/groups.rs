@@ -43,6 +43,11 @@ pub enum Group {
         /// Those that watch it.
         sentinels: Vec<Address>,
     },
+    /// Servers that stand alone, each: a majority of them grants locks.
+    Independent {
+        /// In the order of their addresses.
+        nodes: Vec<Address>,
+    },
     /// A cluster.
     Cluster {
         /// By the slots that they own.
@@ -77,11 +82,43 @@ impl Topology {
                 groups.push(Group::Tree { name: None, branches, sentinels: Vec::new() });
             }
         }
+        self.gather_independent(&mut groups);
         let shards = self.shards();
         if !shards.is_empty() {
             groups.push(Group::Cluster { shards });
         }
         groups
+    }
+
+    /// Three servers or more that stand alone, and that somebody has named together, are there for majority locks: nothing else is done
+    /// with such. One that nobody has seen yet counts with them if there is nothing else that it could belong to.
+    fn gather_independent(&self, groups: &mut Vec<Group>) {
+        let is_alone = |group: &Group| match group {
+            Group::Tree { name: None, branches, .. } => match &branches[..] {
+                [one] => self.nodes.get(&one.address).is_some_and(|node| {
+                    node.is_seed
+                        && node.facts.as_ref().is_some_and(|facts| facts.is_primary() && facts.replicas.is_empty())
+                }),
+                _ => false,
+            },
+            _ => false,
+        };
+        let alone = groups.iter().filter(|group| is_alone(group)).count();
+        let unseen = self.nodes.values().filter(|node| node.is_seed && node.facts.is_none()).map(|node| &node.address);
+        let unseen: Vec<Address> = if alone == groups.len() { unseen.cloned().collect() } else { Vec::new() };
+        if alone < 2 || alone + unseen.len() < 3 {
+            return;
+        }
+        let mut nodes = unseen;
+        groups.retain(|group| {
+            let is_alone = is_alone(group);
+            if let (true, Group::Tree { branches, .. }) = (is_alone, group) {
+                nodes.extend(branches.iter().map(|branch| branch.address.clone()));
+            }
+            !is_alone
+        });
+        nodes.sort();
+        groups.push(Group::Independent { nodes });
     }
 
     /// Whom a server follows. One that does not answer may have been replaced meanwhile; then it belongs below its

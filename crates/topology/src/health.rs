@@ -67,6 +67,7 @@ impl Topology {
                     let top = branches.first().map(|branch| &branch.address);
                     self.judge_tree(name.as_deref(), top, !sentinels.is_empty(), &mut found);
                 }
+                Group::Independent { nodes } => self.judge_majority(nodes, &mut found),
                 Group::Cluster { shards } => self.judge_cluster(shards, &mut found),
             }
         }
@@ -163,6 +164,22 @@ impl Topology {
         if names.len() > 1 {
             let list: Vec<String> = names.iter().map(|address| address.to_string()).collect();
             found.add(Verdict::Degraded, None, format!("Sentinels disagree on {what}: {}", list.join(", ")));
+        }
+    }
+
+    /// Whether a majority of servers that stand alone could grant a lock. That one is missing is told of the node itself.
+    fn judge_majority(&self, nodes: &[Address], found: &mut Findings) {
+        let lives = |address: &&Address| {
+            let node = self.nodes.get(*address);
+            // A server that lets nobody in without a password may be well.
+            node.is_some_and(|node| node.live().is_some() || matches!(node.fault(), Some(Fault::Denied(_))))
+        };
+        let (live, majority) = (nodes.iter().filter(lives).count(), nodes.len() / 2 + 1);
+        let is_known =
+            nodes.iter().all(|address| self.nodes.get(address).is_some_and(|node| node.state != State::Unknown));
+        if is_known && live < majority {
+            let text = format!("only {live} of {} independent servers answer: no lock is granted", nodes.len());
+            found.add(Verdict::Down, None, text);
         }
     }
 

@@ -1,4 +1,5 @@
-// Pictures of the topology: a tree for each primary, with the Sentinels above it, and a ring of slots for a cluster.
+// Pictures of the topology: a tree for each primary, with the Sentinels above it, a ring of slots for a cluster, and a row of servers
+// that grant locks together.
 
 import { bytes, number, role, s, shorter, tone, h } from "./dom.js";
 
@@ -15,9 +16,11 @@ export function graphs(state, chosen, choose) {
   const drawn = [];
   for (const group of state.groups) {
     if (group.kind === "cluster") drawn.push(ring(group, context));
+    else if (group.kind === "independent") drawn.push(independent(group, context));
     else drawn.push(tree(group, context));
   }
-  const strangers = state.nodes.filter((node) => !node.role);
+  const placed = new Set(state.groups.flatMap((group) => group.nodes ?? []));
+  const strangers = state.nodes.filter((node) => !node.role && !placed.has(node.address));
   if (strangers.length) drawn.push(row("Not known yet", strangers, context));
   const orphans = state.nodes.filter((node) => node.role === "sentinel" && !node.watched.length);
   if (orphans.length) drawn.push(row("Sentinels that watch nothing", orphans, context));
@@ -94,10 +97,18 @@ function title(strong, rest) {
   return h("p", { class: "graph-title" }, h("b", {}, strong), rest ? `  ${rest}` : "");
 }
 
-function row(name, nodes, context) {
+// Servers of which a majority grants locks.
+function independent(group, context) {
+  const nodes = group.nodes.map((address) => context.nodes.get(address) ?? { address, state: "unknown" });
+  const live = nodes.filter((node) => node.state === "up").length;
+  const rest = live < group.majority ? `${live} answer, ${group.majority} are needed` : `${group.majority} of ${nodes.length} grant a lock`;
+  return row("Independent servers", nodes, context, rest);
+}
+
+function row(name, nodes, context, rest = null) {
   const width = Math.max(nodes.length * 120, 240);
   const marks = nodes.map((node, index) => mark(node.address, [60 + index * 120 + (width - nodes.length * 120) / 2, 24], 9, context));
-  return [title(name), frame(name, width, 64, 0, 0, marks)];
+  return [title(name, rest), frame(name, width, 64, 0, 0, marks)];
 }
 
 // Sentinels in a row, below them the primary, and each replica below what it follows.

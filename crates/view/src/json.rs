@@ -138,6 +138,9 @@ fn group(group: &Group) -> Value {
             })).collect::<Vec<_>>(),
             "sentinels": texts(sentinels),
         }),
+        Group::Independent { nodes } => {
+            json!({ "kind": "independent", "nodes": texts(nodes), "majority": nodes.len() / 2 + 1 })
+        }
         Group::Cluster { shards } => json!({
             "kind": "cluster",
             "shards": shards.iter().map(|shard| json!({

@@ -1,5 +1,6 @@
 //! A topology as lines for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use quorate_topology::{Address, Facts, Group, Health, Node, Part, Role, Shard, SlotRange, State, Topology, Verdict};
@@ -9,7 +10,7 @@ use crate::text::{bytes, plain, table, thousands};
 
 /// Everything, the verdict last.
 pub(crate) fn report(topology: &Topology, health: &Health) -> String {
-    let mut text = String::new();
+    let (mut text, mut placed) = (String::new(), BTreeSet::new());
     for group in topology.groups() {
         let (title, rows) = match &group {
             Group::Tree { name, branches, sentinels } => {
@@ -17,6 +18,11 @@ pub(crate) fn report(topology: &Topology, health: &Health) -> String {
                     branches.iter().map(|branch| server_row(topology, &branch.address, branch.depth)).collect();
                 rows.extend(sentinels.iter().map(|address| sentinel_row(topology, address, name.as_deref())));
                 (name.as_deref().map_or_else(|| "replication".to_owned(), plain), rows)
+            }
+            Group::Independent { nodes } => {
+                placed.extend(nodes.iter().cloned());
+                let rows = nodes.iter().map(|address| server_row(topology, address, 0)).collect();
+                (format!("{} independent servers; {} of them grant a lock", nodes.len(), nodes.len() / 2 + 1), rows)
             }
             Group::Cluster { shards } => {
                 let rows = shards.iter().flat_map(|shard| shard_rows(topology, shard)).collect();
@@ -28,7 +34,7 @@ pub(crate) fn report(topology: &Topology, health: &Health) -> String {
     let strangers: Vec<Vec<String>> = topology
         .nodes
         .values()
-        .filter(|node| node.facts.is_none())
+        .filter(|node| node.facts.is_none() && !placed.contains(&node.address))
         .map(|node| vec![plain(&node.address.to_string()), state(node)])
         .collect();
     if !strangers.is_empty() {
