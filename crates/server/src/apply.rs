@@ -37,6 +37,7 @@ fn apply_one(server: &Server, old: &Config, new: &Config, apply: Apply, directiv
         Apply::Listen => server.desk.listen_elsewhere(old, new, directive),
         Apply::Log => {
             log::set_level(new.general.log_level.into());
+            log::set_form(new.general.log_format, new.general.log_time);
             Ok(())
         }
         Apply::MaxClients => {

@@ -1,5 +1,6 @@
 //! The log that people and scripts read, in Redis' line form:
-//! `pid:role dd Mon yyyy hh:mm:ss.mmm level message`.
+//! `pid:role dd Mon yyyy hh:mm:ss.mmm level message`. With `log-format` it is Valkey's `logfmt`, or a JSON object a line, in which no
+//! message, whatever it quotes, can end the line or the object.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use jiff::ZonedDateTime;
 use parking_lot::RwLock;
+use quorate_config::{LogFormat, LogTime};
 
 /// How much a line matters; what is below `loglevel` is not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +44,33 @@ static LEVEL: AtomicU8 = AtomicU8::new(Level::Notice as u8);
 static ROLE: AtomicU8 = AtomicU8::new(b'M');
 /// Empty for standard output. The file is opened for each line, so that a rotated one is followed.
 static FILE: RwLock<String> = RwLock::new(String::new());
+
+/// `LogFormat` and `LogTime`.
+static FORM: AtomicU8 = AtomicU8::new(0);
+const LOGFMT: u8 = 1;
+const JSON: u8 = 2;
+const ISO_8601: u8 = 4;
+const MILLISECONDS: u8 = 8;
+
+/// Sets `log-format` and `log-timestamp-format`.
+pub fn set_form(format: LogFormat, time: LogTime) {
+    let format = match format {
+        LogFormat::Legacy => 0,
+        LogFormat::Logfmt => LOGFMT,
+        LogFormat::Json => JSON,
+    };
+    let time = match time {
+        LogTime::Legacy => 0,
+        LogTime::Iso8601 => ISO_8601,
+        LogTime::Milliseconds => MILLISECONDS,
+    };
+    FORM.store(format | time, Ordering::Relaxed);
+}
+
+/// Whether lines are made for programs rather than for people.
+pub fn is_for_programs() -> bool {
+    FORM.load(Ordering::Relaxed) & (LOGFMT | JSON) != 0
+}
 
 /// Sets `loglevel`.
 pub fn set_level(level: Level) {
@@ -120,15 +149,45 @@ pub fn write(level: Level, message: &str) {
     if let Some(syslog) = SYSLOG.get() {
         syslog.send(level, message);
     }
-    let sign = match level {
-        Level::Debug => '.',
-        Level::Verbose => '-',
-        Level::Notice => '*',
-        Level::Warning | Level::Nothing => '#',
+    let role = ROLE.load(Ordering::Relaxed);
+    raw(&line(FORM.load(Ordering::Relaxed), &ZonedDateTime::now(), role, level, message));
+}
+
+/// A line with its end.
+fn line(form: u8, now: &ZonedDateTime, role: u8, level: Level, message: &str) -> String {
+    let pid = std::process::id();
+    let time = if form & MILLISECONDS != 0 {
+        now.timestamp().as_millisecond().to_string()
+    } else if form & (ISO_8601 | JSON) != 0 {
+        now.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+    } else {
+        now.strftime("%d %b %Y %H:%M:%S%.3f").to_string()
     };
-    let role = char::from(ROLE.load(Ordering::Relaxed));
-    let time = ZonedDateTime::now().strftime("%d %b %Y %H:%M:%S%.3f").to_string();
-    raw(&format!("{}:{role} {time} {sign} {message}\n", std::process::id()));
+    let (sign, word) = match level {
+        Level::Debug => ('.', "debug"),
+        Level::Verbose => ('-', "info"),
+        Level::Notice => ('*', "notice"),
+        Level::Warning | Level::Nothing => ('#', "warning"),
+    };
+    let part = match role {
+        b'X' => "sentinel",
+        b'S' => "replica",
+        b'C' => "start",
+        _ => "primary",
+    };
+    if form & JSON != 0 {
+        let time = if form & MILLISECONDS != 0 { time } else { format!("\"{time}\"") };
+        let message = serde_json::Value::from(message);
+        return format!(
+            "{{\"time\":{time},\"level\":\"{word}\",\"pid\":{pid},\"role\":\"{part}\",\"message\":{message}}}\n"
+        );
+    }
+    if form & LOGFMT != 0 {
+        let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let message = message.replace('"', "'");
+        return format!("pid={pid} role={part} timestamp=\"{time}\" level={word} message=\"{message}\"\n");
+    }
+    format!("{pid}:{} {time} {sign} {message}\n", char::from(role))
 }
 
 /// Writes text as it is.
@@ -160,4 +219,52 @@ pub fn notice(message: &str) {
 /// A line that somebody should act on.
 pub fn warning(message: &str) {
     write(Level::Warning, message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: [&str; 5] =
+        ["", "plain", "a\"b\\c", "ends\n{\"level\":\"owned\"}\r\n", "\u{0}\u{1b}[2J\u{7f}\u{2028}\u{fffd}"];
+
+    fn now() -> ZonedDateTime {
+        jiff::Timestamp::from_millisecond(1_700_000_000_123).unwrap().to_zoned_datetime(jiff::tz::TimeZone::UTC)
+    }
+
+    #[test]
+    fn each_line_of_json_is_one_object_whatever_the_message_holds() {
+        for message in HOSTILE {
+            for (time, expected) in
+                [(0, "2023-11-14T22:13:20.123+00:00".into()), (MILLISECONDS, serde_json::json!(1_700_000_000_123_u64))]
+            {
+                let text = line(JSON | time, &now(), b'S', Level::Warning, message);
+                assert_eq!((text.matches('\n').count(), text.ends_with('\n')), (1, true), "{text:?}");
+                let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(object["message"], message);
+                assert_eq!(object["time"], expected);
+                assert_eq!((&object["level"], &object["role"]), (&"warning".into(), &"replica".into()));
+                assert_eq!(object["pid"], std::process::id());
+            }
+        }
+    }
+
+    #[test]
+    fn each_line_of_logfmt_is_one_line_and_its_message_ends_where_the_line_does() {
+        for message in HOSTILE {
+            let text = line(LOGFMT | ISO_8601, &now(), b'M', Level::Notice, message);
+            let (head, said) = text.split_once(" message=\"").unwrap();
+            assert!(
+                head.ends_with("role=primary timestamp=\"2023-11-14T22:13:20.123+00:00\" level=notice"),
+                "{text:?}"
+            );
+            assert_eq!(said.find(['"', '\n']), Some(said.len() - 2), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_usual_line_is_that_of_redis() {
+        let text = line(0, &now(), b'M', Level::Notice, "Ready");
+        assert_eq!(text, format!("{}:M 14 Nov 2023 22:13:20.123 * Ready\n", std::process::id()));
+    }
 }

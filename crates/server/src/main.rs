@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use quorate_server::command_line::{self, Invocation};
-use quorate_server::{persist, server::unix_now, start};
+use quorate_server::{log, persist, server::unix_now, start};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -37,6 +37,13 @@ fn main() -> ExitCode {
         Invocation::Lock(words) => quorate_lock::run(&words),
         Invocation::Cluster(words) => quorate_operator::run(&words),
         Invocation::View(command, words) => quorate_view::run(&command, &words),
+        Invocation::Manual(folder) => match quorate_server::manual::write_pages(&folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("quorate manual: {}: {error}", folder.display());
+                ExitCode::FAILURE
+            }
+        },
         Invocation::Say(text) => {
             println!("{text}");
             ExitCode::SUCCESS
@@ -54,7 +61,12 @@ fn main() -> ExitCode {
 fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+        // Where each line is an object, the report is one, too.
+        if log::is_for_programs() {
+            log::warning(&panic.to_string())
+        } else {
+            report(panic)
+        }
         std::process::abort();
     }));
 }

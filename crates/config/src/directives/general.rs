@@ -21,6 +21,10 @@ pub struct General {
     pub log_level: LogLevel,
     /// `logfile`; empty is standard output.
     pub log_file: Text,
+    /// `log-format`: the form of its lines.
+    pub log_format: LogFormat,
+    /// `log-timestamp-format`: how they tell the time.
+    pub log_time: LogTime,
     /// `syslog-enabled`.
     pub syslog: bool,
     /// `syslog-ident`: our name in the system's log.
@@ -60,6 +64,8 @@ impl Default for General {
             pid_file: None,
             log_level: LogLevel::Notice,
             log_file: "".into(),
+            log_format: LogFormat::Legacy,
+            log_time: LogTime::Legacy,
             syslog: false,
             syslog_ident: "redis".into(),
             syslog_facility: SyslogFacility::Local(0),
@@ -123,6 +129,38 @@ impl Choice for LogLevel {
         ("warning", LogLevel::Warning),
         ("nothing", LogLevel::Nothing),
     ];
+}
+
+/// The form of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Redis': `pid:role time sign message`.
+    Legacy,
+    /// Valkey's: `name=value` for each part.
+    Logfmt,
+    /// Ours: a JSON object.
+    Json,
+}
+
+impl Choice for LogFormat {
+    const WORDS: &'static [(&'static str, LogFormat)] =
+        &[("legacy", LogFormat::Legacy), ("logfmt", LogFormat::Logfmt), ("json", LogFormat::Json)];
+}
+
+/// How a line of the log tells the time. JSON has ISO 8601 or milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTime {
+    /// `01 Jan 2026 12:00:00.000`, in local time.
+    Legacy,
+    /// `2026-01-01T12:00:00.000+01:00`
+    Iso8601,
+    /// Since 1970.
+    Milliseconds,
+}
+
+impl Choice for LogTime {
+    const WORDS: &'static [(&'static str, LogTime)] =
+        &[("legacy", LogTime::Legacy), ("iso8601", LogTime::Iso8601), ("milliseconds", LogTime::Milliseconds)];
 }
 
 /// The facility under which the system's log files our messages.
@@ -193,13 +231,21 @@ pub(super) static TABLE: &[Spec] = &[
     )
     .applies(Apply::Log),
     text("logfile", |c| c.general.log_file.as_bytes(), |c, text| c.general.log_file = text.into()).is(Flags::IMMUTABLE),
-    kept("log-format", Form::Choice(&["legacy", "logfmt", "json"]), "legacy", "lines have the form of Redis").later(),
-    kept(
-        "log-timestamp-format",
-        Form::Choice(&["legacy", "iso8601", "milliseconds"]),
-        "legacy",
-        "lines have the form of Redis",
+    choice(
+        "log-format",
+        LogFormat::words,
+        |c| c.general.log_format.as_word(),
+        |c, word| c.general.log_format = Choice::named(word),
     )
+    .applies(Apply::Log)
+    .later(),
+    choice(
+        "log-timestamp-format",
+        LogTime::words,
+        |c| c.general.log_time.as_word(),
+        |c, word| c.general.log_time = Choice::named(word),
+    )
+    .applies(Apply::Log)
     .later(),
     switch("syslog-enabled", |c| c.general.syslog, |c, on| c.general.syslog = on).is(Flags::IMMUTABLE),
     text("syslog-ident", |c| c.general.syslog_ident.as_bytes(), |c, text| c.general.syslog_ident = text.into())
