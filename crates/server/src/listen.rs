@@ -240,6 +240,25 @@ pub fn bind_name(name: &Text, port: u16, config: &Config) -> io::Result<Vec<TcpL
 /// # Errors
 /// There is nobody, or we have no such address.
 pub fn connect(address: SocketAddr, source: Option<&Text>, patience: Duration) -> io::Result<std::net::TcpStream> {
+    let socket = outgoing(address, source)?;
+    socket.connect_timeout(&address.into(), patience)?;
+    Ok(socket.into())
+}
+
+/// Begins to connect, and does not wait for it; from the address `source` if there is one.
+///
+/// # Errors
+/// There is no way to there, or we have no such address.
+pub fn begin_to_connect(address: SocketAddr, source: Option<&Text>) -> io::Result<mio::net::TcpStream> {
+    let socket = outgoing(address, source)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(mio::net::TcpStream::from_std(socket.into())),
+    }
+}
+
+fn outgoing(address: SocketAddr, source: Option<&Text>) -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if let Some(source) = source {
         let mut own = (source.to_string().as_str(), 0).to_socket_addrs()?;
@@ -248,8 +267,7 @@ pub fn connect(address: SocketAddr, source: Option<&Text>, patience: Duration) -
         };
         socket.bind(&own.into())?;
     }
-    socket.connect_timeout(&address.into(), patience)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Whether an address, or its whole family, does not exist on this machine.

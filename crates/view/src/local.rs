@@ -2,7 +2,7 @@
 //!
 //! It is a folder: a file that lists the processes (`folder.rs`), and for each of them its configuration, its data and its log.
 //! Nothing else remembers it, so `down` and `chaos` work from any terminal. Processes are ended only if they still are what the
-//! list says: their command line names the folder.
+//! list says: whoever else has got the number of one was started later.
 
 mod chaos;
 mod folder;
@@ -10,8 +10,8 @@ mod up;
 
 use std::path::PathBuf;
 
-pub(crate) use chaos::{down, play};
-pub(crate) use up::up;
+pub(crate) use chaos::{Chaos, down, play};
+pub(crate) use up::{Up, up};
 
 /// Where a deployment is, if nothing else is said.
 const FOLDER: &str = "quorate-local";

@@ -17,6 +17,7 @@ use quorate_values::{Case, glob_matches, parse_double, parse_i64};
 
 use crate::data::call::Cx;
 use crate::log;
+use crate::partition::{self, Peer};
 
 /// What DEBUG can switch, for those whose work it concerns.
 pub struct Knobs {
@@ -57,6 +58,10 @@ pub static DEBUG: Spec = Spec {
 
 pub(super) static RUNS: [super::Entry; 1] = [(&DEBUG, &[("", debug)])];
 
+/// What is answered where `enable-debug-command` says no.
+pub const NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+    from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.";
+
 type Sub = (&'static str, Arity, fn(&mut Cx<'_, '_>, Args<'_>) -> Outcome);
 
 /// The subcommands; the arity counts the command and the subcommand too.
@@ -70,6 +75,7 @@ static SUBCOMMANDS: &[Sub] = &[
     ("digest", Arity::Exactly(2), digest::dataset),
     ("digest-value", Arity::AtLeast(2), digest::values),
     ("drop-cluster-packet-filter", Arity::Exactly(3), super::cluster::debug_drop),
+    ("drop-from", Arity::AtLeast(2), drop_from),
     ("error", Arity::Exactly(3), error),
     ("help", Arity::Exactly(2), help),
     ("htstats", Arity::AtLeast(3), values::table_of_database),
@@ -113,13 +119,20 @@ fn delay_writes(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// DEBUG DROP-FROM [address[:port] ...]: what these send is lost; without any, nothing is.
+fn drop_from(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
+    let peers: Option<Vec<Peer>> = (2..args.len()).map(|index| Peer::parse(args.at(index))).collect();
+    let peers = peers.ok_or(CommandError::text("ERR a peer is an IPv4 address, or one with a port"))?;
+    partition::drop_from(&peers)
+        .map_err(|error| CommandError::Bytes(format!("ERR {}", crate::process::plain(&error)).into_bytes()))?;
+    log::warning(&format!("DEBUG DROP-FROM: what {} peers send is lost", peers.len()));
+    cx.reply().ok();
+    Ok(())
+}
+
 fn debug(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     if !cx.local.published.debug_command.allows(cx.session.peer.is_local()) {
-        return Err(CommandError::text(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
-             a local connection, otherwise you need to set this option in the configuration file, and then restart the \
-             server.",
-        ));
+        return Err(CommandError::text(NOT_ALLOWED));
     }
     let name = args.at(1);
     let found = SUBCOMMANDS.iter().find(|(own, ..)| own.as_bytes().eq_ignore_ascii_case(name));
@@ -150,6 +163,8 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
             "    A fingerprint of the whole dataset.",
             "DIGEST-VALUE <key> [<key> ...]",
             "    Fingerprints of values.",
+            "DROP-FROM [<address>[:<port>] ...]",
+            "    Lose what these peers send, and nobody else; a trial of a partition. Without peers it is over.",
             "ERROR <message>",
             "    Answer with an error.",
             "HTSTATS <db>",

@@ -86,11 +86,12 @@ const fn first(name: &'static str, arity: Arity, run: fn(&mut Cx<'_>) -> Outcome
     Command { name, arity, is_first: true, run }
 }
 
-static COMMANDS: [Command; 17] = [
+static COMMANDS: [Command; 18] = [
     command("acl", Arity::AtLeast(2), acl::acl),
     first("auth", Arity::AtLeast(2), connection::auth),
     command("client", Arity::AtLeast(2), client::client),
     command("command", Arity::AtLeast(1), describe::command),
+    command("debug", Arity::AtLeast(2), connection::debug),
     first("hello", Arity::AtLeast(1), connection::hello),
     command("info", Arity::AtLeast(1), info::info),
     command("ping", Arity::AtLeast(1), connection::ping),

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
+use quorate_config::Text;
 use quorate_resp::{Reply, encode_request, parse_reply};
 use quorate_sentinel::wire::{self, Tag};
 use quorate_sentinel::{ConnId, Input, LostReason, hello};
 
+use crate::listen::begin_to_connect;
 use crate::log;
 
 /// More than this of one reply is nobody's honest answer.
@@ -27,17 +29,19 @@ struct Link {
 /// All connections, by the machine's numbers.
 pub(super) struct Links {
     registry: Registry,
+    /// `bind-source-addr`
+    source: Option<Text>,
     open: BTreeMap<ConnId, Link>,
 }
 
 impl Links {
-    pub(super) fn new(registry: Registry) -> Links {
-        Links { registry, open: BTreeMap::new() }
+    pub(super) fn new(registry: Registry, source: Option<Text>) -> Links {
+        Links { registry, source, open: BTreeMap::new() }
     }
 
     /// Begins to connect.
     pub(super) fn connect(&mut self, conn: ConnId, to: SocketAddr, inputs: &mut VecDeque<Input>) {
-        let begun = TcpStream::connect(to).and_then(|mut stream| {
+        let begun = begin_to_connect(to, self.source.as_ref()).and_then(|mut stream| {
             self.registry.register(
                 &mut stream,
                 super::shell::token_of_link(conn),

@@ -114,7 +114,7 @@ impl Shell {
         let (sender, received) = crossbeam_channel::unbounded();
         let mail = Mail { sender, waker: Arc::new(Waker::new(poll.registry(), WAKE)?) };
         Ok(Shell {
-            links: Links::new(poll.registry().try_clone()?),
+            links: Links::new(poll.registry().try_clone()?, context.config.network.source_address.clone()),
             clients: Clients::new(poll.registry().try_clone()?),
             poll,
             listeners,

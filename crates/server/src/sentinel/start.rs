@@ -75,6 +75,8 @@ fn configuration(options: &Options) -> Result<(Loaded, Saved), ParseError> {
         }
     }
     log::set_level(loaded.config.general.log_level.into());
+    let general = &loaded.config.general;
+    log::set_form(general.log_format, general.log_time);
     log::set_file(&loaded.config.general.log_file.to_string())
         .map_err(|error| ParseError::of(format!("Can't open the log file: {}", plain(&error))))?;
     let here = std::env::current_dir().unwrap_or_default();
@@ -130,6 +132,7 @@ fn serve_in_place(
     log::warning(&format!("Sentinel ID is {}", machine.id()));
     let run_id = RunId::random(&mut Rng::new(!seed)).to_string();
     crate::metrics::of_sentinel(&config)?;
+    crate::dashboard::start(&config)?;
     let doors = Doors::new(users);
     let context = Context { config, doors, file, started, run_id, commands: 0, is_ending: false };
     let mut shell = Shell::new(machine, context, listeners).context("can't start the loop")?;

@@ -20,8 +20,14 @@ pub(super) struct Process {
     pub(super) name: String,
     pub(super) port: u16,
     pub(super) pid: i32,
+    /// When it was started, as the kernel counts: whoever else gets its number was started later.
+    started: u64,
     /// The program and its arguments.
     pub(super) argv: Vec<String>,
+    /// The address that its connections to other nodes come from; none for what is no node.
+    pub(super) source: Option<String>,
+    /// On which side of a partition it is; nodes of one side reach each other.
+    pub(super) side: u64,
 }
 
 #[derive(Debug)]
@@ -49,7 +55,10 @@ impl Folder {
                 name: value["name"].as_str()?.to_owned(),
                 port: value["port"].as_u64()?.try_into().ok()?,
                 pid: value["pid"].as_i64()?.try_into().ok()?,
+                started: value["started"].as_u64()?,
                 argv: value["argv"].as_array()?.iter().filter_map(|word| Some(word.as_str()?.to_owned())).collect(),
+                source: value["source"].as_str().map(str::to_owned),
+                side: value["side"].as_u64().unwrap_or(0),
             })
         };
         let processes = list.as_array().into_iter().flatten().filter_map(process).collect();
@@ -58,7 +67,17 @@ impl Folder {
 
     /// Writes the list.
     pub(super) fn save(&self) -> Result<()> {
-        let process = |process: &Process| json!({ "name": process.name, "port": process.port, "pid": process.pid, "argv": process.argv });
+        let process = |process: &Process| {
+            json!({
+                "name": process.name,
+                "port": process.port,
+                "pid": process.pid,
+                "started": process.started,
+                "argv": process.argv,
+                "source": process.source,
+                "side": process.side,
+            })
+        };
         let list: Value = self.processes.iter().map(process).collect();
         fs::write(self.path.join(LIST), format!("{list:#}\n")).context("write the list of processes")
     }
@@ -75,8 +94,8 @@ impl Folder {
         Ok(home)
     }
 
-    /// Starts a process that outlives this one, and puts it on the list.
-    pub(super) fn start(&mut self, name: &str, port: u16, argv: Vec<String>) -> Result<()> {
+    /// Starts a process that outlives this one, and puts it on the list; `source` is where its connections to others come from.
+    pub(super) fn start(&mut self, name: &str, port: u16, argv: Vec<String>, source: Option<String>) -> Result<()> {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -88,7 +107,9 @@ impl Folder {
         let child = command.spawn().with_context(|| format!("start {program}"))?;
         let pid = i32::try_from(child.id()).context("a process has a number")?;
         self.processes.retain(|process| process.name != name);
-        self.processes.push(Process { name: name.to_owned(), port, pid, argv });
+        // One that has ended already is not found again.
+        let started = started(pid).unwrap_or(0);
+        self.processes.push(Process { name: name.to_owned(), port, pid, started, argv, source, side: 0 });
         self.processes.sort_by_key(|process| process.port);
         self.save()
     }
@@ -101,9 +122,7 @@ impl Folder {
 
     /// Whether a process runs and is still the one on the list.
     pub(super) fn runs(&self, process: &Process) -> bool {
-        let line = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        process.argv.last().is_some_and(|last| line.split('\0').any(|word| word == last)) && !is_dead(process.pid)
+        started(process.pid) == Some(process.started)
     }
 
     pub(super) fn signal(&self, process: &Process, signal: Signal) -> Result<()> {
@@ -136,10 +155,14 @@ impl Folder {
     }
 }
 
-/// Whether a process has ended and only waits to be asked how.
-fn is_dead(pid: i32) -> bool {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    text.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z'))
+/// When a process was started, in the kernel's ticks; nothing if there is none, or if it has ended and only waits to be asked how.
+fn started(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // What comes before is its name, which may hold anything.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let started = fields.nth(18)?.parse().ok()?;
+    (state != "Z" && state != "X").then_some(started)
 }
 
 #[cfg(test)]
@@ -152,7 +175,7 @@ mod tests {
         let mut folder = Folder::create(&place).unwrap();
         assert!(Folder::create(&place).is_err());
         let argv = ["sleep", "--", "3600.125"].map(str::to_owned).to_vec();
-        folder.start("one", 1, argv).unwrap();
+        folder.start("one", 1, argv, None).unwrap();
         let folder = Folder::open(&place).unwrap();
         let process = folder.find("one").unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);

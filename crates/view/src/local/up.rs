@@ -18,9 +18,11 @@ use crate::watch::Watch;
 
 /// How long it may take until everything is well.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After so many milliseconds of silence a node is given up.
+const SILENCE: u32 = 5000;
 const SLOTS: usize = 16384;
 /// The bus of a node of a cluster is at its port and so much.
-const BUS: u16 = 10_000;
+pub(super) const BUS: u16 = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Strategy {
@@ -38,7 +40,7 @@ enum Strategy {
 #[command(
     name = "quorate up",
     about = "Starts a deployment on this machine, and leaves it running",
-    after_help = "Examples:\n  quorate up cluster --dashboard 7379   then open http://127.0.0.1:7379\n  \
+    after_help = "Examples:\n  quorate up cluster --dashboard       then open http://127.0.0.1:7379\n  \
                   quorate up sentinel --nodes 5        a primary and four replicas\n  \
                   quorate chaos kill server-1          sees what happens\n  quorate down --delete                ends it all"
 )]
@@ -53,7 +55,7 @@ pub(crate) struct Up {
     #[arg(long, default_value_t = 7000, value_parser = clap::value_parser!(u16).range(1..=50_000))]
     port: u16,
     /// Serves the dashboard at this port, with actions allowed by the token that is printed.
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "7379")]
     dashboard: Option<u16>,
     /// The program to start, instead of this one: redis-server and valkey-server are started as such.
     #[arg(long, value_name = "PATH")]
@@ -91,20 +93,29 @@ pub(crate) async fn up(options: Up) -> Result<u8> {
     for (index, port) in ports.iter().enumerate() {
         let name = format!("server-{}", index + 1);
         let more = match strategy {
-            Strategy::Cluster => "cluster-enabled yes\ncluster-node-timeout 5000\n".to_owned(),
+            Strategy::Cluster => {
+                format!("cluster-enabled yes\ncluster-node-timeout {SILENCE}\ncluster-announce-ip 127.0.0.1\n")
+            }
             Strategy::Replication | Strategy::Sentinel if index > 0 => format!("replicaof 127.0.0.1 {}\n", ports[0]),
             _ => String::new(),
         };
-        let conf = configure(&folder, &name, *port, &more)?;
-        folder.start(&name, *port, [program("server"), vec![conf]].concat())?;
+        let source = source(index);
+        let more = format!("replica-announce-ip 127.0.0.1\n{more}");
+        let conf = configure(&folder, &name, *port, &source, &more)?;
+        folder.start(&name, *port, [program("server"), vec![conf]].concat(), Some(source))?;
     }
     for (index, port) in sentinels.iter().enumerate() {
         let name = format!("sentinel-{}", index + 1);
         // One that starts without an id abstains for a while, because it may have lost its memory.
         let id = rand::random::<[u8; 20]>().map(|byte| format!("{byte:02x}")).concat();
-        let more = format!("sentinel myid {id}\nsentinel monitor mymaster 127.0.0.1 {} 2\n", ports[0]);
-        let conf = configure(&folder, &name, *port, &more)?;
-        folder.start(&name, *port, [program("sentinel"), vec![conf]].concat())?;
+        let more = format!(
+            "sentinel myid {id}\nsentinel announce-ip 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 2\n\
+             sentinel down-after-milliseconds mymaster {SILENCE}\n",
+            ports[0]
+        );
+        let source = source(ports.len() + index);
+        let conf = configure(&folder, &name, *port, &source, &more)?;
+        folder.start(&name, *port, [program("sentinel"), vec![conf]].concat(), Some(source))?;
     }
     if strategy == Strategy::Cluster {
         form(&ports).await?;
@@ -112,14 +123,7 @@ pub(crate) async fn up(options: Up) -> Result<u8> {
     let seeds: Vec<Address> = ports.iter().chain(&sentinels).map(|port| here(*port)).collect();
     let is_well = settle(&seeds, seeds.len()).await;
     if let Some(port) = options.dashboard {
-        let watch = seeds.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
-        let listen = format!("--listen=127.0.0.1:{port}");
-        let words = ["dashboard", "--actions", &format!("--watch={watch}"), &listen].map(str::to_owned);
-        folder.start("dashboard", port, [vec![own.display().to_string()], words.to_vec()].concat())?;
-        println!(
-            "\nThe dashboard is at http://127.0.0.1:{port}; its token for actions stands in {}",
-            folder.home("dashboard")?.join("log").display()
-        );
+        serve_dashboard(&mut folder, port, &seeds)?;
     }
     println!("\nquorate status {}        shows this again", seeds[0]);
     println!("quorate chaos kill server-1        sees what happens");
@@ -127,24 +131,47 @@ pub(crate) async fn up(options: Up) -> Result<u8> {
     Ok(u8::from(!is_well))
 }
 
-fn here(port: u16) -> Address {
+/// Leaves a dashboard running that watches all, and says where it is.
+fn serve_dashboard(folder: &mut Folder, port: u16, seeds: &[Address]) -> Result<()> {
+    let own = std::env::current_exe().context("find this program")?;
+    let watch = seeds.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
+    let listen = format!("--listen=127.0.0.1:{port}");
+    let words = ["dashboard", "--actions", &format!("--watch={watch}"), &listen].map(str::to_owned);
+    folder.start("dashboard", port, [vec![own.display().to_string()], words.to_vec()].concat(), None)?;
+    println!(
+        "\nThe dashboard is at http://127.0.0.1:{port}; its token for actions stands in {}",
+        folder.home("dashboard")?.join("log").display()
+    );
+    Ok(())
+}
+
+pub(super) fn here(port: u16) -> Address {
     Address { host: "127.0.0.1".to_owned(), port }
 }
 
-fn configure(folder: &Folder, name: &str, port: u16, more: &str) -> Result<String> {
+/// Where a node's connections to others come from: each has an address of its own on the loopback interface, so that it can be cut
+/// off from the others and from nobody else.
+fn source(index: usize) -> String {
+    format!("127.0.1.{}", index + 1)
+}
+
+fn configure(folder: &Folder, name: &str, port: u16, source: &str, more: &str) -> Result<String> {
     let home = folder.home(name)?;
     let file = home.join("conf");
-    let text = format!("port {port}\nbind 127.0.0.1\ndir \"{}\"\n{more}", home.display());
+    let text = format!(
+        "port {port}\nbind 127.0.0.1\nprotected-mode no\nbind-source-addr {source}\nenable-debug-command local\ndir \"{}\"\n{more}",
+        home.display()
+    );
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     Ok(file.display().to_string())
 }
 
-fn manners() -> Manners {
+pub(super) fn manners() -> Manners {
     Manners { user: None, passwords: Vec::new(), limit: Duration::from_secs(10) }
 }
 
 /// Asks a node that has just been started.
-async fn ask(port: u16, words: &[&str]) -> Result<Reply> {
+pub(super) async fn ask(port: u16, words: &[&str]) -> Result<Reply> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let said = match Link::connect(&here(port), &manners()).await {

@@ -265,7 +265,8 @@ impl Bus {
     }
 
     fn connect(&mut self, link: LinkId, address: io::Result<SocketAddr>) {
-        let connected = address.and_then(TcpStream::connect);
+        let source = self.server.config.load().network.source_address.clone();
+        let connected = address.and_then(|address| crate::listen::begin_to_connect(address, source.as_ref()));
         match connected.and_then(|stream| self.add(link, stream, false)) {
             Ok(()) => {}
             Err(error) => self.hand(Input::Closed { link, why: reason(&error) }),

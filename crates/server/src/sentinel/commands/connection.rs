@@ -3,9 +3,10 @@
 use quorate_acl::{DEFAULT, Reason};
 use quorate_resp::Protocol;
 
-use super::{Cx, Outcome, acl, wrong_number};
+use super::{Cx, Outcome, acl, unknown_subcommand, wrong_number};
 use crate::admin::client::is_printable;
 use crate::log;
+use crate::partition::{self, Peer};
 
 pub(super) fn ping(cx: &mut Cx<'_>) -> Outcome {
     if cx.words.len() > 2 {
@@ -25,6 +26,22 @@ pub(super) fn ping(cx: &mut Cx<'_>) -> Outcome {
         None => reply.simple("PONG"),
     }
     Ok(())
+}
+
+/// DEBUG DROP-FROM [address[:port] ...], as on a server, and nothing else.
+pub(super) fn debug(cx: &mut Cx<'_>) -> Outcome {
+    let is_local = cx.client().remote.ip().is_loopback();
+    if !cx.shell.context.config.general.debug_command.allows(is_local) {
+        return Err(crate::admin::debug::NOT_ALLOWED.to_owned());
+    }
+    if !cx.is(1, "drop-from") {
+        return Err(unknown_subcommand(cx));
+    }
+    let peers: Option<Vec<Peer>> = cx.words[2..].iter().map(|word| Peer::parse(word)).collect();
+    let peers = peers.ok_or("ERR a peer is an IPv4 address, or one with a port")?;
+    partition::drop_from(&peers).map_err(|error| format!("ERR {}", crate::process::plain(&error)))?;
+    log::warning(&format!("DEBUG DROP-FROM: what {} peers send is lost", peers.len()));
+    cx.ok()
 }
 
 fn let_in(cx: &mut Cx<'_>, name: &[u8], password: &[u8]) -> Outcome {
