@@ -13,7 +13,7 @@ use crate::spec::{Apply, Flags, How, Origin, Refusal, Spec};
 pub fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(&'static str, Vec<u8>)> {
     let mut found = Vec::new();
     for spec in directives::all() {
-        let listed = !spec.flags.has(Flags::HIDDEN) && spec.origin != Origin::Later;
+        let listed = !spec.is_hidden() && spec.origin != Origin::Later;
         let own = [spec.name].into_iter().chain(spec.aliases.iter().copied());
         let names = own.map(|name| (name, listed)).chain(spec.foreign_aliases.iter().map(|&name| (name, false)));
         for (name, listed) in names {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::directives::append_only::AppendOnly;
 use crate::directives::clients::Clients;
 use crate::directives::cluster::Cluster;
+use crate::directives::dashboard::Dashboard;
 use crate::directives::encodings::Encodings;
 use crate::directives::events::EventClasses;
 use crate::directives::general::General;
@@ -58,6 +59,8 @@ pub struct Config {
     pub locks: Locks,
     /// Where metrics are fetched.
     pub metrics: Metrics,
+    /// Where the dashboard is.
+    pub dashboard: Dashboard,
     /// What a shutdown does.
     pub shutdown: Shutdown,
     /// `busy-reply-threshold`: how long a script or function runs before others are answered BUSY.

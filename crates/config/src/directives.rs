@@ -6,6 +6,7 @@
 pub(crate) mod append_only;
 pub(crate) mod clients;
 pub(crate) mod cluster;
+pub(crate) mod dashboard;
 pub(crate) mod defrag;
 pub(crate) mod encodings;
 pub(crate) mod events;
@@ -46,6 +47,7 @@ pub(crate) static AREAS: &[&[Spec]] = &[
     cluster::TABLE,
     locks::TABLE,
     metrics::TABLE,
+    dashboard::TABLE,
     slow_log::TABLE,
     latency::TABLE,
     events::TABLE,

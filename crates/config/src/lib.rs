@@ -28,7 +28,7 @@ pub use directives::clients::{ClientMemory, Clients, OutputBufferLimit, OutputBu
 pub use directives::cluster::{Cluster, EndpointKind};
 pub use directives::encodings::Encodings;
 pub use directives::events::EventClasses;
-pub use directives::general::{General, LogLevel, Permission, Supervised, SyslogFacility};
+pub use directives::general::{General, LogFormat, LogLevel, LogTime, Permission, Supervised, SyslogFacility};
 pub use directives::latency::Latency;
 pub use directives::lazy_free::LazyFree;
 pub use directives::locks::{Locks, TtlClock};
@@ -48,3 +48,8 @@ pub use rewrite::{Scope, UserLines, rewrite, rewritten, write_file};
 pub use sentinel_lines::{rewrite_sentinel, sentinel_rewritten};
 pub use spec::{Apply, Meaning, Origin, Refusal, Spec};
 pub use text::{Secret, Text};
+
+/// The names of all directives but those that are for tests.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    directives::all().filter(|spec| !spec.is_hidden()).map(|spec| spec.name)
+}

@@ -212,6 +212,11 @@ impl Spec {
         [self.name].into_iter().chain(self.aliases.iter().copied()).chain(self.foreign_aliases.iter().copied())
     }
 
+    /// Whether it is there for tests.
+    pub fn is_hidden(&self) -> bool {
+        self.flags.has(Flags::HIDDEN)
+    }
+
     /// Whether only a file or the command line sets it.
     pub fn is_immutable(&self) -> bool {
         self.flags.has(Flags::IMMUTABLE)

@@ -4,6 +4,7 @@
 //! commands (REPLICAOF, INFO, WAIT, SET, MGET, SENTINEL). So it shows what an operator would see, and shows it of any server that
 //! speaks the protocol (`--binary redis-server`).
 
+mod board;
 mod node;
 mod redlock;
 mod replication;
@@ -18,11 +19,27 @@ use std::process::ExitCode;
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(name = "quorate demo", about = "Shows on real processes what Quorate is for")]
+#[command(
+    name = "quorate demo",
+    about = "Shows on real processes what Quorate is for",
+    after_help = "Examples:\n  \
+                  quorate demo sentinel                a primary dies under load, and another takes its place\n  \
+                  quorate demo redlock --seconds 10    a lock of five servers, while they die and hang\n  \
+                  quorate demo replication --keep      leaves the survivors running"
+)]
 enum Demo {
+    #[command(after_help = "Examples:\n  \
+        quorate demo replication --dashboard 7379          watch it at http://127.0.0.1:7379\n  \
+        quorate demo replication --binary redis-server     the same with another server")]
     Replication(Options),
     /// Kills a primary that three Sentinels watch, under load, and shows how another takes its place.
+    #[command(after_help = "Examples:\n  \
+        quorate demo sentinel --dashboard 7379             watch it at http://127.0.0.1:7379\n  \
+        quorate demo sentinel --seconds 30 --keep          under load for longer, and the survivors stay")]
     Sentinel(Options),
+    #[command(after_help = "Examples:\n  \
+        quorate demo redlock --dashboard 7379              watch it at http://127.0.0.1:7379\n  \
+        quorate demo redlock --binary valkey-server        the same with other servers")]
     Redlock(RedlockOptions),
 }
 
@@ -35,6 +52,9 @@ struct Options {
     /// The server to show, instead of this program: redis-server and valkey-server are started as such.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// Serves the dashboard at this port meanwhile.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = board::PORT)]
+    dashboard: Option<u16>,
     /// How long the writes go on before the primary dies, and after.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
@@ -46,9 +66,17 @@ struct RedlockOptions {
     /// The server to show, instead of this program: redis-server and valkey-server are started as such.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// Serves the dashboard at this port meanwhile.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = board::PORT)]
+    dashboard: Option<u16>,
     /// How long each part lasts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
+}
+
+/// What `quorate demo` understands.
+pub fn command() -> clap::Command {
+    <Demo as clap::CommandFactory>::command()
 }
 
 /// Runs the demonstration that the words after `demo` name. Succeeds if no acknowledged write was lost, and no

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use quorate_redlock::RedLock;
 
 use crate::RedlockOptions;
+use crate::board::Board;
 use crate::node::Node;
 use crate::screen::Screen;
 
@@ -106,6 +107,7 @@ async fn contend(who: usize, redlock: RedLock, shared: Arc<Shared>) -> Result<()
 /// Runs the demonstration; how many violations there were.
 pub(crate) fn show(options: &RedlockOptions) -> Result<u64> {
     let mut story = Story::begin(options)?;
+    let _board = Board::open(options.dashboard, story.nodes.iter().map(Node::address), &mut story.screen)?;
     let time = Duration::from_secs(options.seconds);
     story.watch("all five are there", time)?;
     story.nodes[0].kill()?;

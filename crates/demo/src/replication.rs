@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use quorate_client::Reply;
 
 use crate::Options;
+use crate::board::Board;
 use crate::node::Node;
 use crate::screen::Screen;
 use crate::view::{Role, View};
@@ -28,6 +29,8 @@ pub(crate) const BATCH: u64 = 1_000;
 pub(crate) fn show(options: &Options) -> Result<u64> {
     let mut story = Story::begin(options)?;
     let [primary, first, second] = [0, 1, 2];
+    let all = story.nodes.iter().map(Node::address);
+    let mut board = Board::open(options.dashboard, all, &mut story.screen)?;
     story.form(primary, &[first, second])?;
     story.watch(Duration::from_secs(options.seconds))?;
     story.lose(primary)?;
@@ -39,6 +42,7 @@ pub(crate) fn show(options: &Options) -> Result<u64> {
     println!("\n{lost} acknowledged writes were lost");
     if options.keep {
         story.leave(best, other);
+        board.iter_mut().for_each(Board::leave);
     }
     Ok(lost)
 }

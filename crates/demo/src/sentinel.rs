@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use quorate_client::{Client, Reply};
 
 use crate::Options;
+use crate::board::Board;
 use crate::node::Node;
 use crate::replication::{BATCH, LIMIT, PROBE};
 use crate::screen::Screen;
@@ -42,6 +43,8 @@ pub(crate) fn show(options: &Options) -> Result<u64> {
     };
     let place = tempfile::Builder::new().prefix("quorate-demo-").tempdir()?;
     let mut story = Story::begin(&binary, place.path())?;
+    let all = story.servers.iter().chain(&story.sentinels).map(Node::address);
+    let mut board = Board::open(options.dashboard, all, &mut story.screen)?;
     story.watch(Duration::from_secs(options.seconds))?;
     let next = story.lose_the_primary()?;
     story.watch(Duration::from_secs(options.seconds))?;
@@ -51,6 +54,7 @@ pub(crate) fn show(options: &Options) -> Result<u64> {
     println!("\n{lost} acknowledged writes were lost");
     if options.keep {
         story.servers.iter_mut().chain(&mut story.sentinels).for_each(Node::leave);
+        board.iter_mut().for_each(Board::leave);
         println!("Sentinels: redis-cli -p {} SENTINEL EXPLAIN {NAME}", story.sentinels[0].port());
         println!("Their files are in {}", place.keep().display());
     }

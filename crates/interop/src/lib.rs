@@ -11,7 +11,9 @@ pub mod dataset;
 pub mod deployment;
 pub mod faults;
 pub mod idle;
+pub mod local;
 pub mod peers;
+pub mod pseudo_terminal;
 mod server;
 pub mod shards;
 

@@ -41,7 +41,10 @@ struct Nodes {
     about = "Runs a command while holding a lock that a majority of servers grants",
     after_help = "Exit status: the command's own, 128 + N if signal N ended it, 120 if the lock could not be had, 121 if it was \
                   lost, 122 if the servers can't be used, 126 or 127 if the command can't be run.\n\n\
-                  quorate lock status RESOURCE --nodes ... shows what each server says of a lock."
+                  quorate lock status RESOURCE --nodes ... shows what each server says of a lock.\n\n\
+                  Examples:\n  \
+                  quorate lock --nodes a:6379,b:6379,c:6379 nightly -- ./nightly.sh\n  \
+                  quorate lock nightly --ttl 1m --wait 0 -- ./only-if-free.sh     with QUORATE_LOCK_NODES set"
 )]
 struct Run {
     #[command(flatten)]
@@ -76,12 +79,22 @@ struct Run {
 }
 
 #[derive(Parser)]
-#[command(name = "quorate lock status", about = "Shows what each server says of a lock")]
+#[command(
+    name = "quorate lock status",
+    about = "Shows what each server says of a lock",
+    after_help = "Examples:\n  quorate lock status nightly --nodes a:6379,b:6379,c:6379"
+)]
 struct Status {
     #[command(flatten)]
     nodes: Nodes,
     /// What is locked, or not.
     resource: String,
+}
+
+/// What `quorate lock` understands.
+pub fn command() -> clap::Command {
+    use clap::CommandFactory as _;
+    Run::command().args_conflicts_with_subcommands(true).subcommand(Status::command().name("status"))
 }
 
 /// Runs `quorate lock`, with the words that follow it.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use quorate_config::Source;
 
+use crate::manual;
 use crate::persist::aof;
 use crate::{REDIS_VERSION, VERSION};
 
@@ -30,6 +31,8 @@ pub enum Invocation {
     Cluster(Vec<OsString>),
     /// Show a deployment from outside: which command, and its words.
     View(String, Vec<OsString>),
+    /// Write the pages of the manual into this folder.
+    Manual(PathBuf),
     /// Say this and be done.
     Say(String),
     /// Say this, and that it was an error.
@@ -85,8 +88,23 @@ pub fn read(arguments: &[Vec<u8>]) -> Invocation {
 
 fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
     match what {
+        "server" | "sentinel" if matches!(rest, [option] if is_help(option)) => Invocation::Say(manual::help(what)),
         "server" => server(rest),
+        "completions" => match rest {
+            [option] if is_help(option) => Invocation::Say(manual::help(what)),
+            [shell] => manual::completions_for(&String::from_utf8_lossy(shell)).map_or_else(
+                || Invocation::Refuse(manual::help(what)),
+                |script| Invocation::Say(String::from_utf8_lossy(&script).into_owned()),
+            ),
+            _ => Invocation::Refuse(manual::help(what)),
+        },
+        "manual" => match rest {
+            [option] if is_help(option) => Invocation::Say(manual::help(what)),
+            [folder] => Invocation::Manual(PathBuf::from(std::ffi::OsStr::from_bytes(folder))),
+            _ => Invocation::Refuse(manual::help(what)),
+        },
         "check-rdb" => match rest {
+            [option] if is_help(option) => Invocation::Say(manual::help(what)),
             [option] if option == b"-v" || option == b"--version" => {
                 Invocation::Say(format!("redis-check-rdb {REDIS_VERSION}"))
             }
@@ -98,6 +116,7 @@ fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
             other => other,
         },
         "check-aof" => match rest {
+            [option] if is_help(option) => Invocation::Say(manual::help(what)),
             [option] if option == b"-v" || option == b"--version" => {
                 Invocation::Say(format!("redis-check-aof {REDIS_VERSION}"))
             }
@@ -121,6 +140,10 @@ fn dispatch(what: &str, rest: &[Vec<u8>]) -> Invocation {
     }
 }
 
+fn is_help(word: &[u8]) -> bool {
+    word == b"-h" || word == b"--help"
+}
+
 fn os_words(words: &[Vec<u8>]) -> Vec<OsString> {
     words.iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned()).collect()
 }
@@ -129,7 +152,6 @@ fn server(arguments: &[Vec<u8>]) -> Invocation {
     let (alone, first) = (arguments.len() == 1, arguments.first().map(Vec::as_slice));
     match first {
         Some(b"-v" | b"--version") => return Invocation::Say(version()),
-        Some(b"-h" | b"--help") if alone => return Invocation::Say(usage()),
         Some(b"--test-memory") => {
             return Invocation::Refuse(
                 "--test-memory: the memory is not tested; memtest86 does that better".to_owned(),
@@ -181,8 +203,12 @@ fn usage() -> String {
      \x20      quorate up replication | sentinel | cluster | redlock [--dashboard PORT]\n\
      \x20      quorate down | quorate chaos kill | pause | heal NODE\n\
      \x20      quorate status [--json] HOST:PORT\n\
+     \x20      quorate top HOST:PORT\n\
      \x20      quorate dashboard --watch HOST:PORT [--actions]\n\
+     \x20      quorate check-rdb | check-aof FILE\n\
+     \x20      quorate completions bash | zsh | fish\n\
      \x20      quorate --version | --help\n\n\
+     Each of them has a --help of its own, with examples.\n\
      Every directive of redis.conf is an option: quorate server --port 7777 --replicaof 127.0.0.1 8888\n\
      Under the name redis-server or valkey-server it is a server at once.\n\
      \x20      quorate sentinel /path/to/sentinel.conf, or quorate server /path/to/sentinel.conf --sentinel"
@@ -198,7 +224,9 @@ mod tests {
         match read(&arguments) {
             Invocation::Server(options) => options,
             Invocation::Sentinel(options) => panic!("{options:?}"),
-            Invocation::CheckRdb(path) | Invocation::CheckAof(_, path) => panic!("{}", path.display()),
+            Invocation::CheckRdb(path) | Invocation::CheckAof(_, path) | Invocation::Manual(path) => {
+                panic!("{}", path.display())
+            }
             Invocation::Demo(words) => panic!("{words:?}"),
             Invocation::Lock(words) | Invocation::Cluster(words) | Invocation::View(_, words) => panic!("{words:?}"),
             Invocation::Say(text) | Invocation::Refuse(text) => panic!("{text}"),

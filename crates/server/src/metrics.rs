@@ -33,12 +33,17 @@ pub fn of_server(server: &Arc<Server>) -> anyhow::Result<()> {
 
 /// Starts the endpoint of a Sentinel, if it is to have one.
 pub fn of_sentinel(config: &Config) -> anyhow::Result<()> {
+    let address = own_address(config);
+    let password = config.security.password.as_ref().map(|secret| secret.reveal().to_vec());
+    start(config, Arc::new(move || ask(address, password.as_deref())))
+}
+
+/// Where this process reaches itself, as its clients do.
+pub(crate) fn own_address(config: &Config) -> SocketAddr {
     let host = config.network.bind.iter().find_map(|name| std::str::from_utf8(name.as_bytes()).ok()?.parse().ok());
     // Who listens on every address listens on this one.
     let host = host.filter(|host: &std::net::IpAddr| !host.is_unspecified()).unwrap_or([127, 0, 0, 1].into());
-    let address = SocketAddr::new(host, config.network.port);
-    let password = config.security.password.as_ref().map(|secret| secret.reveal().to_vec());
-    start(config, Arc::new(move || ask(address, password.as_deref())))
+    SocketAddr::new(host, config.network.port)
 }
 
 fn start(config: &Config, told: Arc<Told>) -> anyhow::Result<()> {

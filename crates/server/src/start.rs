@@ -59,6 +59,7 @@ fn configuration(options: &Options) -> Result<(Config, Vec<Kept>), ParseError> {
     let here = std::env::current_dir().unwrap_or_default();
     config.general.directory = Some(std::os::unix::ffi::OsStrExt::as_bytes(here.as_os_str()).into());
     log::set_level(config.general.log_level.into());
+    log::set_form(config.general.log_format, config.general.log_time);
     if config.general.syslog {
         log::set_syslog(&config.general.syslog_ident.to_string(), config.general.syslog_facility);
     }
@@ -157,6 +158,7 @@ fn serve_in_place(options: &Options, config: Config, user_lines: &[Kept]) -> any
     server.memory.sample();
     server.memory_at_start.store(server.memory.used(), Ordering::Relaxed);
     crate::metrics::of_server(&server)?;
+    crate::dashboard::start(&server.config.load())?;
     say_hello(&server);
     log::warning("Server initialized");
     if let Some(bus) = bus {
@@ -227,7 +229,9 @@ fn say_hello(server: &Server) {
     let config = server.config.load();
     let to_stdout = config.general.log_file.is_empty();
     let port = config.network.port;
-    if config.general.always_show_logo || (to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout())) {
+    let is_for_people = config.general.log_format == quorate_config::LogFormat::Legacy;
+    let is_seen = to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout());
+    if is_for_people && (config.general.always_show_logo || is_seen) {
         log::raw(&format!(
             "\n  Quorate {}  (Redis {})  {} bit\n\n Running in standalone mode\n Port: {port}\n PID: {}\n\n",
             crate::VERSION,

@@ -13,7 +13,6 @@ mod assets;
 mod board;
 mod deed;
 mod gate;
-mod history;
 mod http;
 mod state;
 
@@ -28,13 +27,15 @@ use tokio::time::Instant;
 
 use self::board::Board;
 use self::deed::Jobs;
-use crate::options::{Access, address};
+use crate::options::{Access, Manners, address};
 use crate::watch::Watch;
 
 /// The state is published so often, and at once when something happens.
 const PUBLISH: Duration = Duration::from_secs(1);
 /// Never more often than that.
 const CALM: Duration = Duration::from_millis(100);
+/// How long a node may take for an answer, if nobody says otherwise.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Where the token may stand, so that it need not be in a list of processes.
 const TOKEN: &str = "QUORATE_DASHBOARD_TOKEN";
 
@@ -84,13 +85,30 @@ pub(crate) async fn show(options: Options) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Serves the page at `address` on a thread of its own, for ever, beginning at one node. It only shows. Where it is; port 0 is any.
+///
+/// # Errors
+/// The address can't be listened on, or there is no thread to be had.
+pub fn start(address: SocketAddr, node: SocketAddr, password: Option<String>) -> std::io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let place = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let seed = Address { host: node.ip().to_string(), port: node.port() };
+    let manners = Manners { user: None, passwords: password.into_iter().collect(), limit: PATIENCE };
+    std::thread::Builder::new().name("dashboard".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            // It was a listener a moment ago.
+            if let Ok(listener) = TcpListener::from_std(listener) {
+                serve(listener, &[seed], manners, gate::Gate::new(Vec::new(), None)).await;
+            }
+        });
+    })?;
+    Ok(place)
+}
+
 /// Serves for ever.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    seeds: &[Address],
-    manners: crate::options::Manners,
-    gate: gate::Gate,
-) {
+pub(crate) async fn serve(listener: TcpListener, seeds: &[Address], manners: Manners, gate: gate::Gate) {
     let mut watch = Watch::new(seeds, manners.clone(), Pace::default());
     let (board, mut orders) = Board::new();
     let may_act = gate.may_act();

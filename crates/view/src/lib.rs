@@ -6,6 +6,7 @@
 //! Every text that a server sent passes through `plain` before it reaches a terminal, and is data, never markup, in the page.
 
 mod dashboard;
+mod history;
 mod json;
 mod link;
 mod local;
@@ -14,18 +15,33 @@ mod options;
 mod report;
 mod status;
 mod text;
+mod top;
 mod watch;
+
+pub use dashboard::start as serve_dashboard;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 /// The words were not understood; as in sysexits.h.
 const USAGE: u8 = 64;
 
 /// The subcommands of `quorate` that are here.
-pub const COMMANDS: &[&str] = &["chaos", "dashboard", "down", "status", "up"];
+pub const COMMANDS: &[&str] = &["chaos", "dashboard", "down", "status", "top", "up"];
+
+/// What each of [`COMMANDS`] understands.
+pub fn commands() -> Vec<clap::Command> {
+    vec![
+        local::Chaos::command(),
+        dashboard::Options::command(),
+        local::Down::command(),
+        status::Options::command(),
+        top::Options::command(),
+        local::Up::command(),
+    ]
+}
 
 /// Runs one of [`COMMANDS`], with the words that follow it.
 pub fn run(command: &str, words: &[OsString]) -> ExitCode {
@@ -35,6 +51,7 @@ pub fn run(command: &str, words: &[OsString]) -> ExitCode {
         "down" => perform("quorate down", words, local::down),
         "up" => perform("quorate up", words, local::up),
         "status" => perform("quorate status", words, status::show),
+        "top" => perform("quorate top", words, top::show),
         other => {
             eprintln!("quorate: there is no '{other}'");
             ExitCode::from(USAGE)

@@ -1,5 +1,7 @@
 //! How texts and figures are written for people.
 
+use quorate_stdx::UnixMs;
+
 /// Makes a text harmless that a server sent: nothing in it moves the cursor, colours or rings.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -27,6 +29,22 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// How long something has lasted, from seconds, with the two largest units.
+pub(crate) fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// A moment of the day, as clocks here show it.
+pub(crate) fn clock(at: UnixMs) -> String {
+    let at = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+    at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
 /// Rows under each other, each column as wide as its longest cell; the last is not filled up.
 pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -52,6 +70,7 @@ mod tests {
     fn figures_are_written_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1 000", "1 234 567"]);
         assert_eq!([0, 1023, 1536, 3 << 30].map(bytes), ["0 B", "1023 B", "1.5 KB", "3.0 GB"]);
+        assert_eq!([59, 3599, 3661, 90_000].map(span), ["59 s", "59 min", "1 h 1 min", "1 d 1 h"]);
         let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["ccc".to_owned(), String::new()]];
         assert_eq!(table(&rows), ["a    bb", "ccc"]);
     }

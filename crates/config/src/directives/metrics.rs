@@ -29,7 +29,7 @@ impl Metrics {
     }
 }
 
-fn check(text: &[u8]) -> Result<(), crate::spec::Refusal> {
+pub(super) fn check(text: &[u8]) -> Result<(), crate::spec::Refusal> {
     let is_address = std::str::from_utf8(text).is_ok_and(|text| text.parse::<IpAddr>().is_ok());
     if is_address { Ok(()) } else { Err("it is no address; 0.0.0.0 is every one".into()) }
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deed::Jobs;
-use super::history::History;
 use super::state::state;
+use crate::history::History;
 
 /// Orders that wait; more are refused.
 const ORDERS: usize = 16;

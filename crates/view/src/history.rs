@@ -17,14 +17,14 @@ struct Sample {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     times: VecDeque<UnixMs>,
     /// As long as `times`, each.
     nodes: BTreeMap<Address, VecDeque<Sample>>,
 }
 
 impl History {
-    pub(super) fn add(&mut self, at: UnixMs, topology: &Topology) {
+    pub(crate) fn add(&mut self, at: UnixMs, topology: &Topology) {
         self.times.push_back(at);
         self.nodes.retain(|address, _| topology.nodes.contains_key(address));
         for node in topology.nodes.values() {
@@ -47,7 +47,28 @@ impl History {
         }
     }
 
-    pub(super) fn json(&self) -> Value {
+    /// Commands a second of one node, or of all together, the oldest first.
+    pub(crate) fn ops(&self, node: Option<&Address>) -> Vec<u64> {
+        self.series(node, |sample| sample.ops, |all, one| all + one)
+    }
+
+    /// Bytes by which one node is behind, or the one that is most, the oldest first. Who is no replica is not behind.
+    pub(crate) fn lag(&self, node: Option<&Address>) -> Vec<u64> {
+        self.series(node, |sample| sample.lag.unwrap_or(0), u64::max)
+    }
+
+    fn series(&self, node: Option<&Address>, of: fn(&Sample) -> u64, join: fn(u64, u64) -> u64) -> Vec<u64> {
+        let mut series = vec![0; self.times.len()];
+        let chosen = self.nodes.iter().filter(|(address, _)| node.is_none_or(|node| node == *address));
+        for (_, samples) in chosen {
+            for (all, sample) in series.iter_mut().zip(samples) {
+                *all = join(*all, of(sample));
+            }
+        }
+        series
+    }
+
+    pub(crate) fn json(&self) -> Value {
         let nodes: serde_json::Map<String, Value> = self
             .nodes
             .iter()
