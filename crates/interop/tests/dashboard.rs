@@ -392,6 +392,34 @@ fn what_can_t_be_watched_is_said_and_tried_again() {
 }
 
 #[test]
+fn slots_move_as_a_whole_where_both_nodes_can_do_that() {
+    let Some(nodes) = shards::form(Make::Ours, ["0 5400", "5401 10922", "10923 16383"]) else { return };
+    let dashboard = Dashboard::watch(&[nodes[0].address()], &["--actions"]);
+    await_that("it is healthy", || {
+        let state = dashboard.state().unwrap();
+        state["verdict"] == "healthy" && state["nodes"].as_array().unwrap().len() == 6
+    });
+    let headers = format!(
+        "Content-Type: application/json\r\nOrigin: http://127.0.0.1:{}\r\nAuthorization: Bearer {TOKEN}\r\n",
+        dashboard.port
+    );
+    let (status, plan) = dashboard.post("/api/plan", &json!({ "wish": "rebalance" }), &headers);
+    let expected = format!("Moving 60 slots from {} to {} as a whole", nodes[1].address(), nodes[0].address());
+    assert_eq!((status, &plan["steps"]), (200, &json!([expected])), "{plan}");
+    let (status, job) = dashboard.post("/api/perform", &json!({ "plan": plan["plan"] }), &headers);
+    assert_eq!((status, &job["job"]), (200, &plan["plan"]), "{job}");
+    await_that("it is done", || dashboard.state().unwrap()["jobs"][0]["state"] == "done");
+    let Reply::Array(migrations) = nodes[1].connect().call(&["CLUSTER", "GETSLOTMIGRATIONS"]).unwrap() else {
+        panic!()
+    };
+    assert_eq!(migrations.len(), 1, "{migrations:?}");
+    await_that("all know it, and nothing is left to do", || {
+        let (_, answer) = dashboard.post("/api/plan", &json!({ "wish": "rebalance" }), &headers);
+        answer["error"] == "every primary has its share already"
+    });
+}
+
+#[test]
 fn a_deployment_that_vanishes_and_returns_is_followed() {
     let Some(mut all) = Deployment::start(&[Make::Ours; 2], &[Make::Ours; 2], "") else { return };
     let dashboard = Dashboard::watch(&[all.servers[0].address()], &[]);
