@@ -30,6 +30,24 @@ pub(super) struct Process {
     pub(super) side: u64,
 }
 
+impl Process {
+    /// Waits until nothing is left of a process that was killed, its ports included: its first thread may be dead while others still
+    /// hold them.
+    fn await_end(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let is_left = || match stat(self.pid) {
+            Some((_, started)) if started != self.started => false,
+            Some((state, _)) => !is_over(&state) || threads(self.pid) > 1,
+            None => false,
+        };
+        while is_left() {
+            ensure!(Instant::now() < deadline, "{} does not end", self.name);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
@@ -96,6 +114,9 @@ impl Folder {
 
     /// Starts a process that outlives this one, and puts it on the list; `source` is where its connections to others come from.
     pub(super) fn start(&mut self, name: &str, port: u16, argv: Vec<String>, source: Option<String>) -> Result<()> {
+        if let Some(old) = self.processes.iter().find(|process| process.name == name) {
+            old.await_end()?;
+        }
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -157,12 +178,23 @@ impl Folder {
 
 /// When a process was started, in the kernel's ticks; nothing if there is none, or if it has ended and only waits to be asked how.
 fn started(pid: i32) -> Option<u64> {
+    stat(pid).filter(|(state, _)| !is_over(state)).map(|(_, started)| started)
+}
+
+fn is_over(state: &str) -> bool {
+    state == "Z" || state == "X"
+}
+
+/// The state of a process, and when it was started.
+fn stat(pid: i32) -> Option<(String, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // What comes before is its name, which may hold anything.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    let started = fields.nth(18)?.parse().ok()?;
-    (state != "Z" && state != "X").then_some(started)
+    Some((fields.next()?.to_owned(), fields.nth(18)?.parse().ok()?))
+}
+
+fn threads(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
 #[cfg(test)]
