@@ -182,6 +182,43 @@ fn a_password_is_asked_for_and_used() {
     }
 }
 
+/// Hands a server's place over; the exit status, and all that was said.
+fn hand_over(address: SocketAddr) -> (i32, String) {
+    let mut command = Command::new(binary());
+    command.args(["handover", "--within", "60", "--timeout", "8000", &address.to_string()]).env_remove("REDISCLI_AUTH");
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    (status.code().unwrap(), String::from_utf8([stdout, stderr].concat()).unwrap())
+}
+
+#[test]
+fn a_server_hands_its_place_over_before_it_is_stopped() {
+    // Without Sentinels it does so itself; whoever leads nothing has nothing to hand over, and whoever is alone can't.
+    let primary = Process::server(Make::Ours, "repl-diskless-sync-delay 0");
+    let (code, said) = hand_over(primary.address());
+    assert_eq!((code, said.contains("has no replica that could take its place")), (1, true), "{said}");
+    let replica =
+        Process::server(Make::Ours, &format!("repl-diskless-sync-delay 0\nreplicaof 127.0.0.1 {}", primary.port()));
+    await_that("the replica is linked", || replica.info("replication", "master_link_status").as_deref() == Some("up"));
+    let (code, said) = hand_over(replica.address());
+    assert_eq!((code, said.contains("leads nothing: it can be stopped")), (0, true), "{said}");
+    let (code, said) = hand_over(primary.address());
+    assert_eq!((code, said.contains("leads no more: it can be stopped")), (0, true), "{said}");
+    assert_eq!(replica.info("replication", "role").as_deref(), Some("master"));
+    // With Sentinels one of them is asked.
+    let Some(all) = Deployment::start(&[Make::Ours; 2], &[Make::Ours; 3], "") else { return };
+    let (code, said) = hand_over(all.servers[0].address());
+    assert_eq!((code, said.contains("SENTINEL FAILOVER mymaster")), (0, true), "{said}");
+    assert_eq!(all.await_successor(all.servers[0].port()), 1);
+    // In a cluster a replica takes over.
+    let Some(nodes) = shards::form(Make::Ours, shards::EVEN) else { return };
+    let (code, said) = hand_over(nodes[0].address());
+    assert_eq!((code, said.contains("CLUSTER FAILOVER")), (0, true), "{said}");
+    assert!(ask(&nodes[0], "INFO replication").contains("role:slave"));
+    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let (code, said) = hand_over(nobody);
+    assert_eq!((code, said.contains("connection refused")), (1, true), "{said}");
+}
+
 #[test]
 fn a_hostile_name_can_t_steer_the_terminal() {
     let text = "role:master\r\nredis_mode:standalone\r\nredis_version:\x1b[2J<script>\r\n\

@@ -204,6 +204,7 @@ fn usage() -> String {
      \x20      quorate down | quorate chaos kill | pause | heal NODE\n\
      \x20      quorate status [--json] HOST:PORT\n\
      \x20      quorate top HOST:PORT\n\
+     \x20      quorate handover HOST:PORT\n\
      \x20      quorate dashboard --watch HOST:PORT [--actions]\n\
      \x20      quorate check-rdb | check-aof FILE\n\
      \x20      quorate completions bash | zsh | fish\n\

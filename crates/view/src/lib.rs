@@ -1,11 +1,13 @@
-//! What an operator sees of a deployment: `quorate status`, `quorate top` and `quorate dashboard`.
+//! What an operator sees of a deployment: `quorate status`, `quorate top` and `quorate dashboard`; and `quorate handover`, which lets
+//! another server take a server's place.
 //!
-//! All three look at a deployment from outside, as `quorate-topology` explores it, and know nothing of our server: they show
+//! All of them look at a deployment from outside, as `quorate-topology` explores it, and know nothing of our server: they show
 //! real Redis and Valkey alike. This crate is the way to the world: it connects, listens, draws and serves a page.
 //!
 //! Every text that a server sent passes through `plain` before it reaches a terminal, and is data, never markup, in the page.
 
 mod dashboard;
+mod handover;
 mod history;
 mod json;
 mod link;
@@ -29,7 +31,7 @@ use clap::{CommandFactory as _, Parser};
 const USAGE: u8 = 64;
 
 /// The subcommands of `quorate` that are here.
-pub const COMMANDS: &[&str] = &["chaos", "dashboard", "down", "status", "top", "up"];
+pub const COMMANDS: &[&str] = &["chaos", "dashboard", "down", "handover", "status", "top", "up"];
 
 /// What each of [`COMMANDS`] understands.
 pub fn commands() -> Vec<clap::Command> {
@@ -37,6 +39,7 @@ pub fn commands() -> Vec<clap::Command> {
         local::Chaos::command(),
         dashboard::Options::command(),
         local::Down::command(),
+        handover::Options::command(),
         status::Options::command(),
         top::Options::command(),
         local::Up::command(),
@@ -49,6 +52,7 @@ pub fn run(command: &str, words: &[OsString]) -> ExitCode {
         "dashboard" => perform("quorate dashboard", words, dashboard::show),
         "chaos" => perform("quorate chaos", words, local::play),
         "down" => perform("quorate down", words, local::down),
+        "handover" => perform("quorate handover", words, handover::hand_over),
         "up" => perform("quorate up", words, local::up),
         "status" => perform("quorate status", words, status::show),
         "top" => perform("quorate top", words, top::show),

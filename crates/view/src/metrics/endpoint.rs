@@ -1,4 +1,5 @@
-//! Where metrics are fetched: `GET /metrics` over HTTP, on a thread of its own.
+//! Where metrics are fetched: `GET /metrics` over HTTP, on a thread of its own. For probes there are `GET /live` (the process tells its
+//! state) and `GET /ready` (clients are served with data that is not old on purpose: nothing is being loaded, and a replica is linked).
 
 use std::convert::Infallible;
 use std::io;
@@ -13,6 +14,8 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+
+use quorate_topology::Info;
 
 use super::{Format, Said, page};
 
@@ -77,7 +80,18 @@ fn answer<B>(request: &Request<B>, told: &Told) -> Response<Full<Bytes>> {
                 None => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "It can't be told at the moment.\n".to_owned()),
             }
         }
-        (&Method::GET, "/") => (StatusCode::OK, TEXT, "Metrics are at /metrics.\n".to_owned()),
+        (&Method::GET, "/live") => match told() {
+            Some(_) => (StatusCode::OK, TEXT, "It lives.\n".to_owned()),
+            None => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "It does not tell its state.\n".to_owned()),
+        },
+        (&Method::GET, "/ready") => match told().map(|said| unready(&said.info)) {
+            Some(None) => (StatusCode::OK, TEXT, "It is ready.\n".to_owned()),
+            Some(Some(why)) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
+            None => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "It does not tell its state.\n".to_owned()),
+        },
+        (&Method::GET, "/") => {
+            (StatusCode::OK, TEXT, "Metrics are at /metrics, probes at /live and /ready.\n".to_owned())
+        }
         _ => (StatusCode::NOT_FOUND, TEXT, "Metrics are at /metrics.\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
@@ -85,6 +99,14 @@ fn answer<B>(request: &Request<B>, told: &Told) -> Response<Full<Bytes>> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Why clients had better not come yet.
+fn unready(info: &Info) -> Option<&'static str> {
+    if info.flag("loading") || info.flag("async_loading") {
+        return Some("It loads its dataset.");
+    }
+    (info.get("master_link_status").is_some_and(|status| status != "up")).then_some("It has no link to its primary.")
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -98,5 +120,31 @@ fn kind(format: Format) -> &'static str {
     match format {
         Format::Open => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         Format::Plain => "text/plain; version=0.0.4; charset=utf-8",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(path: &str, info: Option<&str>) -> u16 {
+        let info = info.map(str::to_owned);
+        let told = move || info.as_ref().map(|text| Said { info: Info::of(text), ..Said::default() });
+        answer(&Request::get(path).body(()).unwrap(), &told).status().as_u16()
+    }
+
+    #[test]
+    fn who_loads_or_has_lost_its_primary_lives_but_is_not_ready() {
+        for (info, live, ready) in [
+            (Some("role:master\r\nloading:0\r\n"), 200, 200),
+            (Some("role:slave\r\nmaster_link_status:up\r\nloading:0\r\n"), 200, 200),
+            (Some("role:slave\r\nmaster_link_status:down\r\n"), 200, 503),
+            (Some("role:master\r\nloading:1\r\n"), 200, 503),
+            (Some("redis_mode:sentinel\r\n"), 200, 200),
+            (None, 503, 503),
+        ] {
+            assert_eq!((status("/live", info), status("/ready", info)), (live, ready), "{info:?}");
+        }
+        assert_eq!(status("/elsewhere", Some("")), 404);
     }
 }
