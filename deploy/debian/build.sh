@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the Debian package of a binary that is built: deploy/debian/build.sh [BINARY] [FOLDER]
-#   cargo build --release -p quorate-server && deploy/debian/build.sh
+# `cargo xtask package` builds the binary and the list of what is in it, and calls this. COMPRESSION is one that dpkg-deb knows.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 binary=${1:-$root/target/release/quorate}
@@ -20,6 +20,17 @@ install -Dm640 "$root/deploy/debian/main.conf" "$tree/etc/quorate/main.conf"
 for text in README.md LICENSE-MIT LICENSE-APACHE; do
     install -Dm644 "$root/$text" "$tree/usr/share/doc/quorate/$text"
 done
+if [ -n "${SBOM:-}" ]; then
+    install -Dm644 "$SBOM" "$tree/usr/share/doc/quorate/sbom.cdx.json"
+fi
+# What the binary understands, it says itself.
+install -d "$tree/usr/share/man/man1" "$tree/usr/share/bash-completion/completions" \
+    "$tree/usr/share/zsh/vendor-completions" "$tree/usr/share/fish/vendor_completions.d"
+"$binary" manual "$tree/usr/share/man/man1"
+gzip -9n "$tree/usr/share/man/man1/"*.1
+"$binary" completions bash > "$tree/usr/share/bash-completion/completions/quorate"
+"$binary" completions zsh > "$tree/usr/share/zsh/vendor-completions/_quorate"
+"$binary" completions fish > "$tree/usr/share/fish/vendor_completions.d/quorate.fish"
 install -d "$tree/DEBIAN"
 for script in postinst prerm postrm; do
     install -m755 "$root/deploy/debian/$script" "$tree/DEBIAN/$script"
@@ -41,4 +52,4 @@ Description: Redis-compatible server, Sentinel, cluster and majority locks
  systemctl start quorate@main starts a server with /etc/quorate/main.conf.
 CONTROL
 mkdir -p "$out"
-dpkg-deb --root-owner-group --build "$tree" "$out/quorate_${version}_$arch.deb"
+dpkg-deb --root-owner-group -Z"${COMPRESSION:-xz}" --build "$tree" "$out/quorate_${version}_$arch.deb"

@@ -3,6 +3,6 @@
 set -e
 case "${1:-}" in
     -* | *.conf) set -- redis-server "$@" ;;
-    server | sentinel | status | top | dashboard | demo | lock) set -- quorate "$@" ;;
+    server | sentinel | status | top | dashboard | handover | cluster | demo | lock) set -- quorate "$@" ;;
 esac
 exec "$@"

@@ -10,8 +10,10 @@ mod compat;
 mod faults;
 mod fuzz;
 mod markdown;
+mod package;
 mod peers;
 mod process;
+mod sbom;
 mod tidy;
 mod workspace;
 
@@ -37,6 +39,8 @@ enum Command {
     Faults(faults::Options),
     Cluster(cluster::Options),
     Fuzz(fuzz::Options),
+    Package(package::Options),
+    Sbom(sbom::Options),
     /// Measures Quorate beside Redis (cargo xtask bench --help).
     #[command(disable_help_flag = true)]
     Bench(Rest),
@@ -68,6 +72,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Faults(options) => faults::run(&options),
         Command::Cluster(options) => cluster::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Package(options) => package::run(&options),
+        Command::Sbom(options) => sbom::run(&options),
         Command::Bench(rest) => bench::run(&rest.words).map(|()| ExitCode::SUCCESS),
         Command::Profile(rest) => bench::profile(&rest.words).map(|()| ExitCode::SUCCESS),
     }

@@ -1,8 +1,9 @@
 //! `cargo xtask peers`: the programs and client libraries of others that tests talk to.
 //!
-//! Debian's Redis 7.0.15, Tcl and Chromium come with apt, redis-py and redlock-py with pip into `target/peers/py`, ioredis,
-//! redlock and axe-core with npm into `target/peers/node`. What cannot be had here is skipped loudly, and the tests that need it skip
-//! loudly too. Debian's packages start services when they are installed; these are kept from it, because tests start their own.
+//! Debian's Redis 7.0.15, Tcl and Chromium come with apt, redis-py, redlock-py, Prometheus' parser and PyYAML with pip into
+//! `target/peers/py`, ioredis, redlock and axe-core with npm into `target/peers/node`. What cannot be had here is skipped loudly,
+//! and the tests that need it skip loudly too. Debian's packages start services when they are installed; these are kept from it,
+//! because tests start their own.
 
 use std::fs;
 use std::io::Write;
@@ -26,6 +27,8 @@ const REDIS: &str = "7.0.15";
 const REDIS_PY: &str = "8.1.0";
 const IOREDIS: &str = "6.0.0";
 const AXE_CORE: &str = "4.14.1";
+const PROMETHEUS_CLIENT: &str = "0.26.0";
+const PYYAML: &str = "6.0.3";
 const REDLOCK_PY: &str = "1.0.8";
 const REDLOCK_JS: &str = "5.0.0-beta.2";
 
@@ -57,6 +60,8 @@ const PEERS: &[Peer] = &[
     Peer { name: "python3", find: any_version, from: Origin::Debian("python3-venv") },
     Peer { name: "redis-py", find: redis_py, from: Origin::Pip },
     Peer { name: "redlock-py", find: redlock_py, from: Origin::Pip },
+    Peer { name: "prometheus", find: prometheus_client, from: Origin::Pip },
+    Peer { name: "PyYAML", find: pyyaml, from: Origin::Pip },
     Peer { name: "node", find: any_version, from: Origin::Debian("nodejs") },
     Peer { name: "npm", find: any_version, from: Origin::Debian("npm") },
     Peer { name: "chromium", find: any_version, from: Origin::Debian("chromium") },
@@ -145,6 +150,14 @@ fn redlock_py(_: &Peer) -> Result<(String, PathBuf)> {
     of_python("redlock-py", REDLOCK_PY)
 }
 
+fn prometheus_client(_: &Peer) -> Result<(String, PathBuf)> {
+    of_python("prometheus-client", PROMETHEUS_CLIENT)
+}
+
+fn pyyaml(_: &Peer) -> Result<(String, PathBuf)> {
+    of_python("PyYAML", PYYAML)
+}
+
 fn ioredis(_: &Peer) -> Result<(String, PathBuf)> {
     of_node("ioredis", IOREDIS)
 }
@@ -225,7 +238,12 @@ impl Drop for NoServices<'_> {
 
 fn install_for_python() -> Result<()> {
     let place = workspace::scratch("peers")?.join("py");
-    let wanted = [format!("redis=={REDIS_PY}"), format!("redlock-py=={REDLOCK_PY}")];
+    let wanted = [
+        format!("redis=={REDIS_PY}"),
+        format!("redlock-py=={REDLOCK_PY}"),
+        format!("prometheus-client=={PROMETHEUS_CLIENT}"),
+        format!("PyYAML=={PYYAML}"),
+    ];
     println!("pip install {} into {}", wanted.join(" "), place.display());
     output(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
     output(Command::new(place.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(wanted))?;
