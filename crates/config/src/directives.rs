@@ -29,36 +29,36 @@ pub(crate) mod tls;
 
 use crate::spec::Spec;
 
-/// All tables in reading order.
-pub(crate) static AREAS: &[&[Spec]] = &[
-    network::TABLE,
-    tls::TABLE,
-    general::TABLE,
-    snapshots::TABLE,
-    replication::TABLE,
-    security::TABLE,
-    clients::TABLE,
-    memory::TABLE,
-    lazy_free::TABLE,
-    process::TABLE,
-    append_only::TABLE,
-    shutdown::TABLE,
-    scripting::TABLE,
-    cluster::TABLE,
-    locks::TABLE,
-    metrics::TABLE,
-    dashboard::TABLE,
-    slow_log::TABLE,
-    latency::TABLE,
-    events::TABLE,
-    encodings::TABLE,
-    defrag::TABLE,
-    testing::TABLE,
+/// All tables in reading order, each with what it is about.
+pub(crate) static AREAS: &[(&str, &[Spec])] = &[
+    ("Addresses, ports and sockets", network::TABLE),
+    ("TLS", tls::TABLE),
+    ("The process, its log and its files", general::TABLE),
+    ("Snapshots", snapshots::TABLE),
+    ("Replication", replication::TABLE),
+    ("Passwords and what is forbidden", security::TABLE),
+    ("Clients", clients::TABLE),
+    ("Memory", memory::TABLE),
+    ("What is freed in the background", lazy_free::TABLE),
+    ("What the kernel is told of the process", process::TABLE),
+    ("The append-only file", append_only::TABLE),
+    ("Shutdown", shutdown::TABLE),
+    ("Scripts", scripting::TABLE),
+    ("Cluster", cluster::TABLE),
+    ("Majority locks", locks::TABLE),
+    ("Metrics and probes", metrics::TABLE),
+    ("The dashboard", dashboard::TABLE),
+    ("Slow commands", slow_log::TABLE),
+    ("Latency", latency::TABLE),
+    ("Events of keys", events::TABLE),
+    ("Encodings", encodings::TABLE),
+    ("Defragmentation", defrag::TABLE),
+    ("For tests", testing::TABLE),
 ];
 
 /// Every directive, in reading order.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
-    AREAS.iter().copied().flatten()
+    AREAS.iter().flat_map(|(_, table)| table.iter())
 }
 
 /// The directive that is called `name`, by any of its names, in any case.

@@ -42,7 +42,7 @@ pub use directives::slow_log::SlowLog;
 pub use directives::snapshots::{SaveRule, Snapshots};
 pub use directives::testing::Testing;
 pub use directives::tls::{ClientAuthentication, Tls};
-pub use page::page;
+pub use page::{page, reference};
 pub use parse::{Kept, Loaded, Mode, ParseError, Place, Rename, Source, load};
 pub use rewrite::{Scope, UserLines, rewrite, rewritten, write_file};
 pub use sentinel_lines::{rewrite_sentinel, sentinel_rewritten};

@@ -1,4 +1,4 @@
-//! docs/directives.md, written from the tables, so that it can't say anything else than they do.
+//! docs/directives.md and docs/configuration.md, written from the tables, so that they can't say anything else than these do.
 
 use std::fmt::Write as _;
 
@@ -54,6 +54,35 @@ pub fn page() -> String {
     page
 }
 
+/// Every directive with its default, an area after the other.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Every directive\n\n\
+         This page is written from the tables in `crates/config/src/directives/`; a test keeps it in step. Each stands in the\n\
+         configuration file, or on the command line with two dashes in front. *at once* is what CONFIG SET changes while the server\n\
+         runs; the others need a start. What is accepted without an effect is in [directives.md](directives.md) with the reason.\n",
+    );
+    let defaults = Config::default();
+    for (title, table) in directives::AREAS {
+        let _ = write!(page, "\n## {title}\n\n| directive | default | changes | |\n| --- | --- | --- | --- |\n");
+        for spec in table.iter().filter(|spec| !spec.is_hidden()) {
+            let names: Vec<String> = spec.names().map(|name| format!("`{name}`")).collect();
+            let default = String::from_utf8_lossy(&spec.get(&defaults)).replace('|', "\\|");
+            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+            let changes = if spec.is_immutable() { "at a start" } else { "at once" };
+            let effect = match (spec.meaning, spec.origin) {
+                (Meaning::Accepted(_), _) => "without effect",
+                (Meaning::ToCome(_), _) => "not yet",
+                (_, Origin::Quorate) => "our own",
+                (_, Origin::Later) => "of later versions",
+                (_, Origin::Redis) => "",
+            };
+            let _ = writeln!(page, "| {} | {default} | {changes} | {effect} |", names.join(" "));
+        }
+    }
+    page
+}
+
 fn section(page: &mut String, title: &str, text: &str, why: impl Fn(&Spec) -> Option<&'static str>) {
     let _ = write!(page, "\n## {title}\n\n{text}\n\n| directive | why |\n| --- | --- |\n");
     for spec in directives::all() {
@@ -70,12 +99,14 @@ mod tests {
     /// After a change of the tables, write the page anew with `UPDATE_DOCS=1 cargo test -p quorate-config page`.
     #[test]
     fn the_documentation_says_what_the_tables_say() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/directives.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, page()).unwrap();
+        for (name, page) in [("directives.md", page()), ("configuration.md", reference())] {
+            let path = format!("{}/../../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("UPDATE_DOCS").is_some() {
+                std::fs::write(&path, &page).unwrap();
+            }
+            let written = std::fs::read_to_string(&path).unwrap();
+            assert!(written == page, "docs/{name} is not what the tables say");
         }
-        let written = std::fs::read_to_string(path).unwrap();
-        assert!(written == page(), "docs/directives.md is not what the tables say");
     }
 
     #[test]
