@@ -7,7 +7,7 @@ use std::process::Command;
 
 use quorate_client::{Client, Reply};
 use quorate_interop::deployment::Make::{Ours, Redis};
-use quorate_interop::deployment::{Deployment, Process};
+use quorate_interop::deployment::{Deployment, NAME, Process};
 use quorate_interop::{PATIENCE, Server, await_that};
 
 fn text(reply: &Reply) -> String {
@@ -416,6 +416,22 @@ fn sentinels_watch_and_fail_over_as_a_user_that_may_do_no_more() {
         let list = text(&deployment.servers[next].call(&["CLIENT", "LIST"]).unwrap());
         assert!(list.contains("user=sent"), "{list}");
     }
+}
+
+#[test]
+fn a_sentinel_that_may_a_little_more_confirms_tenures_and_hands_over() {
+    let server_lines =
+        format!("masteruser rep\nmasterauth sync\n{REPLICA_USER} +info\n{SENTINEL_USER} +tenure|confirm +failover");
+    let lines = "sentinel auth-user mymaster sent\nsentinel auth-pass mymaster watch";
+    let Some(deployment) = Deployment::start_with(&[Ours; 2], &server_lines, &[Ours], lines) else { return };
+    let denied =
+        || deployment.servers.iter().map(|server| text(&server.call(&["ACL", "LOG"]).unwrap())).collect::<String>();
+    assert_eq!(denied(), "[][]");
+    let old = deployment.servers[0].port();
+    let order = || deployment.sentinels[0].call(&["SENTINEL", "FAILOVER", NAME, "COORDINATED"]);
+    await_that("the handover is taken up", || order() == Some(Reply::Simple(b"OK".to_vec())));
+    deployment.await_successor(old);
+    assert_eq!(denied(), "[][]");
 }
 
 #[test]
