@@ -182,6 +182,19 @@ fn a_password_is_asked_for_and_used() {
     }
 }
 
+#[test]
+fn servers_for_majority_locks_are_told_as_what_they_are() {
+    let mut servers = [0; 3].map(|_| Process::server(Make::Ours, ""));
+    let addresses = servers.each_ref().map(Process::address);
+    let (code, said) = status(&addresses, &[]);
+    assert_eq!((code, said.contains("3 independent servers; 2 of them grant a lock")), (0, true), "{said}");
+    servers[0].kill();
+    assert_eq!(status(&addresses, &["--quiet"]).0, 1, "a majority is left");
+    servers[1].kill();
+    let (code, said) = status(&addresses, &[]);
+    assert_eq!((code, said.contains("only 1 of 3 independent servers answer: no lock is granted")), (2, true), "{said}");
+}
+
 /// Hands a server's place over; the exit status, and all that was said.
 fn hand_over(address: SocketAddr) -> (i32, String) {
     let mut command = Command::new(binary());

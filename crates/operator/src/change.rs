@@ -206,8 +206,9 @@ fn bus_port(node: &mut Node) -> Result<u16> {
 }
 
 fn await_that(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let begun = Instant::now();
+    let (begun, mut bar) = (Instant::now(), Bar::waiting(format!("waiting for {what}")));
     while !is_so()? {
+        bar.at(0, "");
         if begun.elapsed() > PATIENCE {
             bail!("waited in vain for {what}");
         }

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 
+pub use crate::screen::Bar;
 pub use crate::works::{Step, Works};
 
 use crate::node::{Credentials, address};

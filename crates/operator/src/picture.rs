@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use quorate_cluster::{NodeFlags, NodeId, SLOTS, SavedNode, Slots};
 
 use crate::node::{Credentials, Node, address};
+use crate::screen::Bar;
 
 /// How long nodes may take to agree, as gossip goes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,12 +98,13 @@ impl Picture {
     /// # Errors
     /// As [`Picture::take`].
     pub(crate) fn settled(entry: SocketAddr, credentials: &Credentials) -> Result<Picture> {
-        let begun = Instant::now();
+        let (begun, mut bar) = (Instant::now(), Bar::waiting("waiting for the nodes to agree".to_owned()));
         loop {
             let picture = Picture::take(entry, credentials)?;
             if picture.agrees() || begun.elapsed() > PATIENCE {
                 return Ok(picture);
             }
+            bar.at(0, "");
             std::thread::sleep(POLL);
         }
     }

@@ -7,10 +7,15 @@ const WIDTH: usize = 30;
 /// How often a bar is drawn anew.
 const REFRESH: Duration = Duration::from_millis(100);
 
-/// A bar with an estimate, on a terminal; nothing elsewhere.
-pub(crate) struct Bar {
+/// What is waited for is not shown before so long: most of it is over by then.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// A bar with an estimate, or a line that says what is waited for, on a terminal; nothing elsewhere.
+#[derive(Debug)]
+pub struct Bar {
     what: String,
-    total: usize,
+    /// Nothing if nobody can say how much it is.
+    total: Option<usize>,
     begun: Instant,
     drawn: Option<Instant>,
     is_shown: bool,
@@ -18,17 +23,33 @@ pub(crate) struct Bar {
 
 impl Bar {
     /// A bar for so many steps.
-    pub(crate) fn new(what: String, total: usize) -> Bar {
+    pub fn new(what: String, total: usize) -> Bar {
+        Bar::of(what, Some(total))
+    }
+
+    /// A line for what takes its time, and nobody knows how long.
+    pub fn waiting(what: String) -> Bar {
+        Bar::of(what, None)
+    }
+
+    fn of(what: String, total: Option<usize>) -> Bar {
         Bar { what, total, begun: Instant::now(), drawn: None, is_shown: std::io::stderr().is_terminal() }
     }
 
-    /// So many are done.
-    pub(crate) fn at(&mut self, done: usize, note: &str) {
-        if !self.is_shown || self.drawn.is_some_and(|drawn| drawn.elapsed() < REFRESH && done < self.total) {
+    /// So many are done; and what more there is to say.
+    pub fn at(&mut self, done: usize, note: &str) {
+        let is_last = self.total.is_some_and(|total| done >= total);
+        let is_fresh = self.drawn.is_some_and(|drawn| drawn.elapsed() < REFRESH) && !is_last;
+        let is_early = self.total.is_none() && self.begun.elapsed() < DELAY;
+        if !self.is_shown || is_fresh || is_early {
             return;
         }
         self.drawn = Some(Instant::now());
-        let line = line(&self.what, done, self.total, self.begun.elapsed(), note);
+        let spent = self.begun.elapsed();
+        let line = match self.total {
+            Some(total) => line(&self.what, done, total, spent, note),
+            None => waiting(&self.what, spent, note),
+        };
         // Nothing depends on whether anybody sees it.
         let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
     }
@@ -52,6 +73,11 @@ fn line(what: &str, done: usize, total: usize, spent: Duration, note: &str) -> S
     };
     let note = if note.is_empty() { String::new() } else { format!(", {note}") };
     format!("{what} [{bar}] {done}/{total}{left}{note}")
+}
+
+fn waiting(what: &str, spent: Duration, note: &str) -> String {
+    let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+    format!("{what}, for {} s{note}", spent.as_secs())
 }
 
 /// Asks whether to go on; no if nobody can answer.
@@ -88,6 +114,7 @@ mod tests {
         let shown = line("moving", 25, 100, Duration::from_secs(10), "");
         assert_eq!(shown, format!("moving [{}{}] 25/100, 30 s left", "#".repeat(7), ".".repeat(23)));
         assert!(line("moving", 0, 0, Duration::ZERO, "").ends_with("0/0"));
+        assert_eq!(waiting("waiting", Duration::from_secs(3), "2 of 3"), "waiting, for 3 s: 2 of 3");
     }
 
     #[test]

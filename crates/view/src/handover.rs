@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use quorate_resp::Reply;
-use quorate_topology::{Address, Command, Facts, Group, Pace, Part, Topology, Wish};
+use quorate_topology::{Address, Command, Explorer, Facts, Group, Pace, Part, Topology, Wish};
 
 use crate::link::Link;
 use crate::options::{Access, Manners, address};
@@ -40,9 +40,7 @@ pub(crate) async fn hand_over(options: Options) -> Result<u8> {
     let manners = options.access.manners();
     let mut watch = Watch::new(std::slice::from_ref(&options.server), manners.clone(), Pace::default());
     let handing = async {
-        while !watch.explorer().is_settled() {
-            watch.step().await;
-        }
+        watch.until("looking", Explorer::is_settled).await;
         let topology = watch.explorer().topology();
         let Some(command) = order(topology, &options.server)? else {
             println!("{} leads nothing: it can be stopped", options.server);
@@ -50,9 +48,7 @@ pub(crate) async fn hand_over(options: Options) -> Result<u8> {
         };
         println!("{}: {}", command.at, command.words.join(" "));
         give(&command, &manners).await?;
-        while leads(watch.explorer().topology(), &options.server) {
-            watch.step().await;
-        }
+        watch.until("handing over", |explorer| !leads(explorer.topology(), &options.server)).await;
         println!("{} leads no more: it can be stopped", options.server);
         Ok(())
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_topology::{Address, Pace, Verdict};
+use quorate_topology::{Address, Explorer, Pace, Verdict};
 
 use crate::options::{Access, address};
 use crate::report;
@@ -42,11 +42,7 @@ pub(crate) async fn show(options: Options) -> anyhow::Result<u8> {
     let manners = options.access.manners();
     let patience = manners.limit * ROUNDS + Duration::from_secs(5);
     let mut watch = Watch::new(&options.nodes, manners, Pace::default());
-    let explored = async {
-        while !watch.explorer().is_settled() {
-            watch.step().await;
-        }
-    };
+    let explored = watch.until("looking", Explorer::is_settled);
     let is_whole = tokio::time::timeout(patience, explored).await.is_ok();
     let topology = watch.explorer().topology();
     let health = topology.health();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use quorate_operator::Bar;
 use quorate_resp::Reply;
 use quorate_stdx::{Machine, Mono, Now, UnixMs};
 use quorate_topology::{Address, Channels, Explorer, Input, Output, Pace, Question};
@@ -14,6 +15,9 @@ use crate::options::Manners;
 
 /// How long a task waits before it listens again where it could not.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How often is shown what is waited for.
+const DRAW: Duration = Duration::from_millis(200);
 
 /// The tasks of one node; they end with it.
 #[derive(Default)]
@@ -69,6 +73,17 @@ impl Watch {
             self.explorer.handle(now(self.start), input);
         }
         self.perform();
+    }
+
+    /// Lets the explorer go on until something holds, and shows on a terminal that this takes its time.
+    pub(crate) async fn until(&mut self, what: &str, mut holds: impl FnMut(&Explorer) -> bool) {
+        let mut bar = Bar::waiting(what.to_owned());
+        while !holds(&self.explorer) {
+            let topology = self.explorer.topology();
+            bar.at(0, &format!("{} of {} nodes answer", topology.live().count(), topology.nodes.len()));
+            // What has not happened by then is gone on with in the next turn.
+            let _ = tokio::time::timeout(DRAW, self.step()).await;
+        }
     }
 
     fn perform(&mut self) {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use quorate_operator::Bar;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -161,7 +162,9 @@ impl Folder {
             self.signal(process, Signal::CONT).ok();
         }
         let deadline = Instant::now() + PATIENCE;
-        for process in &running {
+        let mut bar = Bar::new("ending".to_owned(), running.len());
+        for (done, process) in running.iter().enumerate() {
+            bar.at(done, "");
             while self.runs(process) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(20));
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use quorate_resp::Reply;
-use quorate_topology::{Address, Pace, Verdict};
+use quorate_topology::{Address, Explorer, Pace, Verdict};
 
 use super::Place;
 use super::folder::Folder;
@@ -232,20 +232,13 @@ async fn form(ports: &[u16]) -> Result<()> {
 /// Waits until everything is well, and shows it; whether it is.
 async fn settle(seeds: &[Address], count: usize) -> bool {
     let mut watch = Watch::new(seeds, manners(), Pace::default());
-    let is_well = |watch: &Watch| {
-        let topology = watch.explorer().topology();
-        watch.explorer().is_settled()
-            && topology.live().count() >= count
-            && topology.health().verdict == Verdict::Healthy
-    };
-    let settled = async {
-        while !is_well(&watch) {
-            watch.step().await;
-        }
+    let is_well = |explorer: &Explorer| {
+        let topology = explorer.topology();
+        explorer.is_settled() && topology.live().count() >= count && topology.health().verdict == Verdict::Healthy
     };
     // What is not well by then is shown as it is.
-    let _ = tokio::time::timeout(PATIENCE, settled).await;
+    let _ = tokio::time::timeout(PATIENCE, watch.until("waiting until all is well", is_well)).await;
     let topology = watch.explorer().topology();
     print!("{}", report::report(topology, &topology.health()));
-    is_well(&watch)
+    is_well(watch.explorer())
 }
