@@ -192,7 +192,11 @@ fn servers_for_majority_locks_are_told_as_what_they_are() {
     assert_eq!(status(&addresses, &["--quiet"]).0, 1, "a majority is left");
     servers[1].kill();
     let (code, said) = status(&addresses, &[]);
-    assert_eq!((code, said.contains("only 1 of 3 independent servers answer: no lock is granted")), (2, true), "{said}");
+    assert_eq!(
+        (code, said.contains("only 1 of 3 independent servers answer: no lock is granted")),
+        (2, true),
+        "{said}"
+    );
 }
 
 /// Hands a server's place over; the exit status, and all that was said.
