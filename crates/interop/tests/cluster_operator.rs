@@ -184,7 +184,7 @@ fn what_was_broken_off_is_finished_and_what_nobody_has_is_given_to_somebody() {
 #[test]
 fn every_node_is_restarted_in_its_turn_and_no_write_is_lost() {
     let (mut nodes, places) = form(&[Ours; 6], 1).unwrap();
-    let buses: Vec<String> = nodes.iter().map(|node| bus_of(node)).collect();
+    let buses: Vec<String> = nodes.iter().map(bus_of).collect();
     let mut command = Command::new(binary());
     command.args(["cluster", "upgrade", &places[0], "--yes"]).stdout(std::process::Stdio::piped());
     let mut upgrade = command.spawn().unwrap();
