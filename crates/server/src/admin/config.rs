@@ -76,8 +76,9 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     change
         .and_then(|change| apply::apply(cx.server, &change))
         .map_err(|error| CommandError::Bytes(error.to_string().into_bytes()))?;
-    // A password may be asked for from now on, of whom there was none.
-    users::bring_up_to_date(cx.server, (cx.client, &mut *cx.session), |_| false);
+    if pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"requirepass")) {
+        users::bring_up_to_date(cx.server, (cx.client, &mut *cx.session), |_| false);
+    }
     let published = cx.server.published();
     // Whoever asks after this sees that the limit holds.
     cx.with_output_in_place(|cx| {
