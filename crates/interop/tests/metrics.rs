@@ -114,11 +114,12 @@ fn samples(port: u16) -> Option<Vec<String>> {
 
 #[test]
 fn prometheus_reads_all_that_dashboards_for_redis_exporter_ask_for() {
-    let [metrics, of_replica, of_node, of_sentinel] = [0; 4].map(|_| free_port());
+    let [metrics, of_replica, of_node, of_sentinel, bus] = [0; 5].map(|_| free_port());
     let server = Process::server(Make::Ours, &format!("metrics-port {metrics}"));
     let replica =
         Process::server(Make::Ours, &format!("metrics-port {of_replica}\nreplicaof 127.0.0.1 {}", server.port()));
-    let _node = Process::server(Make::Ours, &format!("metrics-port {of_node}\ncluster-enabled yes"));
+    let _node =
+        Process::server(Make::Ours, &format!("metrics-port {of_node}\ncluster-enabled yes\ncluster-port {bus}"));
     let watch = format!("metrics-port {of_sentinel}\nsentinel monitor m 127.0.0.1 {} 1", server.port());
     let _sentinel = Process::sentinel(Make::Ours, &watch);
     await_that("the replica is linked", || replica.info("replication", "master_link_status").as_deref() == Some("up"));
