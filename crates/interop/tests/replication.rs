@@ -396,6 +396,46 @@ fn a_killed_primary_has_passed_on_all_that_it_acknowledged() {
     }
 }
 
+/// What has come and waits in the replica's socket when it is told to lead was acknowledged, too.
+#[test]
+fn a_replica_that_was_held_up_applies_all_that_has_come_before_it_leads() {
+    const WRITES: usize = 1000;
+    let primary = Server::start(OPTIONS);
+    let replica = Server::start(OPTIONS);
+    follow(&replica, &primary);
+    ask(&primary, &["SET", "first", "v"]);
+    wait_until("the stream flows", &Reply::Int(1), || ask(&primary, &["WAIT", "1", "1000"]));
+    // Some of them are served by another thread than the stream.
+    let mut clients: Vec<_> = (0..8).map(|_| replica.connect()).collect();
+    clients.iter_mut().for_each(|client| drop(client.call(&["PING"]).unwrap()));
+    let signal = |name: &str| {
+        let done = std::process::Command::new("kill").args([name, &replica.pid().to_string()]).status();
+        assert!(done.is_ok_and(|status| status.success()));
+    };
+    signal("-STOP");
+    let mut writer = primary.connect();
+    (0..WRITES).for_each(|number| writer.push(&["SET", &format!("held:{number}"), "v"]));
+    writer.push(&["FLUSHDB"]);
+    (0..WRITES).for_each(|number| writer.push(&["SET", &format!("held:{number}"), &number.to_string()]));
+    writer.flush().unwrap();
+    (0..=2 * WRITES).for_each(|_| assert!(matches!(writer.receive().unwrap(), Reply::Simple(_))));
+    drop(writer);
+    drop(primary);
+    for client in &mut clients {
+        client.push(&["REPLICAOF", "NO", "ONE"]);
+        client.flush().unwrap();
+    }
+    signal("-CONT");
+    for client in &mut clients {
+        assert_eq!(client.receive().unwrap(), Reply::Simple(b"OK".to_vec()));
+    }
+    for number in 0..WRITES {
+        let found = clients[0].call(&["GET", &format!("held:{number}")]).unwrap();
+        assert_eq!(found, Reply::Bulk(number.to_string().into()), "write {number}");
+    }
+    assert_eq!(info(&replica, "replication", "role"), "master");
+}
+
 #[test]
 fn a_busy_script_on_a_replica_delays_the_stream_and_loses_nothing() {
     let primary = Server::start(OPTIONS);

@@ -249,6 +249,13 @@ impl Control {
 
     /// Gives an order while alone, and returns how it is answered.
     pub fn order(&self, server: &Arc<Server>, alone: &mut Alone<'_>, order: Order) -> Answer {
+        if order == Order::Lead {
+            // Its commands may hand inputs in, so the lock is free meanwhile.
+            let upstream = self.inner.lock().upstream.clone();
+            if let Some(upstream) = upstream {
+                upstream.drain(server, alone);
+            }
+        }
         let mut inner = self.inner.lock();
         inner.orders += 1;
         let by = OrderId(inner.orders);

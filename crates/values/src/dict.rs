@@ -17,26 +17,19 @@
 //! chosen by the hash's first bits (extendible hashing, Fagin et al. 1979). No operation ever touches more
 //! than one segment's items; doubling the directory copies pointers only.
 
+mod key;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 
 use quorate_stdx::Rng;
 
+use self::key::are_equal;
+pub use self::key::hash_bytes;
 use crate::size_class::size_class;
-
-/// The hash of a key, seeded anew in each process, so that nobody can prepare colliding keys.
-#[inline]
-pub fn hash_bytes(key: &[u8]) -> u64 {
-    static STATE: OnceLock<foldhash::quality::RandomState> = OnceLock::new();
-    let mut hasher = STATE.get_or_init(Default::default).build_hasher();
-    hasher.write(key);
-    hasher.finish()
-}
 
 /// Where a scan meets the item of that hash; scans go upwards.
 #[inline]
@@ -130,22 +123,6 @@ pub fn prefetch<T>(place: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
-}
-
-/// Whether two keys are equal. They nearly always are where this is asked, and short, for which a call of the general
-/// comparison takes longer than the comparison.
-#[inline]
-fn are_equal(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
-    match (a.first_chunk(), a.last_chunk(), b.first_chunk(), b.last_chunk()) {
-        (Some(a_head), Some(a_tail), Some(b_head), Some(b_tail)) if a.len() <= 16 => {
-            (word(a_head) ^ word(b_head)) | (word(a_tail) ^ word(b_tail)) == 0
-        }
-        _ => a == b,
-    }
 }
 
 #[inline]

@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 use quorate_config::{DisklessLoad, Text};
-use quorate_keyspace::{Db, Keyspace, Member};
+use quorate_keyspace::{Alone, Db, Keyspace, Member};
 use quorate_replication::wire::{Framing, Origin, PsyncReply, Reply, Request};
 use quorate_replication::{Addr, Input, LinkId, replica};
 
 use crate::data::client::{Client, Closing};
+use crate::data::stream;
 use crate::data::worker::Mail;
 use crate::log;
 use crate::persist::load;
@@ -139,6 +140,13 @@ impl Upstream {
     /// Stops what is received or loaded.
     pub(super) fn abort(&self) {
         self.ended.store(true, Ordering::Release);
+    }
+
+    /// Applies what has come and was not read, if the stream flows: see [`stream::drain`].
+    pub(super) fn drain(&self, server: &Arc<Server>, alone: &mut Alone<'_>) {
+        if let Some(client) = self.client.get().filter(|_| self.streams() && !self.has_ended()) {
+            stream::drain(server, alone, client);
+        }
     }
 
     /// Ends the link. If it streams, the caller is alone: no byte is applied after this.

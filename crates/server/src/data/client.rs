@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -326,6 +327,8 @@ pub struct Session {
     pub input: Vec<u8>,
     /// Whether more bytes, none of which was run, are with the owning thread.
     pub arrived: bool,
+    /// Of our primary: the bytes that the owning thread has taken to run them, and has not yet. Valid while it is quiet.
+    pub unrun: Option<NonNull<[u8]>>,
     /// Finds requests in `input`.
     pub parser: RequestParser,
     /// Replies that have not been sent.
@@ -423,6 +426,7 @@ impl Session {
             active_at: now,
             input: Vec::new(),
             arrived: false,
+            unrun: None,
             parser: RequestParser::default(),
             out: Vec::new(),
             sent: 0,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use quorate_commands::{Args, CommandError, Flags, Origin};
-use quorate_keyspace::{Place, Scope, SlotSet};
+use quorate_keyspace::{Alone, Place, Scope, SlotSet};
 use quorate_resp::ReplyWriter;
 use quorate_stdx::Now;
 
@@ -247,38 +247,59 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
         queue(local, session, command, args);
         return stream::append(server, session, raw, false);
     }
-    let apply = |server: &Arc<Server>, access: Access<'_, '_>, local: &mut Local, scope: &Scope, now: Now| {
-        let scope = Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
-        let mut replies = Vec::new();
-        // SAFETY: the worker owns the client and is active, or is alone.
-        let session = unsafe { client.session() };
-        let origin = Origin::Replication;
-        Cx {
-            server,
-            client,
-            session,
-            access,
-            scope: &scope,
-            local,
-            net: None,
-            out: &mut replies,
-            now,
-            origin,
-            command,
-        }
-        .call(args, None);
-        if let Some(error) = replies.strip_prefix(b"-") {
-            stream::diverged(error, &command.full_name);
-        }
-        // SAFETY: as above; the context, which held the earlier reference, is gone.
-        stream::append(server, unsafe { client.session() }, raw, stream::is_aside(command));
-    };
     if needs_alone(session, command, args) {
-        worker.alone(false, |server, access, local, scope, now, _| apply(server, access, local, scope, now));
+        worker.alone(false, |server, access, local, scope, now, _| {
+            // Somebody was alone before, and may have ended the link and applied what had come.
+            // SAFETY: alone.
+            if unsafe { client.session() }.closing.is_none() {
+                apply(server, client, access, local, scope, now, (command, args, raw));
+            }
+        });
     } else {
         let (server, member, local, scope, now) = worker.parts();
-        apply(server, Access::Active(member), local, scope, now);
+        apply(server, client, Access::Active(member), local, scope, now, (command, args, raw));
     }
+}
+
+/// As [`replicated`], for who is alone.
+pub fn replicated_alone(
+    server: &Arc<Server>,
+    client: &Arc<Client>,
+    alone: &mut Alone<'_>,
+    local: &mut Local,
+    scope: &Scope,
+    (command, args, raw): (&'static Command, Args<'_>, &[u8]),
+) {
+    // SAFETY: the caller is alone.
+    let session = unsafe { client.session() };
+    if session.transaction.is_some() && !runs_inside_multi(command) {
+        queue(local, session, command, args);
+        return stream::append(server, session, raw, false);
+    }
+    apply(server, client, Access::Alone(alone), local, scope, server.now(), (command, args, raw));
+}
+
+/// Runs a request of our primary's stream, and appends it to the log. The caller owns the client and is active, or is alone.
+fn apply(
+    server: &Arc<Server>,
+    client: &Arc<Client>,
+    access: Access<'_, '_>,
+    local: &mut Local,
+    scope: &Scope,
+    now: Now,
+    (command, args, raw): (&'static Command, Args<'_>, &[u8]),
+) {
+    let scope = &Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
+    let mut replies = Vec::new();
+    // SAFETY: the caller owns the client and is active, or is alone.
+    let session = unsafe { client.session() };
+    let (out, net, origin) = (&mut replies, None, Origin::Replication);
+    Cx { server, client, session, access, scope, local, net, out, now, origin, command }.call(args, None);
+    if let Some(error) = replies.strip_prefix(b"-") {
+        stream::diverged(error, &command.full_name);
+    }
+    // SAFETY: as above; the context, which held the earlier reference, is gone.
+    stream::append(server, unsafe { client.session() }, raw, stream::is_aside(command));
 }
 
 /// Of what a node that sends slots is answered, it hears what it asked for, and errors, after which it is not heard any more;

@@ -7,13 +7,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_commands::Args;
-use quorate_keyspace::Expiry;
+use quorate_keyspace::{Alone, Expiry, Scope};
 use quorate_replication::{Input, replica};
+use quorate_resp::{Limits, Parsed, RequestParser};
+use quorate_stdx::Rng;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
-use crate::data::client::{Blocked, Client, Session, Upstream};
+use crate::data::call::Local;
+use crate::data::client::{Blocked, Client, Closing, Kind, Session, Upstream};
 use crate::data::dispatch::{self, Step};
 use crate::data::gates;
 use crate::data::table::Command;
@@ -21,6 +26,12 @@ use crate::data::worker::Worker;
 use crate::log;
 use crate::server::Server;
 
+/// How long what comes is applied before this server leads; far more than a socket's buffers take.
+const DRAINS_FOR: Duration = Duration::from_secs(1);
+/// How long nothing has to come until that is taken for all. A primary that has died is known to have sent all, and not waited for.
+const MOMENT: Duration = Duration::from_millis(50);
+/// How much is read at once then.
+const PIECE: usize = 64 << 10;
 /// How often the machine hears that the stream flows.
 const NEWS: Duration = Duration::from_secs(1);
 
@@ -58,6 +69,106 @@ fn is_paused(worker: &mut Worker, client: &Client, command: &Command, args: Args
     let (server, _, local, ..) = worker.parts();
     // SAFETY: the worker owns the client and is active.
     gates::holds_stream(server, &local.published, unsafe { client.session() }, command, args)
+}
+
+/// Applies what our primary has sent and nobody has read yet, before this server leads instead of it: the clients of that
+/// primary were told of these writes as soon as they were on their way here. The link is over afterwards.
+///
+/// As long as more comes, it is waited for; what a dead process has handed to its system still arrives when room is made for
+/// it here. A primary that lives would go on for ever, so there is a bound.
+pub fn drain(server: &Arc<Server>, alone: &mut Alone<'_>, client: &Arc<Client>) {
+    // SAFETY: the caller is alone.
+    let session = unsafe { client.session() };
+    if session.kind != Kind::Primary || session.closing.is_some() {
+        return;
+    }
+    let mut input = match session.unrun.take() {
+        // SAFETY: the owning thread is quiet, in the midst of running these bytes; it will find that the link is over.
+        Some(unrun) => unsafe { unrun.as_ref() }.to_vec(),
+        None => std::mem::take(&mut session.input),
+    };
+    let published = server.published();
+    let limits = Limits::authenticated(published.settings.max_string);
+    let scope = published.scope(server.now().unix, Rng::new(rand::random()));
+    let stats = Arc::clone(&server.workers.get().expect("all threads are known")[client.worker].stats);
+    let mut local = Local::new(published, stats, client.worker);
+    let (mut parser, mut at, mut applied) = (RequestParser::default(), 0, 0);
+    let deadline = Instant::now() + DRAINS_FOR;
+    loop {
+        match parser.parse(&input[at..], &limits) {
+            Parsed::Request(len) => {
+                let raw = &input[at..at + len];
+                let words: Vec<&[u8]> = parser.arguments(raw).collect();
+                apply_alone(server, alone, client, &mut local, &scope, &words, raw);
+                parser.clear();
+                (at, applied) = (at + len, applied + len);
+            }
+            Parsed::Incomplete(_) => {
+                input.drain(..std::mem::take(&mut at));
+                if Instant::now() > deadline || !read_more(client, &mut input) {
+                    break;
+                }
+            }
+            Parsed::Error(error) => {
+                log::warning(&format!("What our primary has sent last is no request: {error}"));
+                break;
+            }
+        }
+    }
+    if applied > 0 {
+        log::notice(&format!(
+            "{applied} bytes that had come from our primary and waited are applied before this server leads"
+        ));
+    }
+    // SAFETY: as above; no earlier reference is used any more.
+    unsafe { client.session() }.closing = Some(Closing::Now);
+}
+
+fn apply_alone(
+    server: &Arc<Server>,
+    alone: &mut Alone<'_>,
+    client: &Arc<Client>,
+    local: &mut Local,
+    scope: &Scope,
+    words: &[&[u8]],
+    raw: &[u8],
+) {
+    if words.is_empty() {
+        // SAFETY: the caller is alone.
+        return append(server, unsafe { client.session() }, raw, true);
+    }
+    let args = Args::new(words);
+    match dispatch::resolve(args) {
+        Ok(command) => dispatch::replicated_alone(server, client, alone, local, scope, (command, args, raw)),
+        Err(error) => {
+            diverged(&error.wire(), "(unknown)");
+            // SAFETY: as above.
+            append(server, unsafe { client.session() }, raw, true);
+        }
+    }
+}
+
+/// Reads what has come, and waits for a moment if nothing has; false if nothing comes any more.
+fn read_more(client: &Client, input: &mut Vec<u8>) -> bool {
+    // SAFETY: the caller is alone.
+    let socket = &unsafe { client.session() }.socket;
+    for _ in 0..2 {
+        input.reserve(PIECE);
+        match rustix::io::read(socket, rustix::buffer::spare_capacity(input)) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut wanted = [PollFd::new(socket, PollFlags::IN)];
+                let moment = Timespec { tv_sec: 0, tv_nsec: MOMENT.subsec_nanos().into() };
+                if !matches!(poll(&mut wanted, Some(&moment)), Ok(1..)) {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// What of the stream has been read and waits, for INFO.

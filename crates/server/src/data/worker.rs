@@ -21,6 +21,7 @@ mod sweep;
 mod weigh;
 
 use std::io::{ErrorKind, Write};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -414,6 +415,8 @@ impl Worker {
         self.net.answered_at = None;
         self.wanted = 0;
         let end = self.run_parsed(client, &mut parser, input, at, [ahead, &mut own]);
+        // SAFETY: as above, and no other reference is alive.
+        unsafe { client.session() }.unrun = None;
         self.net.current = None;
         own.clear();
         self.ahead = own;
@@ -433,6 +436,9 @@ impl Worker {
         loop {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
+            if session.kind == Kind::Primary {
+                session.unrun = Some(NonNull::from(&input[at..]));
+            }
             if at == input.len() || session.blocked.is_some() || session.closing.is_some() {
                 return at;
             }
@@ -455,6 +461,10 @@ impl Worker {
                 // SAFETY: as above; the reference from there is not used any more.
                 None if unsafe { client.session() }.closing.is_some() => return input.len(),
                 None => return at,
+            }
+            // SAFETY: as above; the reference from there is not used any more.
+            if let Some(unrun) = &mut unsafe { client.session() }.unrun {
+                *unrun = NonNull::from(&input[at..]);
             }
             self.weigh(client);
             if self.interrupted || self.member.is_in_the_way() {

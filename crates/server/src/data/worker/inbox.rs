@@ -61,11 +61,11 @@ impl Inbox {
 
 impl Worker {
     /// Reads what has come for a client into the inbox; `ended` if the other end has closed its side. A client that
-    /// is in the midst of a request is served at once.
+    /// is in the midst of a request is served at once, and so is our primary, whose bytes others may have to find.
     pub(super) fn receive(&mut self, client: &Arc<Client>, ended: bool) {
         // SAFETY: this thread owns the client and is active.
         let session = unsafe { client.session() };
-        if !session.input.is_empty() || self.is_condemned(client, session) {
+        if !session.input.is_empty() || session.kind == Kind::Primary || self.is_condemned(client, session) {
             return self.read(client, ended);
         }
         let inbox = &mut self.net.inbox;
