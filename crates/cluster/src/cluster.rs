@@ -277,6 +277,8 @@ pub struct Cluster {
     pub(crate) ended: Ended,
     /// Migrations that want to hear when writes are held back.
     pub(crate) holds_due: Vec<TransferId>,
+    /// Writes that were held back for a replica of ours go on.
+    pub(crate) resumes_writes: bool,
     /// Slots whose keys are to be deleted, once the map says whose they are.
     pub(crate) drops_due: Slots,
     pub(crate) current_epoch: Epoch,
@@ -325,6 +327,7 @@ impl Cluster {
             claimed: BTreeMap::new(),
             ended: Ended::default(),
             holds_due: Vec::new(),
+            resumes_writes: false,
             drops_due: Slots::none(),
             current_epoch: saved.current_epoch,
             last_vote_epoch: saved.last_vote_epoch,
@@ -576,9 +579,12 @@ impl Cluster {
                 self.push(Output::Publish(map));
             }
         }
-        // Both mean the map that was published last.
+        // All of these mean the map that was published last.
         for id in std::mem::take(&mut self.holds_due) {
             self.push(Output::HoldSlots { id });
+        }
+        if std::mem::take(&mut self.resumes_writes) {
+            self.push(Output::ResumeWrites);
         }
         let drops = std::mem::replace(&mut self.drops_due, Slots::none());
         if !drops.is_empty() {

@@ -63,12 +63,16 @@ impl Cluster {
     }
 
     /// Answers a heartbeat, now or when we are well again: whoever has asked does not ask twice.
-    pub(crate) fn answer_heartbeat(&mut self, link: LinkId, from: Option<NodeId>) {
+    pub(crate) fn answer_heartbeat(&mut self, link: LinkId, from: Option<NodeId>, knows_extensions: bool) {
         if self.fitness.hangs {
             self.fitness.owing.insert(link);
             return;
         }
-        let answer = self.heartbeat(Heartbeat::Pong, from);
+        let mut answer = self.heartbeat(Heartbeat::Pong, from);
+        // Whoever hears of our slots for the first time hears our host's name, too.
+        if let (None, true, Body::Heartbeat { extensions, .. }) = (from, knows_extensions, &mut answer) {
+            extensions.extend(self.hostname_extension());
+        }
         self.answer(link, answer);
     }
 

@@ -55,12 +55,17 @@ impl Cluster {
         Body::Heartbeat { kind, entries: self.entries(to), extensions }
     }
 
+    pub(crate) fn hostname_extension(&self) -> Option<Extension> {
+        let hostname = &self.myself().hostname;
+        (!hostname.is_empty()).then(|| Extension::Hostname(hostname.clone()))
+    }
+
     fn extensions(&self, to: Option<&Node>) -> Vec<Extension> {
         let mut extensions = Vec::new();
         let me = self.myself();
         let Some(to) = to else { return extensions };
-        if to.knows_extensions() && !me.hostname.is_empty() {
-            extensions.push(Extension::Hostname(me.hostname.clone()));
+        if to.knows_extensions() {
+            extensions.extend(self.hostname_extension());
         }
         // Redis 7.0 writes a line to its log for each extension that it doesn't know.
         if to.knows_shards() {
@@ -144,6 +149,8 @@ impl Cluster {
         let node = self.node_mut(sender);
         node.heard = now;
         node.offset = header.offset;
+        // So that the answer to this can tell it all that it understands.
+        node.told = node.told.and_if(header.knows_extensions, NodeFlags::EXTENSIONS);
         // The epoch in the header is that of the slots; only a primary's own are its own.
         if header.primary.is_none() && header.config_epoch > node.config_epoch {
             node.config_epoch = header.config_epoch;
@@ -172,7 +179,7 @@ impl Cluster {
         }
         if kind != Heartbeat::Pong {
             let from = self.known(header.sender);
-            self.answer_heartbeat(link, from);
+            self.answer_heartbeat(link, from, header.knows_extensions);
         }
         if self.node_of(link).is_some_and(|node| !self.is_who_we_thought(node, header)) {
             return;

@@ -141,7 +141,8 @@ impl Cluster {
     /// It is over, one way or the other.
     pub(crate) fn end_manual(&mut self) {
         if let Manual::Yielding { .. } = std::mem::replace(&mut self.manual, Manual::None) {
-            self.push(Output::ResumeWrites);
+            // Not before the map is in force that says whose the slots are now.
+            self.resumes_writes = true;
         }
     }
 

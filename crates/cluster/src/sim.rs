@@ -52,7 +52,10 @@ mod tests {
     #[test]
     fn nothing_breaks_while_slots_move_no_write_is_lost_and_none_doubled() {
         let (mut successes, mut failures) = (0, 0);
-        for (seed, outcome) in play(seeds(), |seed| run_transfers(seed, false, None)) {
+        // They are half as many, because they find less each.
+        let seeds = seeds();
+        let seeds = seeds.start..seeds.end - (seeds.end - seeds.start) / 2;
+        for (seed, outcome) in play(seeds, |seed| run_transfers(seed, false, None)) {
             if let Err(violation) = outcome.result {
                 panic!("seed {seed}: {violation}\nreplay: SIM_SEED={seed} SIM_SEEDS=1, trace: SIM_TRANSFERS={seed}");
             }

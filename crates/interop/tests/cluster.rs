@@ -184,6 +184,40 @@ fn a_replica_whose_primary_dies_as_soon_as_it_has_its_data_takes_over() {
     }
 }
 
+/// It is back before anybody has missed it, and would make its replica as empty as it is.
+#[test]
+fn a_primary_that_is_back_at_once_with_nothing_yields_to_a_replica_that_has_everything() {
+    let Some(mut nodes) = Nodes::form(&[Ours; 6], &[]) else { return };
+    let keys: Vec<String> = (0..300).map(|number| format!("key:{number}")).collect();
+    assert!(keys.iter().all(|key| nodes.set(key, "1")));
+    // What is acknowledged is on its way to the replicas, which must have it before the primary dies.
+    for primary in 0..3 {
+        assert_eq!(call(&mut nodes.node(primary).connect(), "WAIT 1 30000"), "1");
+    }
+    let bus = bus_port(nodes.node(0));
+    let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+    let began = Instant::now();
+    let program = [quorate_interop::binary(), "server".into()];
+    nodes.0[0].as_mut().unwrap().kill_and_start(&program, &options);
+    println!("back after {:?}", began.elapsed());
+    let mut first = nodes.node(0).connect();
+    assert!(matches!(first.call(&["SET", "key:0", "2"]).unwrap(), Reply::Error(_)), "it takes no write");
+    let deadline = Instant::now() + PATIENCE;
+    while !keys.iter().all(|key| nodes.get(key).as_deref() == Some("1")) {
+        assert!(Instant::now() < deadline, "{}", nodes.node(0).log());
+        quorate_interop::pause();
+    }
+    let follows = |node: &Server| {
+        let text = call(&mut node.connect(), "INFO replication");
+        text.contains("role:slave") && text.contains("master_link_status:up")
+    };
+    while !follows(nodes.node(0)) {
+        assert!(Instant::now() < deadline, "{}", nodes.node(0).log());
+        quorate_interop::pause();
+    }
+    nodes.await_agreement();
+}
+
 fn bus_port(node: &Server) -> String {
     let text = call(&mut node.connect(), "CLUSTER NODES");
     let own = text.lines().find(|line| line.contains("myself")).unwrap();
