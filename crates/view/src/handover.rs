@@ -13,6 +13,9 @@ use crate::link::Link;
 use crate::options::{Access, Manners, address};
 use crate::watch::Watch;
 
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(500);
+
 #[derive(clap::Parser)]
 #[command(
     name = "quorate handover",
@@ -41,13 +44,22 @@ pub(crate) async fn hand_over(options: Options) -> Result<u8> {
     let mut watch = Watch::new(std::slice::from_ref(&options.server), manners.clone(), Pace::default());
     let handing = async {
         watch.until("looking", Explorer::is_settled).await;
-        let topology = watch.explorer().topology();
-        let Some(command) = order(topology, &options.server)? else {
-            println!("{} leads nothing: it can be stopped", options.server);
-            return Ok(());
-        };
-        println!("{}: {}", command.at, command.words.join(" "));
-        give(&command, &manners).await?;
+        loop {
+            let Some(command) = order(watch.explorer().topology(), &options.server)? else {
+                println!("{} leads nothing: it can be stopped", options.server);
+                return Ok(());
+            };
+            println!("{}: {}", command.at, command.words.join(" "));
+            match give(&command, &manners).await {
+                Err(why) if will_pass(&why) => {
+                    println!("{} answers: {why}; again", command.at);
+                    let again = tokio::time::Instant::now() + AGAIN;
+                    // The deployment is looked at meanwhile.
+                    while tokio::time::timeout_at(again, watch.step()).await.is_ok() {}
+                }
+                given => break given.map_err(|why| anyhow::anyhow!("{} answers: {why}", command.at))?,
+            }
+        }
         watch.until("handing over", |explorer| !leads(explorer.topology(), &options.server)).await;
         println!("{} leads no more: it can be stopped", options.server);
         Ok(())
@@ -103,15 +115,42 @@ fn first_command(topology: &Topology, wish: &Wish) -> Result<Command> {
     plan.steps.into_iter().next().map(|step| step.command).ok_or_else(|| anyhow::anyhow!("there is nothing to do"))
 }
 
-async fn give(command: &Command, manners: &Manners) -> Result<()> {
-    let address = &command.at;
+/// Whether an order may be taken in a moment that is refused now: a replica has just come, or a failover is under way.
+fn will_pass(said: &str) -> bool {
+    ["INPROG", "NOGOODSLAVE", "LOADING", "CLUSTERDOWN"].iter().any(|word| said.starts_with(word))
+        || said.contains("is not online")
+}
+
+/// Gives the order; an error is what was answered, or why nothing was.
+async fn give(command: &Command, manners: &Manners) -> Result<(), String> {
     let said = async {
-        let mut link = Link::connect(address, manners).await?;
+        let mut link = Link::connect(&command.at, manners).await?;
         link.ask(std::slice::from_ref(&command.words)).await
     };
     match said.await.map(|mut replies| replies.pop()) {
-        Ok(Some(Reply::Error(error))) => bail!("{address} answers: {}", String::from_utf8_lossy(&error)),
+        Ok(Some(Reply::Error(error))) => Err(String::from_utf8_lossy(&error).into_owned()),
         Ok(_) => Ok(()),
-        Err(fault) => bail!("{address}: {fault}"),
+        Err(fault) => Err(fault.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_will_pass_is_waited_for_and_what_will_not_is_told() {
+        for said in [
+            "ERR FAILOVER target replica is not online.",
+            "NOGOODSLAVE No suitable replica to promote",
+            "INPROG Failover already in progress",
+        ] {
+            assert!(will_pass(said), "{said}");
+        }
+        for said in
+            ["ERR FAILOVER requires connected replicas.", "NOAUTH Authentication required.", "connection refused"]
+        {
+            assert!(!will_pass(said), "{said}");
+        }
     }
 }
