@@ -65,14 +65,27 @@ pub(crate) fn run(picture: &mut Picture, how: &How, manner: &Manner) -> Result<(
         println!("[{}/{}] {}", number + 1, steps.len(), describe(picture, *step));
         let (Step::Restart(id) | Step::Replace(id)) = *step;
         if *step == Step::Replace(id) {
-            let heir = heir(picture, id)?;
-            failover(picture, heir, manner)?;
+            replace(picture, id, how, manner)?;
         }
         restart(picture, id, how, &manner.credentials)?;
     }
     let entry = picture.members[0].address;
     *picture = Picture::settled(entry, &manner.credentials)?;
     crate::report::check(picture, manner.json).map(drop)
+}
+
+/// Lets a replica take over. One that has just been started may not see its primary yet, and then refuses for a moment.
+fn replace(picture: &mut Picture, id: NodeId, how: &How, manner: &Manner) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(how.patience);
+    loop {
+        let Err(error) = heir(picture, id).and_then(|heir| failover(picture, heir, manner)) else { return Ok(()) };
+        let text = format!("{error:#}");
+        let is_refused = text.contains("answers CLUSTER FAILOVER") || text.contains("has its data");
+        if !is_refused || Instant::now() > deadline {
+            return Err(error);
+        }
+        sleep(POLL);
+    }
 }
 
 /// Replicas first; the primaries that need nobody to take over, because they hold nothing, and then the others.
