@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use quorate_commands::{Args, CommandError, Flags, Origin};
-use quorate_keyspace::{Alone, Place, Scope, SlotSet};
+use quorate_keyspace::{Place, Scope, SlotSet};
 use quorate_resp::ReplyWriter;
 use quorate_stdx::Now;
 
@@ -77,7 +77,7 @@ pub fn request(
             return Step::Postponed;
         }
     }
-    if session.transaction.is_some() && !runs_inside_multi(command) {
+    if is_queued(session, command) {
         queue(local, session, command, args);
         return Step::Done;
     }
@@ -242,12 +242,7 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
     let session = unsafe { client.session() };
     session.commands += 1;
     session.last_command = Some(command);
-    if session.transaction.is_some() && !runs_inside_multi(command) {
-        let (server, _, local, ..) = worker.parts();
-        queue(local, session, command, args);
-        return stream::append(server, session, raw, false);
-    }
-    if needs_alone(session, command, args) {
+    if !is_queued(session, command) && needs_alone(session, command, args) {
         worker.alone(false, |server, access, local, scope, now, _| {
             // Somebody was alone before, and may have ended the link and applied what had come.
             // SAFETY: alone.
@@ -261,26 +256,8 @@ pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static C
     }
 }
 
-/// As [`replicated`], for who is alone.
-pub fn replicated_alone(
-    server: &Arc<Server>,
-    client: &Arc<Client>,
-    alone: &mut Alone<'_>,
-    local: &mut Local,
-    scope: &Scope,
-    (command, args, raw): (&'static Command, Args<'_>, &[u8]),
-) {
-    // SAFETY: the caller is alone.
-    let session = unsafe { client.session() };
-    if session.transaction.is_some() && !runs_inside_multi(command) {
-        queue(local, session, command, args);
-        return stream::append(server, session, raw, false);
-    }
-    apply(server, client, Access::Alone(alone), local, scope, server.now(), (command, args, raw));
-}
-
-/// Runs a request of our primary's stream, and appends it to the log. The caller owns the client and is active, or is alone.
-fn apply(
+/// Runs a request of our primary's stream, or queues it, and appends it to the log. The caller owns the client and is active, or is alone.
+pub fn apply(
     server: &Arc<Server>,
     client: &Arc<Client>,
     access: Access<'_, '_>,
@@ -289,10 +266,14 @@ fn apply(
     now: Now,
     (command, args, raw): (&'static Command, Args<'_>, &[u8]),
 ) {
-    let scope = &Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
-    let mut replies = Vec::new();
     // SAFETY: the caller owns the client and is active, or is alone.
     let session = unsafe { client.session() };
+    if is_queued(session, command) {
+        queue(local, session, command, args);
+        return stream::append(server, session, raw, false);
+    }
+    let scope = &Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
+    let mut replies = Vec::new();
     let (out, net, origin) = (&mut replies, None, Origin::Replication);
     Cx { server, client, session, access, scope, local, net, out, now, origin, command }.call(args, None);
     if let Some(error) = replies.strip_prefix(b"-") {
@@ -430,6 +411,11 @@ fn wants_reply(session: &mut Session) -> bool {
         return false;
     }
     session.replies == ReplyMode::On && session.kind != Kind::Replica
+}
+
+/// Whether a command is queued: a transaction is open, and it is not one of those that end or touch it.
+fn is_queued(session: &Session, command: &Command) -> bool {
+    session.transaction.is_some() && !runs_inside_multi(command)
 }
 
 /// Whether a command is run, and not queued, within a transaction.

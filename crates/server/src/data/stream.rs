@@ -17,7 +17,7 @@ use quorate_stdx::Rng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::data::call::Local;
+use crate::data::call::{Access, Local};
 use crate::data::client::{Blocked, Client, Closing, Kind, Session, Upstream};
 use crate::data::dispatch::{self, Step};
 use crate::data::gates;
@@ -139,7 +139,10 @@ fn apply_alone(
     }
     let args = Args::new(words);
     match dispatch::resolve(args) {
-        Ok(command) => dispatch::replicated_alone(server, client, alone, local, scope, (command, args, raw)),
+        Ok(command) => {
+            let (access, now) = (Access::Alone(alone), server.now());
+            dispatch::apply(server, client, access, local, scope, now, (command, args, raw));
+        }
         Err(error) => {
             diverged(&error.wire(), "(unknown)");
             // SAFETY: as above.
