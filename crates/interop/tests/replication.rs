@@ -77,6 +77,16 @@ fn await_link(replica: &Server) {
     wait_until("the link is up", &"up".to_owned(), || info(replica, "replication", "master_link_status"));
 }
 
+/// Writes until the replica has applied some of the stream, and all that there is.
+fn await_stream(replica: &Server, primary: &Server, key: &str) {
+    let offset = |server: &Server| info(server, "replication", "master_repl_offset").parse::<u64>().unwrap();
+    wait_until("the stream flows", &true, || {
+        ask(primary, &["SET", key, "1"]);
+        offset(replica) > 0
+    });
+    wait_until("the replica has caught up", &true, || offset(replica) == offset(primary));
+}
+
 /// Waits until all replicas have applied what their primary has written, and compares the data.
 fn assert_same(primary: &Server, replicas: &[&Server]) {
     let offset = |server: &Server| info(server, "replication", "master_repl_offset");
@@ -403,8 +413,7 @@ fn a_replica_that_was_held_up_applies_all_that_has_come_before_it_leads() {
     let primary = Server::start(OPTIONS);
     let replica = Server::start(OPTIONS);
     follow(&replica, &primary);
-    ask(&primary, &["SET", "first", "v"]);
-    wait_until("the stream flows", &Reply::Int(1), || ask(&primary, &["WAIT", "1", "1000"]));
+    await_stream(&replica, &primary, "first");
     // Some of them are served by another thread than the stream.
     let mut clients: Vec<_> = (0..8).map(|_| replica.connect()).collect();
     clients.iter_mut().for_each(|client| drop(client.call(&["PING"]).unwrap()));
@@ -440,9 +449,8 @@ fn a_replica_that_was_held_up_applies_all_that_has_come_before_it_leads() {
 fn a_busy_script_on_a_replica_delays_the_stream_and_loses_nothing() {
     let primary = Server::start(OPTIONS);
     let replica = Server::start(&[OPTIONS, &["--busy-reply-threshold", "20"]].concat());
-    ask(&primary, &["SET", "counter", "1"]);
     follow(&replica, &primary);
-    assert_same(&primary, &[&replica]);
+    await_stream(&replica, &primary, "counter");
 
     let mut busy = replica.connect();
     busy.push(&["EVAL", "while true do redis.call('GET', KEYS[1]) end", "1", "counter"]);
@@ -456,14 +464,61 @@ fn a_busy_script_on_a_replica_delays_the_stream_and_loses_nothing() {
     for words in [&["MULTI"][..], &["INCR", "counter"], &["SET", "other", "x"], &["EXEC"], &["INCR", "counter"]] {
         client.call(words).unwrap();
     }
-    // The thread that waits for the script with the stream does not answer its other clients meanwhile, which is an open point.
-    let tell = |words: &[&str]| Client::connect(replica.address(), Duration::from_secs(1))?.call(words);
-    wait_until(
-        "the script is killed",
-        &true,
-        || matches!(tell(&["SCRIPT", "KILL"]), Ok(Reply::Error(text)) if text.starts_with(b"NOTBUSY")),
-    );
+    // Whoever waits for the script with the stream answers meanwhile.
+    for _ in 0..16 {
+        let reply = ask(&replica, &["GET", "other"]);
+        assert!(matches!(&reply, Reply::Error(text) if text.starts_with(b"BUSY")), "{reply:?}");
+    }
+    end_script(&replica);
     assert!(matches!(busy.receive().unwrap(), Reply::Error(_)));
     assert_same(&primary, &[&replica]);
     assert_eq!(ask(&replica, &["GET", "counter"]), Reply::Bulk(b"3".to_vec()));
+}
+
+/// What a replica can't apply yet is with it all the same, and not in the buffers of a primary that may die.
+#[test]
+fn what_a_busy_script_holds_up_outlives_the_primary() {
+    const WRITES: usize = 400;
+    let Some(primary) = Server::start_redis(OPTIONS, None) else { return };
+    let replica = Server::start(&[OPTIONS, &["--busy-reply-threshold", "20"]].concat());
+    follow(&replica, &primary);
+    await_stream(&replica, &primary, "held");
+    let mut busy = replica.connect();
+    busy.push(&["EVAL_RO", "while true do redis.call('GET', KEYS[1]) end", "1", "held"]);
+    busy.flush().unwrap();
+    wait_until(
+        "the script is busy",
+        &true,
+        || matches!(ask(&replica, &["GET", "held"]), Reply::Error(text) if text.starts_with(b"BUSY")),
+    );
+    let mut client = primary.connect();
+    let number = |section, field| info(&primary, section, field).parse::<i64>().unwrap();
+    let sent = || number("stats", "total_net_repl_output_bytes") - number("replication", "master_repl_offset");
+    let mut sent_before = sent();
+    wait_until("nothing is under way", &true, || {
+        quorate_interop::pause();
+        std::mem::replace(&mut sent_before, sent()) == sent_before
+    });
+    client.call(&["SET", "held", "second"]).unwrap();
+    // Far more than the buffers of a connection take.
+    let value = "v".repeat(100_000);
+    for number in 0..WRITES {
+        client.call(&["SET", &format!("late:{number}"), &value]).unwrap();
+    }
+    wait_until("the primary has passed all on", &sent_before, sent);
+    drop(primary);
+    end_script(&replica);
+    assert!(matches!(busy.receive().unwrap(), Reply::Error(_)));
+    assert_eq!(ask(&replica, &["REPLICAOF", "NO", "ONE"]), Reply::Simple(b"OK".to_vec()));
+    assert_eq!(ask(&replica, &["GET", "held"]), Reply::Bulk(b"second".to_vec()));
+    assert_eq!(ask(&replica, &["DBSIZE"]), Reply::Int(1 + WRITES as i64));
+}
+
+/// Kills the busy script of a server, and waits until it has ended.
+fn end_script(server: &Server) {
+    wait_until(
+        "the script is killed",
+        &true,
+        || matches!(ask(server, &["SCRIPT", "KILL"]), Reply::Error(text) if text.starts_with(b"NOTBUSY")),
+    );
 }

@@ -45,6 +45,8 @@ use handshake::{Advance, Handshake};
 
 /// How often our primary gets an acknowledgement, or a sign of life while we load.
 const ACK_PERIOD: Duration = Duration::from_secs(1);
+/// Of so many acknowledgements that nobody has asked for one is sent in any case.
+const SURE_ACK: u8 = 3;
 /// How long after a refusal the primary is asked again: each question costs it a snapshot.
 const REFUSED_RETRY: Duration = Duration::from_secs(10);
 
@@ -133,6 +135,17 @@ pub enum Output {
         link: LinkId,
         /// The request.
         request: Request,
+    },
+    /// Send an acknowledgement that nobody has asked for; where `sure` is false, only if the socket holds nothing that was
+    /// not read. A primary may have died, and its system still have some of its stream: if that hears anything, it resets
+    /// the connection, and what it has is lost.
+    Acknowledge {
+        /// The link.
+        link: LinkId,
+        /// The request.
+        request: Request,
+        /// Whether it is sent in any case.
+        sure: bool,
     },
     /// Receive the snapshot aside and answer `Offered`; our dataset stays as it is.
     Receive {
@@ -275,6 +288,8 @@ enum Stage {
     /// Without `ack_due` the primary takes no acknowledgements.
     Streaming {
         ack_due: Option<Mono>,
+        /// How many acknowledgements in a row may have been left out.
+        unsure: u8,
     },
 }
 
@@ -670,7 +685,7 @@ impl Replica {
             _ => Origin::default(),
         };
         *heard = cx.now;
-        *stage = Stage::Streaming { ack_due: acks.then(|| cx.now + ACK_PERIOD) };
+        *stage = Stage::Streaming { ack_due: acks.then(|| cx.now + ACK_PERIOD), unsure: 0 };
         self.stream = Some(link);
         if let Some(upstream) = &mut self.upstream {
             (upstream.heard, upstream.down_since, upstream.consent) = (Some(cx.now), None, Consent::None);
@@ -699,15 +714,19 @@ impl Replica {
     }
 
     fn on_ack_wanted(&mut self, cx: &mut Cx<'_>, link: LinkId) {
-        if let Some(Stage::Streaming { ack_due: Some(due) }) = self.stage(cx.now, link) {
-            *due = cx.now + ACK_PERIOD;
+        if let Some(Stage::Streaming { ack_due: Some(due), unsure }) = self.stage(cx.now, link) {
+            (*due, *unsure) = (cx.now + ACK_PERIOD, 0);
             self.send_ack(cx, link);
         }
     }
 
     fn send_ack(&self, cx: &mut Cx<'_>, link: LinkId) {
+        cx.push(Output::Send { link, request: Replica::ack(cx) });
+    }
+
+    fn ack(cx: &Cx<'_>) -> Request {
         let fsynced = cx.config.append_only.then_some(cx.fsynced);
-        cx.push(Output::Send { link, request: Request::Ack { applied: cx.backlog.end(), fsynced } });
+        Request::Ack { applied: cx.backlog.end(), fsynced }
     }
 
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) {
@@ -724,11 +743,15 @@ impl Replica {
                 *note_due = cx.now + ACK_PERIOD;
                 cx.push(Output::Send { link, request: Request::KeepAlive });
             }
-            &mut Link::Active { id: link, stage: Stage::Streaming { ack_due: Some(ref mut due) }, .. }
-                if *due <= cx.now =>
-            {
+            &mut Link::Active {
+                id: link,
+                stage: Stage::Streaming { ack_due: Some(ref mut due), ref mut unsure },
+                ..
+            } if *due <= cx.now => {
                 *due = cx.now + ACK_PERIOD;
-                self.send_ack(cx, link);
+                *unsure = (*unsure + 1) % SURE_ACK;
+                let sure = *unsure == 0;
+                cx.push(Output::Acknowledge { link, request: Replica::ack(cx), sure });
             }
             _ => {}
         }
@@ -751,7 +774,7 @@ impl Replica {
             Link::Active { stage: Stage::Loading { broken: false, note_due, .. }, .. } => {
                 earliest.at(*note_due, Timer::Ack);
             }
-            Link::Active { stage: Stage::Streaming { ack_due: Some(due) }, .. } => earliest.at(*due, Timer::Ack),
+            Link::Active { stage: Stage::Streaming { ack_due: Some(due), .. }, .. } => earliest.at(*due, Timer::Ack),
             Link::Idle | Link::Active { .. } => {}
         }
     }

@@ -1,5 +1,6 @@
 //! The data plane: network threads, connections, the way of a command, the log.
 
+pub mod backlog;
 pub mod blocked;
 pub mod call;
 pub mod client;

@@ -585,7 +585,9 @@ impl World {
                     self.close(conn, From::Client);
                 }
             }
-            O::Send { link, request } => self.send_request(index, link, &request),
+            O::Send { link, request } | O::Acknowledge { link, request, .. } => {
+                self.send_request(index, link, &request)
+            }
             O::Receive { link, .. } => {
                 if let Some(upstream) = self.upstream(index, link) {
                     upstream.receives = true;

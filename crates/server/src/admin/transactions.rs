@@ -163,13 +163,16 @@ fn exec(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         forget_watched(cx);
         return Err(CommandError::text("EXECABORT Transaction discarded because of previous errors."));
     }
-    let queue = transaction.queue;
+    let queue = &transaction.queue;
     let plain = queue.iter().all(|queued| matches!(queued.command.runner, Runner::Data(_)));
-    let slots = slots_of(cx, &queue);
+    let slots = slots_of(cx, queue);
     if plain {
-        exec_plain(cx, &queue, slots)
+        exec_plain(cx, queue, slots)
     } else {
-        exec_alone(cx, &queue)
+        exec_alone(cx, queue)
+    }
+    if cx.local.after == After::Again {
+        cx.session.transaction = Some(transaction);
     }
     Ok(())
 }
@@ -201,10 +204,14 @@ fn nested(outer: Origin) -> Origin {
 fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
     let watch = cx.session.watch.take();
     let (server, local, session) = (cx.server, &mut *cx.local, &mut *cx.session);
-    // What our primary has done is done here too, however long it takes.
-    let gives_up = || cx.origin == Origin::Client && server.scripts.is_busy();
+    let gives_up = || matches!(cx.origin, Origin::Client | Origin::Replication) && server.scripts.is_busy();
     let Some(mut view) = cx.access.view_unless(slots, cx.scope, gives_up) else {
         session.watch = watch;
+        if cx.origin == Origin::Replication {
+            // What our primary has done is done here too, later.
+            local.after = After::Again;
+            return;
+        }
         let busy = server.scripts.busy_error();
         let text = format!("EXECABORT Transaction discarded because of: {busy}");
         return write_error(cx.out, cx.out.len(), &CommandError::Bytes(text.into_bytes()), &local.stats);

@@ -219,6 +219,11 @@ impl Inner {
                     upstream.send(&request);
                 }
             }
+            R::Acknowledge { link, request, sure } => {
+                if let Some(upstream) = ours(link).filter(|upstream| sure || !upstream.has_unread()) {
+                    upstream.send(&request);
+                }
+            }
             R::Receive { link, framing } => {
                 if let Some(upstream) = ours(link) {
                     upstream.go(Go::Receive(framing));

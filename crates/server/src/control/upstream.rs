@@ -137,6 +137,11 @@ impl Upstream {
         }
     }
 
+    /// Whether something has come that was not read.
+    pub(super) fn has_unread(&self) -> bool {
+        self.socket.get().is_some_and(|socket| rustix::io::ioctl_fionread(socket).is_ok_and(|count| count > 0))
+    }
+
     /// Stops what is received or loaded.
     pub(super) fn abort(&self) {
         self.ended.store(true, Ordering::Release);

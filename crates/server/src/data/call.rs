@@ -67,7 +67,8 @@ pub enum After {
     Nothing,
     /// It counts as failed, and its error has been counted already.
     Failed,
-    /// It has done nothing, because it needs to be alone for it: it is to be run again so.
+    /// It has done nothing, because it needs to be alone for it: it is to be run again so. Or it came with our primary's
+    /// stream, and a busy script stands in the way: it is to be run again when that has ended.
     Again,
 }
 
@@ -495,7 +496,7 @@ impl Cx<'_, '_> {
             None => SlotSet::of_keys(spec.keys_of(args)),
         };
         let job = Job { spec, run, args, db, protocol: self.session.protocol, origin: self.origin };
-        let waits = self.origin != Origin::Client;
+        let waits = !matches!(self.origin, Origin::Client | Origin::Replication);
         let Some(mut view) = self.access.view_unless(slots, self.scope, || !waits && self.server.scripts.is_busy())
         else {
             return self.answer_busy();
@@ -545,6 +546,10 @@ impl Cx<'_, '_> {
     /// A slot of the command's keys is held by a busy script.
     #[cold]
     fn answer_busy(&mut self) -> End {
+        if self.origin == Origin::Replication {
+            self.local.after = After::Again;
+            return End::Failed;
+        }
         let start = self.out.len();
         write_error(self.out, start, &self.server.scripts.busy_error(), &self.local.stats);
         End::Failed
@@ -564,6 +569,7 @@ impl Cx<'_, '_> {
         let appended = self.local.appended;
         let verdict = match self.command.runner {
             Runner::Data(run) => match self.call_data(run, args, raw, place) {
+                End::Failed if self.local.after == After::Again => Verdict::Again,
                 End::Failed => Verdict::Failed,
                 End::Replied | End::Blocks(_) => Verdict::Done,
             },

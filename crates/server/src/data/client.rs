@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,6 +24,7 @@ use quorate_resp::{Protocol, RequestParser};
 use quorate_stdx::{Mono, Offset};
 use rustix::net::{RecvFlags, SendFlags};
 
+use crate::data::backlog::Backlog;
 use crate::data::table::Command;
 use crate::listen::Seat;
 use crate::server::Published;
@@ -309,6 +309,10 @@ pub struct Upstream {
     pub held: Vec<u8>,
     /// When the machine was last told that the primary lives.
     pub noted_at: Mono,
+    /// What has come and was not applied.
+    pub backlog: Backlog,
+    /// Nothing more comes.
+    pub ended: bool,
 }
 
 /// The state of one connection.
@@ -327,8 +331,6 @@ pub struct Session {
     pub input: Vec<u8>,
     /// Whether more bytes, none of which was run, are with the owning thread.
     pub arrived: bool,
-    /// Of our primary: the bytes that the owning thread has taken to run them, and has not yet. Valid while it is quiet.
-    pub unrun: Option<NonNull<[u8]>>,
     /// Finds requests in `input`.
     pub parser: RequestParser,
     /// Replies that have not been sent.
@@ -426,7 +428,6 @@ impl Session {
             active_at: now,
             input: Vec::new(),
             arrived: false,
-            unrun: None,
             parser: RequestParser::default(),
             out: Vec::new(),
             sent: 0,
@@ -515,6 +516,7 @@ impl Session {
         let watched = self.watch.as_ref().map_or(0, |watch| watch.bytes + watch.keys.len() * (entry + size_of::<Db>()));
         size_of::<Session>()
             + allocated(self.input.capacity())
+            + self.upstream.as_ref().map_or(0, |upstream| upstream.backlog.heap_bytes())
             + allocated(self.parser.heap_bytes().saturating_sub(UNCOUNTED))
             + allocated(self.out.capacity())
             + self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)

@@ -236,27 +236,37 @@ fn answered_replica(session: &mut Session, command: Option<&Command>, reply: &[u
     session.closing = Some(Closing::Now);
 }
 
-/// Applies one request of our primary's stream and appends it to the log: nothing can refuse it.
-pub fn replicated(worker: &mut Worker, client: &Arc<Client>, command: &'static Command, args: Args<'_>, raw: &[u8]) {
+/// Applies one request of our primary's stream and appends it to the log: nothing can refuse it. A busy script that stands
+/// in the way postpones it.
+pub fn replicated(
+    worker: &mut Worker,
+    client: &Arc<Client>,
+    command: &'static Command,
+    args: Args<'_>,
+    raw: &[u8],
+) -> Step {
     // SAFETY: the worker owns the client and is active; the reference ends before it is ever not.
     let session = unsafe { client.session() };
     session.commands += 1;
     session.last_command = Some(command);
     if !is_queued(session, command) && needs_alone(session, command, args) {
-        worker.alone(false, |server, access, local, scope, now, _| {
+        let step = worker.alone(true, |server, access, local, scope, now, _| {
             // Somebody was alone before, and may have ended the link and applied what had come.
             // SAFETY: alone.
-            if unsafe { client.session() }.closing.is_none() {
-                apply(server, client, access, local, scope, now, (command, args, raw));
+            match unsafe { client.session() }.closing {
+                None => apply(server, client, access, local, scope, now, (command, args, raw)),
+                Some(_) => Step::Postponed,
             }
         });
+        step.unwrap_or(Step::Postponed)
     } else {
         let (server, member, local, scope, now) = worker.parts();
-        apply(server, client, Access::Active(member), local, scope, now, (command, args, raw));
+        apply(server, client, Access::Active(member), local, scope, now, (command, args, raw))
     }
 }
 
-/// Runs a request of our primary's stream, or queues it, and appends it to the log. The caller owns the client and is active, or is alone.
+/// Runs a request of our primary's stream, or queues it, and appends it to the log, unless a busy script stands in the way.
+/// The caller owns the client and is active, or is alone.
 pub fn apply(
     server: &Arc<Server>,
     client: &Arc<Client>,
@@ -265,22 +275,27 @@ pub fn apply(
     scope: &Scope,
     now: Now,
     (command, args, raw): (&'static Command, Args<'_>, &[u8]),
-) {
+) -> Step {
     // SAFETY: the caller owns the client and is active, or is alone.
     let session = unsafe { client.session() };
     if is_queued(session, command) {
         queue(local, session, command, args);
-        return stream::append(server, session, raw, false);
+        stream::append(server, session, raw, false);
+        return Step::Done;
     }
     let scope = &Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
     let mut replies = Vec::new();
     let (out, net, origin) = (&mut replies, None, Origin::Replication);
-    Cx { server, client, session, access, scope, local, net, out, now, origin, command }.call(args, None);
+    Cx { server, client, session, access, scope, local: &mut *local, net, out, now, origin, command }.call(args, None);
+    if std::mem::take(&mut local.after) == After::Again {
+        return Step::Postponed;
+    }
     if let Some(error) = replies.strip_prefix(b"-") {
         stream::diverged(error, &command.full_name);
     }
     // SAFETY: as above; the context, which held the earlier reference, is gone.
     stream::append(server, unsafe { client.session() }, raw, stream::is_aside(command));
+    Step::Done
 }
 
 /// Of what a node that sends slots is answered, it hears what it asked for, and errors, after which it is not heard any more;

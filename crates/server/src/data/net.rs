@@ -23,10 +23,12 @@ use quorate_resp::{Limits, Parsed, ReplyWriter};
 use quorate_stdx::Now;
 use smallvec::SmallVec;
 
+use crate::control::upstream::Upstream;
 use crate::data::call::{Access, Cx, Local, write_error};
-use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Session};
+use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, ReplyMode, Session, Socket};
 use crate::data::dispatch::{refuse, resolve};
 use crate::data::guard;
+use crate::data::stream;
 use crate::data::table::{Command, Runner};
 use crate::data::worker::Mail;
 use crate::data::worker::inbox::Inbox;
@@ -45,6 +47,8 @@ pub struct Net {
     pub clients: BTreeMap<ClientId, Arc<Client>>,
     /// What has been read and was not run.
     pub(crate) inbox: Inbox,
+    /// Our primary, if some of what it has sent was read and waits for the thread to have time for it.
+    pub follows_on: Option<Arc<Client>>,
     /// The client whose requests are being run.
     pub current: Option<ClientId>,
     /// The mark of the log behind all that has been answered, as far as it was looked at since: see `serve_busy`.
@@ -61,6 +65,7 @@ impl Net {
             poll,
             clients: BTreeMap::new(),
             inbox: Inbox::new(),
+            follows_on: None,
             current: None,
             answered_at: None,
             postponed: VecDeque::new(),
@@ -93,6 +98,31 @@ impl Net {
         Some(client)
     }
 
+    /// Makes a client of the connection to our primary, with what has come of its stream already, unless the link was ended
+    /// meanwhile.
+    pub fn follow(
+        &mut self,
+        server: &Server,
+        socket: Socket,
+        peer: Peer,
+        early: Vec<u8>,
+        upstream: &Upstream,
+        now: Now,
+    ) -> Option<Arc<Client>> {
+        if upstream.has_ended() {
+            return None;
+        }
+        let mut session = Session::new(socket, peer, now.mono);
+        session.kind = Kind::Primary;
+        session.authenticated = true;
+        session.replies = ReplyMode::Off;
+        session.db = server.stream_db();
+        session.upstream = Some(stream::upstream(upstream.link, now.mono, early));
+        let client = self.register(server, session)?;
+        upstream.adopted(&client);
+        Some(client)
+    }
+
     /// Hears of what comes for a client.
     pub fn listen_to(&self, id: ClientId, session: &mut Session) -> std::io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -109,6 +139,10 @@ impl Net {
                     let mut session = Session::new(socket, peer, now.mono);
                     session.seat = seat;
                     self.register(server, session);
+                }
+                // What has come of it is not left to the buffers of the connection until the script ends.
+                Mail::Follow { socket, peer, input, upstream } => {
+                    self.follows_on = self.follow(server, socket, peer, input, &upstream, now);
                 }
                 other => self.postponed.push_back(other),
             }
@@ -134,6 +168,11 @@ impl Net {
                 // The thread is told so only when it has time for that.
                 session.held_until = None;
                 session.blocked.take_if(|blocked| matches!(blocked, Blocked::OnDisk));
+            }
+            // What has come from our primary is not left to the buffers of the connection.
+            if session.kind == Kind::Primary {
+                stream::read_ahead(server, session, &local.stats, now, &mut vec![0; READ], false);
+                self.follows_on = Some(Arc::clone(client));
             }
             let is_served = session.kind == Kind::Normal
                 && session.blocked.is_none()

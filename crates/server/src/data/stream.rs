@@ -5,6 +5,7 @@
 //! end always names the state of the dataset, for a snapshot as well as for a replica of ours. A
 //! transaction counts when it is complete.
 
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,14 +14,16 @@ use quorate_commands::Args;
 use quorate_keyspace::{Alone, Expiry, Scope};
 use quorate_replication::{Input, replica};
 use quorate_resp::{Limits, Parsed, RequestParser};
-use quorate_stdx::Rng;
+use quorate_stdx::{Now, Rng};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::data::backlog::Backlog;
 use crate::data::call::{Access, Local};
 use crate::data::client::{Blocked, Client, Closing, Kind, Session, Upstream};
 use crate::data::dispatch::{self, Step};
 use crate::data::gates;
+use crate::data::stats::Statistics;
 use crate::data::table::Command;
 use crate::data::worker::Worker;
 use crate::log;
@@ -32,6 +35,8 @@ const DRAINS_FOR: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(50);
 /// How much is read at once then.
 const PIECE: usize = 64 << 10;
+/// How much of the stream is read before it is applied, bytes. More stays on the other side.
+const READ_AHEAD: usize = 64 << 20;
 /// How often the machine hears that the stream flows.
 const NEWS: Duration = Duration::from_secs(1);
 
@@ -44,12 +49,16 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
     }
     let args = Args::new(words);
     match dispatch::resolve(args) {
-        Ok(command) if is_paused(worker, client, command, args) => {
+        // A busy script keeps the stream waiting as a pause does, and not the thread with it.
+        Ok(command)
+            if is_paused(worker, client, command, args)
+                || dispatch::replicated(worker, client, command, args, raw) == Step::Postponed =>
+        {
             // SAFETY: the worker owns the client and is active.
             unsafe { client.session() }.blocked = Some(Blocked::OnPause);
             return Step::Postponed;
         }
-        Ok(command) => dispatch::replicated(worker, client, command, args, raw),
+        Ok(_) => {}
         Err(error) => {
             diverged(&error.wire(), "(unknown)");
             passed(worker, client, raw);
@@ -82,11 +91,10 @@ pub fn drain(server: &Arc<Server>, alone: &mut Alone<'_>, client: &Arc<Client>) 
     if session.kind != Kind::Primary || session.closing.is_some() {
         return;
     }
-    let mut input = match session.unrun.take() {
-        // SAFETY: the owning thread is quiet, in the midst of running these bytes; it will find that the link is over.
-        Some(unrun) => unsafe { unrun.as_ref() }.to_vec(),
-        None => std::mem::take(&mut session.input),
-    };
+    let Some(upstream) = &mut session.upstream else { return };
+    // The owning thread may be in the midst of these bytes. It will find that the link is over.
+    let mut input = upstream.backlog.rest().to_vec();
+    upstream.backlog.advance(input.len());
     let published = server.published();
     let limits = Limits::authenticated(published.settings.max_string);
     let scope = published.scope(server.now().unix, Rng::new(rand::random()));
@@ -141,7 +149,8 @@ fn apply_alone(
     match dispatch::resolve(args) {
         Ok(command) => {
             let (access, now) = (Access::Alone(alone), server.now());
-            dispatch::apply(server, client, access, local, scope, now, (command, args, raw));
+            let step = dispatch::apply(server, client, access, local, scope, now, (command, args, raw));
+            debug_assert!(step == Step::Done, "nothing is in the way of who is alone");
         }
         Err(error) => {
             diverged(&error.wire(), "(unknown)");
@@ -172,11 +181,6 @@ fn read_more(client: &Client, input: &mut Vec<u8>) -> bool {
         }
     }
     false
-}
-
-/// What of the stream has been read and waits, for INFO.
-pub fn note_unapplied(server: &Server, session: &Session) {
-    server.stream_unapplied.store(session.input.len() as u64, Ordering::Relaxed);
 }
 
 /// What our primary has done can't be done here: from now on the two may hold different data.
@@ -226,19 +230,55 @@ pub fn append(server: &Server, session: &mut Session, raw: &[u8], aside: bool) {
     server.set_stream_db(db);
 }
 
-/// Bytes have come from our primary.
-pub fn heard(worker: &mut Worker, session: &mut Session) {
-    let (server, _, _, _, now) = worker.parts();
+/// Reads what the socket holds of the stream, as far as there is room for it; `ended` if the other end has closed its side.
+/// Only for the thread that owns the client; it lends it `room` to read into.
+pub fn read_ahead(
+    server: &Arc<Server>,
+    session: &mut Session,
+    stats: &Statistics,
+    now: Now,
+    room: &mut [u8],
+    ended: bool,
+) {
     let Some(upstream) = &mut session.upstream else { return };
-    if now.mono.since(upstream.noted_at) >= NEWS {
-        upstream.noted_at = now.mono;
-        server.control.submit(server, Input::Replica(replica::Input::Heard { link: upstream.link, read: 0 }));
+    let mut came = 0;
+    while !upstream.ended && upstream.backlog.len() < READ_AHEAD {
+        match (&session.socket).read(room) {
+            Ok(count @ 1..) => {
+                upstream.backlog.push(&room[..count]);
+                came += count;
+                stats.reads.add(1);
+                // A short read means that the socket is empty, and the next bytes raise a new event. The end of the
+                // connection does not, if it came with these.
+                if count < room.len() && !ended {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Ok(0) | Err(_) => upstream.ended = true,
+        }
     }
+    if came > 0 {
+        session.bytes_in += came as u64;
+        session.active_at = now.mono;
+        stats.bytes_in.add(came as i64);
+        if now.mono.since(upstream.noted_at) >= NEWS {
+            upstream.noted_at = now.mono;
+            server.control.submit(server, Input::Replica(replica::Input::Heard { link: upstream.link, read: 0 }));
+        }
+    }
+    note_unapplied(server, upstream);
 }
 
-/// What a link's client starts with.
-pub fn upstream(link: quorate_replication::LinkId, now: quorate_stdx::Mono) -> Box<Upstream> {
-    Box::new(Upstream { link, held: Vec::new(), noted_at: now })
+/// How much of the stream has been read and waits, for INFO.
+pub fn note_unapplied(server: &Server, upstream: &Upstream) {
+    server.stream_unapplied.store(upstream.backlog.len() as u64, Ordering::Relaxed);
+}
+
+/// What a link's client starts with, and the beginning of the stream, which has come already.
+pub fn upstream(link: quorate_replication::LinkId, now: quorate_stdx::Mono, early: Vec<u8>) -> Box<Upstream> {
+    Box::new(Upstream { link, held: Vec::new(), noted_at: now, backlog: Backlog::new(early), ended: false })
 }
 
 /// How keys expire for the stream: our primary decides what has.

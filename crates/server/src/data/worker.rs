@@ -13,6 +13,7 @@ mod ahead;
 mod aside;
 mod deadline;
 mod durable;
+mod follow;
 pub(crate) mod inbox;
 mod mail;
 mod plain;
@@ -21,7 +22,6 @@ mod sweep;
 mod weigh;
 
 use std::io::{ErrorKind, Write};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,9 +32,8 @@ use quorate_replication::{Input, primary};
 use quorate_resp::{Limits, Parsed, ReplyWriter, RequestParser};
 use quorate_stdx::{Mono, Now, Rng};
 
-use crate::control::upstream::Upstream;
 use crate::data::call::{Access, Local};
-use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, ReplyMode, Session, Socket};
+use crate::data::client::{Blocked, Client, ClientId, Closing, Kind, Peer, Session, Socket};
 use crate::data::dispatch;
 use crate::data::net::Net;
 use crate::data::stats::Rate;
@@ -51,8 +50,6 @@ const MAIL: Token = Token(usize::MAX);
 const READ: usize = 64 << 10;
 /// Room is made for so many bytes of a request before any of them has come.
 const AHEAD: usize = 1 << 20;
-/// How much of our primary's stream is read while a pause holds it back.
-const HELD_BACK: usize = 64 << 20;
 /// The most that is written to one client before the others have their turn.
 const WRITE: usize = 1 << 20;
 
@@ -143,6 +140,9 @@ impl Worker {
 
     /// How long the thread may sleep: until the next deadline, and never longer than a sweep's period.
     fn patience(&self) -> Duration {
+        if self.net.follows_on.is_some() {
+            return Duration::ZERO;
+        }
         let sweep = Duration::from_millis(100);
         match self.deadlines.first() {
             None => sweep,
@@ -174,6 +174,9 @@ impl Worker {
             }
         }
         self.run_arrivals();
+        if let Some(client) = self.net.follows_on.take() {
+            self.follow_on(&client, false);
+        }
         self.make_way();
         self.give_up();
         self.sweep();
@@ -241,7 +244,11 @@ impl Worker {
             Mail::Adopt { socket, peer, seat } => self.adopt(socket, peer, seat),
             Mail::Message { client, message } => self.pass_message(client, message),
             Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
-            Mail::Follow { socket, peer, input, upstream } => self.follow(socket, peer, input, &upstream),
+            Mail::Follow { socket, peer, input, upstream } => {
+                if let Some(client) = self.net.follow(&self.server, socket, peer, input, &upstream, self.now) {
+                    self.follow_on(&client, false);
+                }
+            }
             Mail::NoReplica { client, line } => {
                 let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
                 // SAFETY: this thread owns the client and is active.
@@ -304,25 +311,6 @@ impl Worker {
         }
     }
 
-    /// Takes over the stream of our primary, unless its link was ended meanwhile.
-    fn follow(&mut self, socket: Socket, peer: Peer, input: Vec<u8>, upstream: &Arc<Upstream>) {
-        if upstream.has_ended() {
-            return;
-        }
-        let mut session = Session::new(socket, peer, self.now.mono);
-        session.kind = Kind::Primary;
-        session.authenticated = true;
-        session.replies = ReplyMode::Off;
-        session.db = self.server.stream_db();
-        session.input = input;
-        session.upstream = Some(stream::upstream(upstream.link, self.now.mono));
-        if let Some(client) = self.net.register(&self.server, session) {
-            upstream.adopted(&client);
-            self.run_buffered(&client);
-            self.read(&client, false);
-        }
-    }
-
     fn served(&mut self, client: ClientId, ticket: Ticket, reply: &[u8]) {
         let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
         // SAFETY: this thread owns the client and is active.
@@ -371,15 +359,12 @@ impl Worker {
 
     /// A client that waited may have more requests in its buffer.
     fn go_on(&mut self, client: &Arc<Client>) {
+        // SAFETY: this thread owns the client and is active.
+        if unsafe { client.session() }.kind == Kind::Primary {
+            return self.follow_on(client, false);
+        }
         self.run_buffered(client);
         self.queue_write(client);
-        // SAFETY: this thread owns the client and is active.
-        let session = unsafe { client.session() };
-        if session.kind == Kind::Primary {
-            stream::note_unapplied(&self.server, session);
-            // What was left on the other side raises no event any more.
-            self.read(client, false);
-        }
     }
 
     /// Runs the requests that a client's own buffer holds.
@@ -415,8 +400,6 @@ impl Worker {
         self.net.answered_at = None;
         self.wanted = 0;
         let end = self.run_parsed(client, &mut parser, input, at, [ahead, &mut own]);
-        // SAFETY: as above, and no other reference is alive.
-        unsafe { client.session() }.unrun = None;
         self.net.current = None;
         own.clear();
         self.ahead = own;
@@ -436,9 +419,6 @@ impl Worker {
         loop {
             // SAFETY: this thread owns the client and is active.
             let session = unsafe { client.session() };
-            if session.kind == Kind::Primary {
-                session.unrun = Some(NonNull::from(&input[at..]));
-            }
             if at == input.len() || session.blocked.is_some() || session.closing.is_some() {
                 return at;
             }
@@ -454,6 +434,7 @@ impl Worker {
                 }
                 None => self.parse(client, parser, &input[at..]),
             };
+            let began = at;
             match step {
                 Some((dispatch::Step::Done, len)) => at += len,
                 Some((dispatch::Step::Postponed, _)) => return at,
@@ -463,18 +444,17 @@ impl Worker {
                 None => return at,
             }
             // SAFETY: as above; the reference from there is not used any more.
-            if let Some(unrun) = &mut unsafe { client.session() }.unrun {
-                *unrun = NonNull::from(&input[at..]);
+            if let Some(upstream) = &mut unsafe { client.session() }.upstream
+                && upstream.backlog.advance(at - began)
+            {
+                return at;
             }
             self.weigh(client);
             if self.interrupted || self.member.is_in_the_way() {
                 // The thread may have to wait for a script until that is busy, and the client is then answered from its own
-                // buffer. Our primary is not, and would have its whole backlog moved.
-                // SAFETY: as above; the reference from there is not used any more.
-                self.interrupted |= unsafe { client.session() }.kind != Kind::Primary;
-                if self.interrupted {
-                    return at;
-                }
+                // buffer.
+                self.interrupted = true;
+                return at;
             }
             self.make_way();
         }

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::data::client::{Blocked, Client, Closing, Kind, Session};
-use crate::data::stream;
 use crate::data::worker::ahead::{Ahead, TOGETHER};
-use crate::data::worker::{HELD_BACK, READ, Worker};
+use crate::data::worker::{READ, Worker};
 
 /// What a group of clients has sent, as far as it was not run.
 pub(crate) struct Inbox {
@@ -61,11 +60,14 @@ impl Inbox {
 
 impl Worker {
     /// Reads what has come for a client into the inbox; `ended` if the other end has closed its side. A client that
-    /// is in the midst of a request is served at once, and so is our primary, whose bytes others may have to find.
+    /// is in the midst of a request is served at once; our primary's bytes are kept where others find them.
     pub(super) fn receive(&mut self, client: &Arc<Client>, ended: bool) {
         // SAFETY: this thread owns the client and is active.
         let session = unsafe { client.session() };
-        if !session.input.is_empty() || session.kind == Kind::Primary || self.is_condemned(client, session) {
+        if session.kind == Kind::Primary {
+            return self.follow_on(client, ended);
+        }
+        if !session.input.is_empty() || self.is_condemned(client, session) {
             return self.read(client, ended);
         }
         let inbox = &mut self.net.inbox;
@@ -180,15 +182,6 @@ impl Worker {
 
     /// What follows when the requests of a client have been run as far as they go; whether more may be read of it now.
     fn has_run(&mut self, client: &Arc<Client>) -> bool {
-        // SAFETY: this thread owns the client and is active, and nothing else holds its session here.
-        let session = unsafe { client.session() };
-        if session.kind == Kind::Primary {
-            stream::note_unapplied(&self.server, session);
-            if matches!(session.blocked, Some(Blocked::OnPause)) && session.input.len() > HELD_BACK {
-                // The rest may wait on the other side; it is read when the pause is over.
-                return false;
-            }
-        }
         if self.weigh_input(client) {
             return false;
         }
@@ -196,7 +189,7 @@ impl Worker {
         true
     }
 
-    fn is_condemned(&self, client: &Client, session: &Session) -> bool {
+    pub(super) fn is_condemned(&self, client: &Client, session: &Session) -> bool {
         session.closing == Some(Closing::Now) || client.condemned.load(Ordering::Acquire)
     }
 
@@ -224,9 +217,6 @@ impl Worker {
                 session.active_at = self.now.mono;
                 self.local.stats.bytes_in.add(count as i64);
                 self.local.stats.reads.add(1);
-                if session.kind == Kind::Primary {
-                    stream::heard(self, session);
-                }
                 Some(count)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
