@@ -104,11 +104,7 @@ impl Config {
 
     /// What it asks for that must not be left out in silence, and is not there yet: the directive and the reason.
     pub fn unsupported(&self) -> Option<(&'static str, &'static str)> {
-        let asked = [
-            ("cluster-enabled", self.cluster.enabled),
-            ("tls-port", self.tls.port != 0),
-            ("tls-replication", self.tls.replication),
-        ];
+        let asked = [("cluster-enabled", self.cluster.enabled)];
         let (name, _) = asked.into_iter().find(|(_, is_asked)| *is_asked)?;
         match crate::directives::find(name.as_bytes())?.meaning {
             Meaning::ToCome(why) => Some((name, why)),

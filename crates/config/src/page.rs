@@ -25,7 +25,7 @@ pub fn page() -> String {
     section(
         &mut page,
         "Without an effect until their part of the server is there",
-        "`cluster-enabled yes` and a `tls-port` are refused at the start; the others are kept.",
+        "They are checked, shown and rewritten.",
         |spec| match spec.meaning {
             Meaning::ToCome(why) => Some(why),
             _ => None,

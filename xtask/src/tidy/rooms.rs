@@ -54,7 +54,9 @@ pub(super) const ROOMS: &[Room] = &[
     // Patterns of keys and channels are the globs of KEYS.
     room("quorate-acl", Only(&["quorate-values"])),
     room("quorate-config", Only(&["quorate-values", "quorate-stdx"])),
-    room("quorate-client", Only(&["quorate-resp"])),
+    // What directives say is what it makes connections from.
+    room("quorate-tls", Only(&["quorate-config"])),
+    room("quorate-client", Only(&["quorate-resp", "quorate-tls"])),
     room("quorate-demo", Only(&["quorate-client", "quorate-redlock"])),
     room("quorate-lock", Only(&["quorate-redlock"])),
     // It reads CLUSTER NODES as a node reads its own file.
@@ -63,7 +65,17 @@ pub(super) const ROOMS: &[Room] = &[
     machine("quorate-topology", Only(&["quorate-resp", "quorate-stdx"])),
     // What its page plans with slots is the operator's.
     room("quorate-view", Only(&["quorate-operator", "quorate-topology", "quorate-resp", "quorate-stdx"])),
-    room("quorate-interop", Only(&["quorate-client", "quorate-redlock", "quorate-cluster", "quorate-stdx"])),
+    room(
+        "quorate-interop",
+        Only(&[
+            "quorate-client",
+            "quorate-redlock",
+            "quorate-cluster",
+            "quorate-config",
+            "quorate-stdx",
+            "quorate-tls",
+        ]),
+    ),
     room("quorate-feed", Only(&["quorate-keyspace", "quorate-stdx"])),
     room("quorate-server", All),
     room("xtask", Only(&[])),
