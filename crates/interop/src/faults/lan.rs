@@ -1,7 +1,8 @@
 //! Hosts and cables: each host is a network namespace, and between each two of them lies a cable (a veth pair) of its own.
 //!
 //! Each end of a cable can be made to swallow what is sent into it, without a word to anybody, as when a switch dies: so
-//! partitions, and losses in one direction, are any set of ends. All of it goes with the value.
+//! partitions, and losses in one direction, are any set of ends. Or it can be made to swallow a share, by the kernel's dice: a
+//! bad plug loses packets and not connections. All of it goes with the value.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -74,6 +75,27 @@ impl Lan {
     /// It can't be done: why.
     pub fn mend(&self, ends: &[(usize, usize)]) -> Result<Instant, String> {
         self.at_each(ends, |end| format!("qdisc del dev {end} root\n"))
+    }
+
+    /// From now on so many of a hundred packets are lost that the first of each pair sends to the second.
+    ///
+    /// # Errors
+    /// It can't be done; a kernel without the classifier of packets by programs can't.
+    pub fn lose(&self, ends: &[(usize, usize)], percent: u32) -> Result<Instant, String> {
+        // A program for packets: a random number above the limit passes (-1), another is the end of it (2).
+        let limit = u64::from(u32::MAX) * u64::from(percent) / 100;
+        let program = format!("4,32 0 0 4294963256,37 0 1 {limit},6 0 0 4294967295,6 0 0 2");
+        self.at_each(ends, |end| {
+            format!("qdisc add dev {end} clsact\nfilter add dev {end} egress bpf da bytecode '{program}'\n")
+        })
+    }
+
+    /// From now on none is.
+    ///
+    /// # Errors
+    /// It can't be done: why.
+    pub fn lose_none(&self, ends: &[(usize, usize)]) -> Result<Instant, String> {
+        self.at_each(ends, |end| format!("qdisc del dev {end} clsact\n"))
     }
 
     fn at_each(&self, ends: &[(usize, usize)], line: impl Fn(&str) -> String) -> Result<Instant, String> {

@@ -35,7 +35,7 @@ pub struct Case {
 }
 
 /// All of them.
-pub const CASES: [Case; 8] = [
+pub const CASES: [Case; 10] = [
     Case {
         name: "kill",
         what: "kill -9 of the primary, started again later",
@@ -105,7 +105,24 @@ pub const CASES: [Case; 8] = [
         relent: Some(|deployment| deployment.stage.lan.mend(&[(0, 1), (0, 2)])),
         replaces: Some(false),
     },
+    Case {
+        name: "lossy-sentinels",
+        what: "a tenth of the packets that the primary sends to the Sentinels is lost, the other way none",
+        strike: |deployment| deployment.stage.lan.lose(&to_sentinels(), LOST),
+        relent: Some(|deployment| deployment.stage.lan.lose_none(&to_sentinels())),
+        replaces: Some(false),
+    },
+    Case {
+        name: "lossy-replicas",
+        what: "a tenth of the packets that the primary sends to its replicas is lost, the other way none",
+        strike: |deployment| deployment.stage.lan.lose(&[(0, 1), (0, 2)], LOST),
+        relent: Some(|deployment| deployment.stage.lan.lose_none(&[(0, 1), (0, 2)])),
+        replaces: Some(false),
+    },
 ];
+
+/// How many of a hundred packets a bad plug loses.
+const LOST: u32 = 10;
 
 fn start_again(deployment: &mut Deployment) -> Result<Instant, String> {
     let begun = Instant::now();
