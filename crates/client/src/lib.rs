@@ -1,6 +1,6 @@
 //! A blocking client: requests go out, replies come in, and nothing waits forever.
 //!
-//! It serves MIGRATE, the demonstration and the tests. It knows RESP and TCP, and nothing of what commands mean: it neither
+//! It serves MIGRATE, the demonstration and the tests. It knows RESP, TCP and TLS, and nothing of what commands mean: it neither
 //! reconnects nor retries, because whoever tells whether a write was lost must know what was sent how often.
 
 use std::io::{self, Read, Write};
@@ -9,11 +9,12 @@ use std::time::Duration;
 
 pub use quorate_resp::Reply;
 use quorate_resp::{encode_request, parse_reply};
+use quorate_tls::{Connection, Outgoing};
 
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    connection: Connection,
     /// What was received; what lies before `at` has been handed out.
     input: Vec<u8>,
     at: usize,
@@ -24,17 +25,20 @@ impl Client {
     /// Connects. `limit` holds for this and for every wait for bytes later; a wait that exceeds it is an error of kind
     /// `WouldBlock` or `TimedOut`, after which the connection is of no more use.
     pub fn connect(address: SocketAddr, limit: Duration) -> io::Result<Client> {
+        Client::connect_over(address, None, limit)
+    }
+
+    /// The same, and encrypted if there is a context for it.
+    pub fn connect_over(address: SocketAddr, context: Option<&Outgoing>, limit: Duration) -> io::Result<Client> {
         let stream = TcpStream::connect_timeout(&address, limit)?;
         stream.set_nodelay(true)?;
-        let mut client = Client { stream, input: Vec::new(), at: 0, output: Vec::new() };
-        client.set_limit(limit)?;
-        Ok(client)
+        let connection = Connection::over(stream, context, limit)?;
+        Ok(Client { connection, input: Vec::new(), at: 0, output: Vec::new() })
     }
 
     /// Bounds every wait from now on by `limit`.
     pub fn set_limit(&mut self, limit: Duration) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(limit))?;
-        self.stream.set_write_timeout(Some(limit))
+        self.connection.set_patience(limit)
     }
 
     /// Puts a request behind those that [`Client::flush`] sends.
@@ -44,7 +48,7 @@ impl Client {
 
     /// Sends what was pushed.
     pub fn flush(&mut self) -> io::Result<()> {
-        let sent = self.stream.write_all(&self.output);
+        let sent = self.connection.write_all(&self.output);
         self.output.clear();
         sent
     }
@@ -60,7 +64,7 @@ impl Client {
             self.input.drain(..self.at);
             self.at = 0;
             let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk)? {
+            match self.connection.read(&mut chunk)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => self.input.extend_from_slice(&chunk[..read]),
             }

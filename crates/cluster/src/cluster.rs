@@ -568,7 +568,7 @@ impl Cluster {
         let leads = self.nodes.get(&self.me).and_then(Node::primary);
         let wanted = leads.and_then(|primary| self.nodes.get(&primary)).and_then(|primary| {
             let ip = primary.address.ip.clone()?;
-            Some((ip, primary.address.port))
+            Some((ip, primary.address.port_for(self.config.follows_otherwise)))
         });
         if self.is_map_dirty {
             self.is_map_dirty = false;

@@ -19,6 +19,9 @@ pub struct Config {
     pub no_failover: bool,
     /// `repl-ping-replica-period`, by which even a good link may be silent.
     pub replica_ping_period: Duration,
+    /// Replicas connect to the other one of their primaries' two ports: links of replication speak TLS and the bus does not,
+    /// or the other way round.
+    pub follows_otherwise: bool,
     /// What others are told of us.
     pub announce: Announce,
     /// A bug put back on purpose, so that the simulation's checkers can be seen to work.
@@ -74,6 +77,7 @@ impl Default for Config {
             full_coverage: true,
             no_failover: false,
             replica_ping_period: Duration::from_secs(10),
+            follows_otherwise: false,
             announce: Announce {
                 ip: None,
                 port: 6379,

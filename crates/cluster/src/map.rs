@@ -46,6 +46,13 @@ pub struct Place {
     pub second_port: u16,
 }
 
+impl Place {
+    /// Where a client connects to that speaks TLS where nodes don't, or the other way round (`otherwise`).
+    pub fn port_for(&self, otherwise: bool) -> u16 {
+        if otherwise && self.second_port > 0 { self.second_port } else { self.port }
+    }
+}
+
 /// What is known of a request besides its slot.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {

@@ -21,6 +21,13 @@ pub struct Address {
     pub bus_port: u16,
 }
 
+impl Address {
+    /// Where a client connects to that speaks TLS where nodes don't, or the other way round (`otherwise`).
+    pub fn port_for(&self, otherwise: bool) -> u16 {
+        if otherwise && self.second_port > 0 { self.second_port } else { self.port }
+    }
+}
+
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -137,10 +137,13 @@ impl NodesConf {
     }
 
     /// The file.
-    pub fn to_text(&self) -> String {
+    ///
+    /// Where nodes speak TLS among themselves (`encrypted`), the other port is the plain one.
+    pub fn to_text(&self, encrypted: bool) -> String {
         let mut file = String::new();
+        let second = if encrypted { "tcp-port" } else { "tls-port" };
         for node in &self.nodes {
-            node.write(true, &mut file);
+            node.write(Some(second), &mut file);
             file.push('\n');
         }
         // Writing to a string can't fail.
@@ -318,23 +321,33 @@ impl SavedNode {
         Ok(())
     }
 
+    /// The line of CLUSTER NODES, without its end, for a client that speaks TLS where nodes don't, or the other way round
+    /// (`otherwise`).
+    pub fn to_line_for(&self, otherwise: bool) -> String {
+        if !otherwise || self.second_port == 0 {
+            return self.to_line();
+        }
+        SavedNode { port: self.second_port, second_port: self.port, ..self.clone() }.to_line()
+    }
+
     /// The line of CLUSTER NODES, without its end.
     pub fn to_line(&self) -> String {
         let mut line = String::new();
-        self.write(false, &mut line);
+        self.write(None, &mut line);
         line
     }
 
-    fn write(&self, for_file: bool, to: &mut String) {
+    /// For a file if the name of the second port is given.
+    fn write(&self, second: Option<&str>, to: &mut String) {
         let Self { id, port, bus_port, .. } = self;
         // Writing to a string can't fail.
         let _ = write!(to, "{id} {}:{port}@{bus_port}", self.ip.as_deref().unwrap_or_default());
-        if for_file {
+        if let Some(second) = second {
             let _ = write!(to, ",{}", self.hostname);
             if !self.human_name.is_empty() {
                 let _ = write!(to, ",nodename={}", self.human_name);
             }
-            let _ = write!(to, ",tls-port={}", self.second_port);
+            let _ = write!(to, ",{second}={}", self.second_port);
             if let Some(shard) = self.shard {
                 let _ = write!(to, ",shard-id={shard}");
             }
@@ -391,7 +404,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_again() {
         let conf = NodesConf::parse(file().as_bytes()).unwrap().unwrap();
-        assert_eq!(NodesConf::parse(conf.to_text().as_bytes()), Ok(Some(conf)));
+        assert_eq!(NodesConf::parse(conf.to_text(false).as_bytes()), Ok(Some(conf)));
     }
 
     #[test]
@@ -402,7 +415,7 @@ mod tests {
             SavedGrant { id: conf.nodes[0].id, other: conf.nodes[1].id, epoch: Epoch(epoch), slots }
         };
         (conf.granted, conf.claimed) = (vec![grant(13)], vec![grant(14)]);
-        let text = conf.to_text();
+        let text = conf.to_text(false);
         let (granted, claimed) = (format!("{A}:{B}:13:0-2,7,16383"), format!("{A}:{B}:14:0-2,7,16383"));
         assert!(text.ends_with(&format!(" lastVoteEpoch 3 granted {granted} claimed {claimed}\n")));
         assert_eq!(NodesConf::parse(text.as_bytes()), Ok(Some(conf)));

@@ -5,6 +5,7 @@
 //! one is named by QUORATE_BINARY.
 
 pub mod browser;
+pub mod certificates;
 mod checker;
 pub mod cluster;
 pub mod dataset;

@@ -1,9 +1,12 @@
 //! What a changed directive needs before it is in force, besides being published.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use quorate_config::{Apply, Change, ChangeError, Config};
+use quorate_tls::Contexts;
 
+use crate::listen::Which;
 use crate::log;
 use crate::process;
 use crate::server::{Role, Server};
@@ -14,6 +17,7 @@ use crate::server::{Role, Server};
 /// What could not be done, as CONFIG SET answers.
 pub fn apply(server: &Server, change: &Change) -> Result<(), ChangeError> {
     let old = server.config.load_full();
+    let contexts = server.tls.load_full();
     for (index, (apply, directive)) in change.applies.iter().enumerate() {
         if let Err(error) = apply_one(server, &old, &change.config, *apply, directive) {
             for (done, directive) in change.applies[..index].iter().rev() {
@@ -21,6 +25,8 @@ pub fn apply(server: &Server, change: &Change) -> Result<(), ChangeError> {
                     log::warning(&format!("Failed applying restored failed configuration: {error}"));
                 }
             }
+            // What the files say now need not be what they said.
+            server.tls.store(contexts);
             return Err(error);
         }
     }
@@ -34,7 +40,15 @@ fn apply_one(server: &Server, old: &Config, new: &Config, apply: Apply, directiv
             let folder = new.general.directory.as_ref().map_or(Path::new("."), |folder| folder.as_path());
             std::env::set_current_dir(folder).map_err(|error| ChangeError::failed(directive, process::plain(&error)))
         }
-        Apply::Listen => server.desk.listen_elsewhere(old, new, directive),
+        Apply::Listen => {
+            let which = if old.network.bind == new.network.bind { Which::Plain } else { Which::All };
+            server.desk.listen_elsewhere((old, new), which, directive)
+        }
+        Apply::ListenTls => {
+            read_certificates(server, new, directive)?;
+            server.desk.listen_elsewhere((old, new), Which::Tls, directive)
+        }
+        Apply::Tls => read_certificates(server, new, directive),
         Apply::Log => {
             log::set_level(new.general.log_level.into());
             log::set_form(new.general.log_format, new.general.log_time);
@@ -47,7 +61,9 @@ fn apply_one(server: &Server, old: &Config, new: &Config, apply: Apply, directiv
             }
             Err(ChangeError::failed(
                 directive,
-                format!("The operating system is not able to handle the specified number of clients, try with {fitting}"),
+                format!(
+                    "The operating system is not able to handle the specified number of clients, try with {fitting}"
+                ),
             ))
         }
         Apply::OomScore => {
@@ -67,12 +83,27 @@ fn apply_one(server: &Server, old: &Config, new: &Config, apply: Apply, directiv
         | Apply::Timers
         | Apply::ProcessTitle
         | Apply::CrashLog
-        // These have nothing to be applied to yet, and are refused at the start or by CONFIG SET.
-        | Apply::ListenTls
-        | Apply::Tls
         | Apply::AppendOnly
         | Apply::ClusterAnnounce
         | Apply::ClusterFailover => Ok(()),
+    }
+}
+
+/// Reads certificates and keys anew, if anything is encrypted: new connections are made from them. If they are not good,
+/// those that were read before stay in force.
+fn read_certificates(server: &Server, new: &Config, directive: &str) -> Result<(), ChangeError> {
+    if !new.tls.is_used() {
+        return Ok(());
+    }
+    match Contexts::load(&new.tls) {
+        Ok(contexts) => {
+            server.tls.store(Some(Arc::new(contexts)));
+            Ok(())
+        }
+        Err(error) => {
+            log::warning(&error.to_string());
+            Err(ChangeError::failed(directive, "Unable to update TLS configuration. Check server logs."))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use quorate_config::{ChangeError, Config};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::listen::Listeners;
+use crate::listen::{Listeners, Which};
 use crate::log;
 use crate::server::Server;
 use crate::shutdown::{self, Shutdown};
@@ -46,18 +46,23 @@ impl Desk {
         }
     }
 
-    /// Listens elsewhere. If that fails, it is as before.
+    /// Listens elsewhere, where `which` says. If that fails, it is as before.
     ///
     /// # Errors
     /// The new address can't be listened on; `directive` is the one that asked for it.
-    pub fn listen_elsewhere(&self, old: &Config, new: &Config, directive: &str) -> Result<(), ChangeError> {
+    pub fn listen_elsewhere(
+        &self,
+        (old, new): (&Config, &Config),
+        which: Which,
+        directive: &str,
+    ) -> Result<(), ChangeError> {
         let Some(listeners) = self.listeners.get() else { return Ok(()) };
         let mut listeners = listeners.lock();
-        listeners.close_tcp();
-        if listeners.open(new).is_ok() {
+        listeners.close_some(which);
+        if listeners.open(new, which).is_ok() {
             return Ok(());
         }
-        if let Err(error) = listeners.open(old) {
+        if let Err((error, _)) = listeners.open(old, which) {
             log::warning(&format!("Failed listening on the earlier addresses again: {error}"));
         }
         let what = if directive == "bind" {
@@ -89,8 +94,9 @@ impl FrontDesk {
         signal_hook::flag::register(SIGHUP, Arc::default())?;
         let mut listeners = Listeners::new(poll.registry().try_clone()?, FIRST_LISTENER);
         let config = server.config.load();
-        if let Err(error) = listeners.open(&config) {
-            log::warning(&format!("Failed listening on port {} (tcp), aborting.", config.network.port));
+        if let Err((error, port)) = listeners.open(&config, Which::All) {
+            let kind = if port == config.tls.port && port != config.network.port { "tls" } else { "tcp" };
+            log::warning(&format!("Failed listening on port {port} ({kind}), aborting."));
             return Err(error);
         }
         if listeners.is_empty() {

@@ -22,6 +22,7 @@ pub mod published;
 pub mod sentinel;
 pub mod server;
 pub mod shutdown;
+pub mod socket;
 pub mod start;
 pub mod users;
 

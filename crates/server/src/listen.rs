@@ -45,7 +45,29 @@ impl Drop for Seat {
 /// What accepts connections.
 enum Listener {
     Tcp(TcpListener),
+    Tls(TcpListener),
     Unix(UnixListener, Text),
+}
+
+/// Which listeners of the network are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those of `port`.
+    Plain,
+    /// Those of `tls-port`.
+    Tls,
+    /// Both.
+    All,
+}
+
+impl Which {
+    fn covers(self, listener: &Listener) -> bool {
+        match listener {
+            Listener::Tcp(_) => self != Which::Tls,
+            Listener::Tls(_) => self != Which::Plain,
+            Listener::Unix(..) => false,
+        }
+    }
 }
 
 /// All listeners, known to the thread that accepts and to CONFIG SET.
@@ -69,37 +91,42 @@ impl Listeners {
         self.open.is_empty()
     }
 
-    /// Listens as the configuration says, on TCP only or on the Unix socket too. After an error none of the new ones is
-    /// left.
+    /// Listens as the configuration says: on those ports that are meant, and on the Unix socket if it is not there yet.
+    /// After an error none of the new ones is left.
     ///
     /// # Errors
-    /// An address that is not optional can't be listened on; it has been logged why.
-    pub fn open(&mut self, config: &Config) -> io::Result<()> {
+    /// An address that is not optional can't be listened on; it has been logged why. With it comes the port.
+    pub fn open(&mut self, config: &Config, which: Which) -> Result<(), (io::Error, u16)> {
         let mut opened = Vec::new();
-        if config.network.port > 0 {
-            for name in &config.network.bind {
-                opened.extend(bind_name(name, config.network.port, config)?.into_iter().map(Listener::Tcp));
-            }
+        if which != Which::Tls {
+            let bound = bind_all(config.network.port, config)?;
+            opened.extend(bound.into_iter().map(Listener::Tcp));
+        }
+        if which != Which::Plain {
+            let bound = bind_all(config.tls.port, config)?;
+            opened.extend(bound.into_iter().map(Listener::Tls));
         }
         if let Some(path) = &config.network.unix_socket
             && !self.open.iter().any(|(_, listener)| matches!(listener, Listener::Unix(..)))
         {
             let listener = bind_unix(path, config)
-                .inspect_err(|error| log::warning(&format!("Failed opening Unix socket: bind: {}", plain(error))))?;
+                .inspect_err(|error| log::warning(&format!("Failed opening Unix socket: bind: {}", plain(error))))
+                .map_err(|error| (error, 0))?;
             opened.push(Listener::Unix(listener, path.clone()));
         }
         for mut listener in opened {
             let token = Token(self.next_token);
             self.next_token += 1;
-            listener.source().register(&self.registry, token, Interest::READABLE)?;
+            let registered = listener.source().register(&self.registry, token, Interest::READABLE);
+            registered.map_err(|error| (error, config.network.port))?;
             self.open.push((token, listener));
         }
         Ok(())
     }
 
-    /// Closes all TCP listeners; connections stay.
-    pub fn close_tcp(&mut self) {
-        self.open.retain(|(_, listener)| matches!(listener, Listener::Unix(..)));
+    /// Closes the listeners that are meant; connections stay.
+    pub fn close_some(&mut self, which: Which) {
+        self.open.retain(|(_, listener)| !which.covers(listener));
     }
 
     /// Closes all, and removes the Unix socket's file.
@@ -126,12 +153,23 @@ impl Listeners {
     }
 
     fn accept_all(&mut self, server: &Server, index: usize) -> bool {
+        let inet = |(stream, remote): (TcpStream, SocketAddr)| {
+            let local = stream.local_addr().unwrap_or(remote);
+            (Socket::Tcp(stream), Peer::Inet { remote, local })
+        };
         loop {
             let accepted = match &self.open[index].1 {
-                Listener::Tcp(listener) => listener.accept().map(|(stream, remote)| {
-                    let local = stream.local_addr().unwrap_or(remote);
-                    (Socket::Tcp(stream), Peer::Inet { remote, local })
-                }),
+                Listener::Tcp(listener) => listener.accept().map(inet),
+                Listener::Tls(listener) => match listener.accept().map(inet) {
+                    Ok((Socket::Tcp(stream), peer)) => match server.incoming(stream, true) {
+                        Ok(socket) => Ok((socket, peer)),
+                        Err(error) => {
+                            log::warning(&format!("Error accepting a client connection: {error}"));
+                            continue;
+                        }
+                    },
+                    other => other,
+                },
                 Listener::Unix(listener, path) => {
                     listener.accept().map(|(stream, _)| (Socket::Unix(stream), Peer::Unix(path.to_string())))
                 }
@@ -161,30 +199,35 @@ impl Listeners {
             refuse(&socket, "-ERR max number of clients reached\r\n");
             return;
         }
-        if config.network.protected_mode && config.security.password.is_none() && !peer.is_local() {
+        let is_denied = config.network.protected_mode && config.security.password.is_none() && !peer.is_local();
+        if is_denied {
             server.rejected_connections.fetch_add(1, Ordering::Relaxed);
-            refuse(&socket, DENIED);
-            return;
+            if !socket.is_shaking_hands() {
+                return refuse(&socket, DENIED);
+            }
         }
-        if let Socket::Tcp(stream) = &socket {
+        if let Some(stream) = socket.tcp() {
             tune(stream, config.network.keepalive);
         }
         let workers = server.workers.get().map_or(1, Vec::len);
         self.next_worker = server.progress.lock().next_thread(self.next_worker, workers, server.mono());
-        server.mail(self.next_worker, Mail::Adopt { socket, peer, seat: Some(seat) });
+        server.mail(
+            self.next_worker,
+            Mail::Adopt { socket, peer, seat: Some(seat), refusal: is_denied.then_some(DENIED) },
+        );
     }
 }
 
 impl Listener {
     fn source(&mut self) -> &mut dyn Source {
         match self {
-            Listener::Tcp(listener) => listener,
+            Listener::Tcp(listener) | Listener::Tls(listener) => listener,
             Listener::Unix(listener, _) => listener,
         }
     }
 }
 
-/// Says why, as far as the socket takes it at once.
+/// Says why, as far as the socket takes it at once. Behind a handshake that was not there yet nobody is told anything.
 fn refuse(mut socket: &Socket, text: &str) {
     // Whoever does not get the text is closed all the same.
     let _ = socket.write_all(text.as_bytes());
@@ -198,6 +241,15 @@ fn tune(stream: &TcpStream, keepalive: Option<Duration>) {
         let keepalive = TcpKeepalive::new().with_time(interval).with_interval(probes).with_retries(3);
         let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
     }
+}
+
+/// Listens on a port on all that `bind` names; on none if the port is 0. With an error comes the port.
+fn bind_all(port: u16, config: &Config) -> Result<Vec<TcpListener>, (io::Error, u16)> {
+    let mut listeners = Vec::new();
+    for name in config.network.bind.iter().filter(|_| port > 0) {
+        listeners.extend(bind_name(name, port, config).map_err(|error| (error, port))?);
+    }
+    Ok(listeners)
 }
 
 /// Listens on every address that a name of `bind` stands for. An optional one that is not there is none.
@@ -335,10 +387,10 @@ mod tests {
     fn an_optional_address_may_be_missing_and_another_may_not() {
         let port = free_port();
         let (_poll, mut all) = listeners();
-        all.open(&config(&format!("port {port}\nbind -192.0.2.1 127.0.0.1"))).unwrap();
+        all.open(&config(&format!("port {port}\nbind -192.0.2.1 127.0.0.1")), Which::All).unwrap();
         assert_eq!(all.open.len(), 1);
         let (_poll, mut none) = listeners();
-        assert!(none.open(&config(&format!("port {port}\nbind 192.0.2.1"))).is_err());
+        assert!(none.open(&config(&format!("port {port}\nbind 192.0.2.1")), Which::All).is_err());
         assert!(none.is_empty());
     }
 
@@ -347,10 +399,10 @@ mod tests {
         let port = free_port();
         let wanted = config(&format!("port {port}\nbind 127.0.0.1"));
         let ((_first_poll, mut first), (_second_poll, mut second)) = (listeners(), listeners());
-        first.open(&wanted).unwrap();
-        assert!(second.open(&wanted).is_err());
-        first.close_tcp();
-        second.open(&wanted).unwrap();
+        first.open(&wanted, Which::All).unwrap();
+        assert!(second.open(&wanted, Which::All).is_err());
+        first.close_some(Which::All);
+        second.open(&wanted, Which::All).unwrap();
     }
 
     #[test]
@@ -367,7 +419,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let (_poll, mut all) = listeners();
-        all.open(&config(&format!("port 0\nunixsocket {}\nunixsocketperm 600", path.display()))).unwrap();
+        all.open(&config(&format!("port 0\nunixsocket {}\nunixsocketperm 600", path.display())), Which::All).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         all.close();
         assert!(!path.exists());

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use quorate_config::{Change, Config};
 use quorate_keyspace::{Db, Keyspace};
@@ -39,6 +39,7 @@ use crate::desk::Desk;
 use crate::persist::Persistence;
 use crate::persist::aof::Aof;
 pub use crate::published::{Following, Loading, OutputLimit, Pause, Published, Role};
+use crate::socket;
 use quorate_feed::Feed;
 
 /// A network thread as others see it.
@@ -86,6 +87,8 @@ pub struct Server {
     pub replicas: Replicas,
     /// The configuration; see [`Server::configure`] for how it changes.
     pub config: ArcSwap<Config>,
+    /// What encrypted connections are made from, if there are any.
+    pub tls: ArcSwapOption<quorate_tls::Contexts>,
     /// The configuration's file, by its absolute path, if there is one.
     pub config_file: Option<PathBuf>,
     /// Who wants to know of changes of the configuration.
@@ -186,6 +189,7 @@ impl Server {
             locks: crate::locks::Locks::default(),
             replicas: Replicas::default(),
             config: ArcSwap::from_pointee(config),
+            tls: ArcSwapOption::empty(),
             config_file: None,
             config_listeners: Mutex::default(),
             desk: Desk::default(),
@@ -332,17 +336,32 @@ impl Server {
     /// Lets a network thread apply our primary's stream; `early` is what came of it already.
     pub fn follow(
         self: &Arc<Server>,
-        socket: std::net::TcpStream,
+        socket: Socket,
         early: Vec<u8>,
         upstream: Arc<crate::control::upstream::Upstream>,
     ) -> std::io::Result<()> {
-        socket.set_nonblocking(true)?;
-        let peer = Peer::Inet { remote: socket.peer_addr()?, local: socket.local_addr()? };
-        let socket = Socket::Tcp(mio::net::TcpStream::from_std(socket));
+        let Some(tcp) = socket.tcp() else { return Err(std::io::ErrorKind::Unsupported.into()) };
+        let peer = Peer::Inet { remote: tcp.peer_addr()?, local: tcp.local_addr()? };
         let threads = self.workers.get().map_or(1, Vec::len);
         let worker = upstream.link.0 as usize % threads;
         self.mail(worker, Mail::Follow { socket, peer, input: early, upstream });
         Ok(())
+    }
+
+    /// What is spoken over a connection that somebody has opened: encrypted, if it has to be, behind a handshake.
+    ///
+    /// # Errors
+    /// It has to be, and can't.
+    pub fn incoming(&self, stream: mio::net::TcpStream, encrypted: bool) -> std::io::Result<Socket> {
+        socket::incoming(self.tls.load().as_deref(), stream, encrypted)
+    }
+
+    /// What is spoken over a connection that we have opened: encrypted, if it has to be, behind a handshake.
+    ///
+    /// # Errors
+    /// It has to be, and can't.
+    pub fn outgoing(&self, stream: mio::net::TcpStream, encrypted: bool) -> std::io::Result<Socket> {
+        socket::outgoing(self.tls.load().as_deref(), stream, encrypted)
     }
 
     /// Puts another configuration in force, with what network threads see of it, and tells those who want to know.

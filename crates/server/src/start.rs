@@ -68,6 +68,21 @@ fn configuration(options: &Options) -> Result<(Config, Vec<Kept>), ParseError> {
     Ok((config, loaded.users))
 }
 
+/// What encrypted connections are made from, if there are any.
+///
+/// # Errors
+/// They are asked for and can't be; it has been logged why.
+pub(crate) fn contexts(config: &Config) -> anyhow::Result<Option<quorate_tls::Contexts>> {
+    if !config.tls.is_used() {
+        return Ok(None);
+    }
+    let contexts = quorate_tls::Contexts::load(&config.tls).map_err(|error| {
+        log::warning(&error.to_string());
+        anyhow::anyhow!("Failed to configure TLS. Check logs for more info.")
+    })?;
+    Ok(Some(contexts))
+}
+
 /// The users at the start: those of the configuration's lines, or of the file that it names.
 ///
 /// # Errors
@@ -134,10 +149,12 @@ fn serve_in_place(options: &Options, config: Config, user_lines: &[Kept]) -> any
         0 => std::thread::available_parallelism().map_or(1, |count| count.get()),
         threads => threads,
     };
+    let contexts = contexts(&config)?;
     let users = users_of(&config, user_lines, users::terms(&config)).map_err(anyhow::Error::msg)?;
     let mut server = Server::new(config, seed);
     server.publish(|published| published.users = Arc::new(users));
     server.config_file.clone_from(&options.file);
+    server.tls.store(contexts.map(Arc::new));
     let server = Arc::new(server);
     crate::locks::begin(&server);
     let source = persist::boot::prepare(&server).map_err(|error| {
@@ -252,6 +269,9 @@ fn say_ready(server: &Server) {
     if let Some(path) = &config.network.unix_socket {
         log::notice(&format!("The server is now ready to accept connections at {path}"));
         log::notice("Ready to accept connections unix");
+    }
+    if config.tls.port > 0 {
+        log::notice("Ready to accept connections tls");
     }
     process::stop_for_upstart();
     let status = if config.replication.primary.is_some() {

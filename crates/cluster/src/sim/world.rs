@@ -497,10 +497,10 @@ impl World {
                 self.note_stakes_of_file();
             }
             Output::Persist(conf) => {
-                let text = conf.to_text();
+                let text = conf.to_text(false);
                 let read = NodesConf::parse(text.as_bytes()).expect("what a node writes it can read");
                 let read = read.expect("it is not empty");
-                assert_eq!(read.to_text(), text);
+                assert_eq!(read.to_text(false), text);
                 self.disks[host] = Some(read);
                 self.note_stakes_of_file();
             }

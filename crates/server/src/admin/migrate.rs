@@ -162,10 +162,13 @@ fn migrate(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         cx.reply().simple("NOKEY");
         return Ok(());
     }
-    let mut link = Link::to(&server.migrations, &request).map_err(Broken::into_error)?;
+    // As between the nodes of a cluster.
+    let contexts = server.tls.load();
+    let tls = contexts.as_ref().filter(|_| server.config.load().tls.cluster).map(|contexts| contexts.outgoing());
+    let mut link = Link::to(&server.migrations, &request, tls).map_err(Broken::into_error)?;
     let mut view = cx.access.view_unless(slots(), cx.scope, gives_up).ok_or_else(|| server.scripts.busy_error())?;
     let parcels = pack(&mut view, server.now().unix, db, request.keys);
-    let delivery = link::deliver(&mut link, &request, &parcels);
+    let delivery = link::deliver(&mut link, &request, tls, &parcels);
     if !request.keeps {
         let taken = parcels.iter().zip(&delivery.taken).filter(|(_, taken)| **taken).map(|(parcel, _)| parcel.key);
         remove(&mut view, local, db, taken);

@@ -5,7 +5,6 @@
 //! plane stands still. So they are answered when they are done, also within MULTI, where Sentinel puts
 //! its SLAVEOF.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Origin, Outcome, Run, Spec};
@@ -16,7 +15,7 @@ use quorate_replication::{
 use quorate_resp::ReplyWriter;
 
 use crate::data::call::Cx;
-use crate::data::client::{Blocked, Kind, Peer, Socket};
+use crate::data::client::{Blocked, Kind, Peer};
 use crate::data::replicas::Link;
 use crate::persist::aof::Phase;
 use crate::server::Role;
@@ -201,13 +200,13 @@ fn synchronise(cx: &mut Cx<'_, '_>, asks: Asks) -> Outcome {
     if cx.origin != Origin::Client {
         return Err(CommandError::text("ERR PSYNC can't be part of a transaction"));
     }
-    let Ok(socket) = duplicate(cx.session.socket.as_raw_fd()) else {
+    let Ok(socket) = cx.session.socket.try_clone() else {
         return Err(CommandError::text("ERR no file descriptor is left for a replica, raise 'maxclients'"));
     };
     // What was answered before, and not sent yet, stands in front of what the link writes.
     let pending = cx.out.split_off(std::mem::take(&mut cx.session.sent));
     cx.out.clear();
-    if let (Socket::Tcp(stream), true) = (&cx.session.socket, cx.server.config.load().replication.disable_tcp_nodelay) {
+    if let (Some(stream), true) = (cx.session.socket.tcp(), cx.server.config.load().replication.disable_tcp_nodelay) {
         // It is a matter of packets, not of correctness.
         let _ = stream.set_nodelay(false);
     }
@@ -222,12 +221,6 @@ fn synchronise(cx: &mut Cx<'_, '_>, asks: Asks) -> Outcome {
     let asked = primary::Input::Asked { replica: PeerId(cx.client.id.0), ip, asks, introduction };
     cx.server.control.submit_alone(cx.server, cx.access.alone(), Input::Primary(asked));
     Ok(())
-}
-
-fn duplicate(descriptor: std::os::fd::RawFd) -> rustix::io::Result<std::os::fd::OwnedFd> {
-    // SAFETY: the session's socket is open for as long as the session is borrowed.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
 }
 
 fn replconf(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {

@@ -22,6 +22,7 @@ pub fn of(config: &Config) -> Settings {
         user: replication.user.as_ref().map(|user| text(user.as_bytes())),
         password: replication.password.as_ref().map(|password| Secret(text(password.reveal()))),
         port: match replication.announce_port {
+            0 if config.tls.replication && config.tls.port > 0 => config.tls.port,
             0 => config.network.port,
             port => port,
         },

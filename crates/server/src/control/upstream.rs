@@ -11,8 +11,7 @@
 //! ended closes the channel and the socket, and the thread ends wherever it is.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::os::fd::AsFd;
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,12 +19,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
-use quorate_config::{DisklessLoad, Text};
+use quorate_config::DisklessLoad;
 use quorate_keyspace::{Alone, Db, Keyspace, Member};
 use quorate_replication::wire::{Framing, Origin, PsyncReply, Reply, Request};
 use quorate_replication::{Addr, Input, LinkId, replica};
+use rustix::event::{PollFd, PollFlags};
 
-use crate::data::client::{Client, Closing};
+use crate::data::client::{Client, Closing, Socket};
 use crate::data::stream;
 use crate::data::worker::Mail;
 use crate::log;
@@ -35,6 +35,8 @@ use crate::server::{Loading, Server, unix_now};
 /// The longest line of a handshake, and the longest INFO, that is read.
 const LINE_MAX: usize = 64 << 10;
 const INFO_MAX: usize = 4 << 20;
+/// How long our primary may take to accept us, and then to agree how to encrypt.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How much of a snapshot is read at once.
 const PIECE: usize = 256 << 10;
 /// How often the machine hears that a snapshot moves.
@@ -56,7 +58,7 @@ pub struct Upstream {
     /// Its number.
     pub link: LinkId,
     go: Mutex<Option<Sender<Go>>>,
-    socket: OnceLock<TcpStream>,
+    socket: OnceLock<Socket>,
     ended: AtomicBool,
     /// The machine has said that the stream begins.
     streams: AtomicBool,
@@ -130,10 +132,10 @@ impl Upstream {
         }
         let mut bytes = Vec::new();
         request.encode(&mut bytes);
-        let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
-        if rustix::net::send(socket.as_fd(), &bytes, flags) != Ok(bytes.len()) {
+        let mut to = socket;
+        if !matches!(to.write(&bytes), Ok(count) if count == bytes.len()) {
             // Whoever reads from it notices.
-            let _ = socket.shutdown(Shutdown::Both);
+            socket.shut();
         }
     }
 
@@ -159,7 +161,7 @@ impl Upstream {
         self.ended.store(true, Ordering::Release);
         *self.go.lock() = None;
         if let Some(socket) = self.socket.get() {
-            let _ = socket.shutdown(Shutdown::Both);
+            socket.shut();
         }
         if let Some(client) = self.client.get() {
             debug_assert!(self.streams());
@@ -185,15 +187,19 @@ struct Job<'a> {
 /// The thread. An error is the news that the link is down.
 fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to: &Addr) -> io::Result<()> {
     let link = upstream.link;
-    let source = server.config.load().network.source_address.clone();
-    let socket = dial(to, source.as_ref())?;
+    let socket = dial(server, to)?;
     // The first to set it; the control plane only reads.
     let _ = upstream.socket.set(socket.try_clone()?);
+    if let Socket::Tls(stream, tls) = &socket
+        && !upstream.has_ended()
+    {
+        tls.shake_hands(stream, PATIENCE)?;
+    }
     if upstream.has_ended() {
         return Ok(());
     }
     tell(server, replica::Input::LinkUp { link });
-    let mut input = BufReader::with_capacity(PIECE, socket);
+    let mut input = BufReader::with_capacity(PIECE, Waiting(socket));
     let job = Job { server, upstream };
     let mut related = false;
     loop {
@@ -233,22 +239,43 @@ fn run(server: &Arc<Server>, upstream: &Arc<Upstream>, orders: &Receiver<Go>, to
         }
     }
     let early = input.buffer().to_vec();
-    server.follow(input.into_inner(), early, Arc::clone(upstream))
+    server.follow(input.into_inner().0, early, Arc::clone(upstream))
 }
 
-/// Connects, from the address of `bind-source-addr` if there is one.
-fn dial(to: &Addr, source: Option<&Text>) -> io::Result<TcpStream> {
+/// Connects, from the address of `bind-source-addr` if there is one. With `tls-replication` what follows is encrypted,
+/// behind a handshake that is still to come.
+fn dial(server: &Server, to: &Addr) -> io::Result<Socket> {
+    let config = server.config.load();
+    let source = config.network.source_address.as_ref();
     let mut last = None;
     for address in (to.host.as_str(), to.port).to_socket_addrs()? {
-        match crate::listen::connect(address, source, Duration::from_secs(10)) {
+        match crate::listen::connect(address, source, PATIENCE) {
             Ok(socket) => {
                 socket.set_nodelay(true)?;
-                return Ok(socket);
+                socket.set_nonblocking(true)?;
+                return server.outgoing(mio::net::TcpStream::from_std(socket), config.tls.replication);
             }
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| io::Error::new(ErrorKind::NotFound, format!("{} has no address", to.host))))
+}
+
+/// A socket whose reads wait for what comes.
+struct Waiting(Socket);
+
+impl Read for Waiting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&self.0).read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // Whatever it says, the next read tells what the socket's state is.
+                    let _ = rustix::event::poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None);
+                }
+                other => return other,
+            }
+        }
+    }
 }
 
 fn read_reply(input: &mut impl BufRead, upstream: &Upstream) -> io::Result<Reply> {

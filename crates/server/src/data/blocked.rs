@@ -42,6 +42,8 @@ pub struct Waiter {
     command: &'static Command,
     words: Vec<Vec<u8>>,
     slots: SlotSet,
+    /// Its client speaks TLS.
+    is_encrypted: bool,
     /// What the client gets if nothing comes.
     on_timeout: TimeoutReply,
     /// Whether it answers with an error when a key is lost.
@@ -174,6 +176,7 @@ pub fn begin(
         command,
         words: block.again.clone().unwrap_or_else(|| args.words().iter().map(|word| word.to_vec()).collect()),
         slots,
+        is_encrypted: session.socket.is_encrypted(),
         on_timeout: block.reply,
         wakes_on_loss: block.wakes_on_loss,
         over: AtomicBool::new(false),
@@ -288,11 +291,12 @@ pub fn release_all(server: &Server) {
     }
 }
 
-/// Slots have changed hands: who waits for keys that are elsewhere now is told so, as `elsewhere` words it.
-pub fn redirect(server: &Server, elsewhere: impl Fn(&SlotSet) -> Option<CommandError>) {
+/// Slots have changed hands: who waits for keys that are elsewhere now is told so, as
+/// `elsewhere` words it for somebody who speaks TLS or does not.
+pub fn redirect(server: &Server, elsewhere: impl Fn(&SlotSet, bool) -> Option<CommandError>) {
     let waiters: Vec<_> = server.waiters.all.lock().values().cloned().collect();
     for waiter in waiters {
-        let Some(error) = elsewhere(&waiter.slots) else { continue };
+        let Some(error) = elsewhere(&waiter.slots, waiter.is_encrypted) else { continue };
         if waiter.claim() {
             let mut reply = Vec::new();
             ReplyWriter::new(&mut reply, waiter.protocol).error(&error.wire());

@@ -502,7 +502,7 @@ impl Cx<'_, '_> {
             return self.answer_busy();
         };
         if !self.local.published.all_clear
-            && let Some(error) = redirect::absent_here(self.local, &view, self.origin, self.command, db, args)
+            && let Some(error) = redirect::absent_here(self.local, &view, self.origin, self.command, self.session, args)
         {
             write_error(self.out, self.out.len(), &error, &self.local.stats);
             return End::Failed;

@@ -6,14 +6,10 @@
 
 use std::cell::UnsafeCell;
 use std::collections::HashSet;
-use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
 use parking_lot::Mutex;
 use quorate_acl::User;
 use quorate_cluster::TransferId;
@@ -22,12 +18,12 @@ use quorate_keyspace::{Db, SlotSet, Ticket, WatchFlag};
 use quorate_replication::{Introduction, LinkId};
 use quorate_resp::{Protocol, RequestParser};
 use quorate_stdx::{Mono, Offset};
-use rustix::net::{RecvFlags, SendFlags};
 
 use crate::data::backlog::Backlog;
 use crate::data::table::Command;
 use crate::listen::Seat;
 use crate::server::Published;
+pub use crate::socket::Socket;
 
 /// What a name costs besides its bytes where it is listed, with the server and with the client, bytes.
 const NAME_OVERHEAD: usize = 32;
@@ -90,82 +86,6 @@ impl Client {
     /// Lets the owning thread close it at its next look.
     pub fn condemn(&self) {
         self.condemned.store(true, Ordering::Release);
-    }
-}
-
-/// A stream socket of either family.
-pub enum Socket {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A Unix domain socket.
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// What a poll knows it by.
-    pub fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Socket::Tcp(stream) => stream,
-            Socket::Unix(stream) => stream,
-        }
-    }
-
-    /// Another descriptor of the same connection.
-    ///
-    /// # Errors
-    /// There is none left.
-    pub fn try_clone(&self) -> io::Result<Socket> {
-        let copy = self.as_fd().try_clone_to_owned()?;
-        Ok(match self {
-            Socket::Tcp(_) => Socket::Tcp(TcpStream::from_std(copy.into())),
-            Socket::Unix(_) => Socket::Unix(UnixStream::from_std(copy.into())),
-        })
-    }
-
-    /// Ends both directions at once: a duplicate of the descriptor may live elsewhere for a moment.
-    pub fn shut(&self) {
-        // It may be closed at the other end already.
-        let _ = match self {
-            Socket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Both),
-            Socket::Unix(stream) => stream.shutdown(std::net::Shutdown::Both),
-        };
-    }
-}
-
-// Straight to the system: in a process of several threads the C library's calls are points of cancellation, which costs
-// two atomic operations a call, for something that nothing here uses.
-
-impl Read for &Socket {
-    #[inline]
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::net::recv(self, buffer, RecvFlags::empty())?.0)
-    }
-}
-
-impl Write for &Socket {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-impl AsFd for Socket {
-    #[inline]
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Socket::Tcp(stream) => stream.as_fd(),
-            Socket::Unix(stream) => stream.as_fd(),
-        }
     }
 }
 
@@ -470,6 +390,14 @@ impl Session {
             bytes_in: 0,
             bytes_out: 0,
             commands: 0,
+        }
+    }
+
+    /// It gets this text, if there is one, and is closed.
+    pub fn refuse(&mut self, text: Option<&str>) {
+        if let Some(text) = text {
+            self.out.extend_from_slice(text.as_bytes());
+            self.closing = Some(Closing::AfterReplies);
         }
     }
 

@@ -135,9 +135,10 @@ impl Net {
         let Some(_busy) = server.scripts.while_busy() else { return };
         while let Some(mail) = self.fresh_mail(server) {
             match mail {
-                Mail::Adopt { socket, peer, seat } => {
+                Mail::Adopt { socket, peer, seat, refusal } => {
                     let mut session = Session::new(socket, peer, now.mono);
                     session.seat = seat;
+                    session.refuse(refusal);
                     self.register(server, session);
                 }
                 // What has come of it is not left to the buffers of the connection until the script ends.

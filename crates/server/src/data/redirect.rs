@@ -7,10 +7,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use quorate_cluster::{Asked, Map, Place, Route};
+use quorate_cluster::{Address, Asked, Map, Place, Route};
 use quorate_commands::{Args, CommandError, Flags, Origin};
 use quorate_config::{Config, EndpointKind};
-use quorate_keyspace::{Db, KeyView, Scope, Slot};
+use quorate_keyspace::{KeyView, Scope, Slot};
 
 use crate::data::call::{Access, Local};
 use crate::data::client::{Kind, Session};
@@ -25,6 +25,8 @@ pub struct Routing {
     reads_when_down: bool,
     pubsub_when_down: bool,
     endpoint: EndpointKind,
+    /// Nodes speak TLS among themselves, and the first port of each is for that.
+    encrypted: bool,
 }
 
 impl Routing {
@@ -35,6 +37,7 @@ impl Routing {
             reads_when_down: config.cluster.reads_when_down,
             pubsub_when_down: config.cluster.pubsub_when_down,
             endpoint: config.cluster.endpoint,
+            encrypted: config.tls.cluster,
         }
     }
 
@@ -46,6 +49,17 @@ impl Routing {
             EndpointKind::Hostname => &place.hostname,
             EndpointKind::Unknown => "",
         }
+    }
+
+    /// Whether a client speaks TLS where nodes don't, or the other way round: it is told other ports.
+    pub fn speaks_otherwise(&self, session: &Session) -> bool {
+        session.socket.is_encrypted() != self.encrypted
+    }
+
+    /// The ports of a node without TLS and with it; 0 where there is none.
+    pub fn ports(&self, address: &Address) -> (u16, u16) {
+        let Address { port, second_port, .. } = *address;
+        if self.encrypted { (second_port, port) } else { (port, second_port) }
     }
 
     /// The kind of endpoint that clients are told.
@@ -102,7 +116,7 @@ pub fn judge(routing: &Routing, session: &mut Session, command: &Command, args: 
         return Verdict::Refused(CommandError::text(CROSS_SLOT));
     }
     let may_write = asked.writes || spec.flags.has(Flags::MAY_REPLICATE);
-    match decide(routing, command, slot, asked) {
+    match decide(routing, command, slot, asked, routing.speaks_otherwise(session)) {
         Verdict::Here if may_write && routing.map.is_held(slot.index() as u16) => Verdict::Held,
         verdict => verdict,
     }
@@ -128,7 +142,7 @@ fn routed_keys(command: &Command, args: Args<'_>) -> quorate_commands::Indices {
     }
 }
 
-fn decide(routing: &Routing, command: &Command, slot: Slot, asked: Asked) -> Verdict {
+fn decide(routing: &Routing, command: &Command, slot: Slot, asked: Asked, otherwise: bool) -> Verdict {
     let number = slot.index() as u16;
     let is_pubsub = command.spec.flags.has(Flags::PUBSUB);
     if routing.map.owner(number).is_none() {
@@ -151,13 +165,13 @@ fn decide(routing: &Routing, command: &Command, slot: Slot, asked: Asked) -> Ver
         Route::Here => Verdict::Here,
         Route::HereIfPresent if is_pubsub => Verdict::Here,
         Route::HereIfPresent => Verdict::IfPresent,
-        elsewhere => Verdict::Refused(error(routing, number, elsewhere)),
+        elsewhere => Verdict::Refused(error(routing, number, elsewhere, otherwise)),
     }
 }
 
-fn error(routing: &Routing, slot: u16, route: Route<'_>) -> CommandError {
+fn error(routing: &Routing, slot: u16, route: Route<'_>, otherwise: bool) -> CommandError {
     let told = |word: &str, place: &Place| {
-        let text = format!("{word} {slot} {}:{}", routing.endpoint(place), place.port);
+        let text = format!("{word} {slot} {}:{}", routing.endpoint(place), place.port_for(otherwise));
         CommandError::Text(Cow::Owned(text))
     };
     match route {
@@ -174,21 +188,21 @@ fn error(routing: &Routing, slot: u16, route: Route<'_>) -> CommandError {
 pub fn absent<'k>(
     routing: &Routing,
     view: &KeyView<'_>,
-    db: Db,
+    session: &Session,
     keys: impl Iterator<Item = &'k [u8]>,
 ) -> Option<CommandError> {
     let (mut slot, mut count, mut present) = (0, 0, 0);
     for key in keys {
         slot = Slot::of(key).index() as u16;
         count += 1;
-        present += usize::from(view.peek(db, key).is_some());
+        present += usize::from(view.peek(session.db, key).is_some());
     }
     if count == 0 || !routing.map.is_moving(slot) {
         return None;
     }
     match routing.map.route_moving(slot, count, present) {
         Route::Here => None,
-        elsewhere => Some(error(routing, slot, elsewhere)),
+        elsewhere => Some(error(routing, slot, elsewhere, routing.speaks_otherwise(session))),
     }
 }
 
@@ -199,14 +213,14 @@ pub fn absent_here(
     view: &KeyView<'_>,
     origin: Origin,
     command: &Command,
-    db: Db,
+    session: &Session,
     args: Args<'_>,
 ) -> Option<CommandError> {
     let routing = local.published.cluster.as_ref().filter(|routing| routing.map.has_moving())?;
     if origin != Origin::Client || command.spec.flags.has(Flags::ASKING) {
         return None; // What comes by RESTORE-ASKING is to be here when it has run.
     }
-    absent(routing, view, db, command.spec.keys_of(args))
+    absent(routing, view, session, command.spec.keys_of(args))
 }
 
 /// The same while alone, for a request that does not look itself.
@@ -235,7 +249,7 @@ fn absent_of_any(
     args: Args<'_>,
 ) -> Option<CommandError> {
     if command.spec.name != "exec" {
-        return absent(routing, view, session.db, command.spec.keys_of(args));
+        return absent(routing, view, session, command.spec.keys_of(args));
     }
     let queue = session.transaction.iter().flat_map(|transaction| &transaction.queue);
     let keys: Vec<&[u8]> = queue
@@ -245,7 +259,7 @@ fn absent_of_any(
             indices.into_iter().map(|index| &*queued.words[index]).collect::<Vec<_>>()
         })
         .collect();
-    absent(routing, view, session.db, keys.into_iter())
+    absent(routing, view, session, keys.into_iter())
 }
 
 /// Whether a request looks for its keys itself, under its own locks.
@@ -297,15 +311,15 @@ pub fn after_change(server: &Arc<Server>) {
     let published = server.published();
     let Some(routing) = &published.cluster else { return };
     let is_down = !routing.map.is_ok && !routing.reads_when_down;
-    crate::data::blocked::redirect(server, |slots| {
+    crate::data::blocked::redirect(server, |slots, is_encrypted| {
         if is_down {
             return Some(CommandError::text("CLUSTERDOWN The cluster is down"));
         }
         let moved = slots.iter().find(|slot| !routing.map.is_held_here(slot.index() as u16))?;
         let number = moved.index() as u16;
         Some(match routing.map.owner(number) {
-            Some(place) => error(routing, number, Route::Moved(place)),
-            None => error(routing, number, Route::Unserved),
+            Some(place) => error(routing, number, Route::Moved(place), is_encrypted != routing.encrypted),
+            None => error(routing, number, Route::Unserved, false),
         })
     });
 }

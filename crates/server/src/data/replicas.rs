@@ -7,7 +7,7 @@
 //! lock makes them take turns; what one thread has appended is thus on its way when
 //! [`Replicas::flush`] returns, unless the socket takes no more.
 
-use std::os::fd::OwnedFd;
+use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,9 +17,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_stdx::{Mono, Offset};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
 
-use crate::data::client::ClientId;
+use crate::data::client::{ClientId, Socket};
 use quorate_feed::{Feed, Position};
 
 /// The most that is written to a replica before the next one has its turn.
@@ -31,8 +30,8 @@ pub struct Link {
     pub client: ClientId,
     /// Its network thread.
     pub worker: usize,
-    /// A duplicate of its socket's descriptor.
-    socket: OwnedFd,
+    /// A copy of its socket.
+    socket: Socket,
     /// How far the log has been handed to its socket, once it is known where it starts.
     position: OnceLock<Arc<Position>>,
     /// Lines that come before everything else; held while somebody writes to the socket.
@@ -56,7 +55,7 @@ pub struct Gone;
 
 impl Link {
     /// A link that is not online yet; `pending` is what the client has not got of earlier replies.
-    pub fn new(client: ClientId, worker: usize, socket: OwnedFd, pending: Vec<u8>) -> Arc<Link> {
+    pub fn new(client: ClientId, worker: usize, socket: Socket, pending: Vec<u8>) -> Arc<Link> {
         Arc::new(Link {
             client,
             worker,
@@ -106,11 +105,11 @@ impl Link {
 
     fn write_lines(&self, lines: &mut Vec<u8>) {
         while !lines.is_empty() && !self.is_broken() {
-            match rustix::io::write(&self.socket, lines) {
+            match (&self.socket).write(lines) {
                 Ok(0) => return self.breaks(),
                 Ok(count) => drop(lines.drain(..count)),
-                Err(Errno::AGAIN) => return,
-                Err(Errno::INTR) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.breaks(),
             }
         }
@@ -129,14 +128,14 @@ impl Link {
             if self.is_broken() {
                 return Err(Gone);
             }
-            match rustix::io::write(&self.socket, bytes) {
+            match (&self.socket).write(bytes) {
                 Ok(0) => {
                     self.breaks();
                     return Err(Gone);
                 }
                 Ok(count) => bytes = &bytes[count..],
-                Err(Errno::AGAIN) => self.wait_writable(stop)?,
-                Err(Errno::INTR) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_writable(stop)?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.breaks();
                     return Err(Gone);
@@ -203,14 +202,14 @@ impl Link {
             }
             let mut slices = stretch.io_slices();
             slices.truncate(64);
-            match rustix::io::writev(&self.socket, &slices) {
+            match self.socket.write_pieces(&slices) {
                 Ok(0) => return self.breaks(),
                 Ok(count) => {
                     written += count;
                     position.set(position.get().advance(count));
                 }
-                Err(Errno::AGAIN) => return,
-                Err(Errno::INTR) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.breaks(),
             }
         }

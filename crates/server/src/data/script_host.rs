@@ -318,7 +318,7 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         // A script in a slot that moves runs alone.
         let Keys::Alone(alone) = &mut self.keys else { return None };
         let keys = command.spec.keys_of(args);
-        redirect::absent(&routing, &alone.view(self.scope), self.session.db, keys).map(|_| redirect::NOT_LOCAL)
+        redirect::absent(&routing, &alone.view(self.scope), self.session, keys).map(|_| redirect::NOT_LOCAL)
     }
 
     /// Whether a command stays within what the script holds, or would hold if it ran beside others.

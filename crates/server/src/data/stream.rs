@@ -16,7 +16,6 @@ use quorate_replication::{Input, replica};
 use quorate_resp::{Limits, Parsed, RequestParser};
 use quorate_stdx::{Now, Rng};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
 use crate::data::backlog::Backlog;
 use crate::data::call::{Access, Local};
@@ -166,11 +165,11 @@ fn read_more(client: &Client, input: &mut Vec<u8>) -> bool {
     let socket = &unsafe { client.session() }.socket;
     for _ in 0..2 {
         input.reserve(PIECE);
-        match rustix::io::read(socket, rustix::buffer::spare_capacity(input)) {
+        match socket.read_behind(input) {
             Ok(0) => return false,
             Ok(_) => return true,
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut wanted = [PollFd::new(socket, PollFlags::IN)];
                 let moment = Timespec { tv_sec: 0, tv_nsec: MOMENT.subsec_nanos().into() };
                 if !matches!(poll(&mut wanted, Some(&moment)), Ok(1..)) {

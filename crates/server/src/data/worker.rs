@@ -241,7 +241,7 @@ impl Worker {
 
     fn deliver(&mut self, mail: Mail) {
         match mail {
-            Mail::Adopt { socket, peer, seat } => self.adopt(socket, peer, seat),
+            Mail::Adopt { socket, peer, seat, refusal } => self.adopt(socket, peer, seat, refusal),
             Mail::Message { client, message } => self.pass_message(client, message),
             Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
             Mail::Follow { socket, peer, input, upstream } => {
@@ -302,11 +302,13 @@ impl Worker {
         self.queue_write(&client);
     }
 
-    fn adopt(&mut self, socket: Socket, peer: Peer, seat: Option<Seat>) {
+    fn adopt(&mut self, socket: Socket, peer: Peer, seat: Option<Seat>, refusal: Option<&'static str>) {
         let mut session = Session::new(socket, peer, self.now.mono);
         session.authenticated = !self.local.published.needs_auth;
         session.seat = seat;
+        session.refuse(refusal);
         if let Some(client) = self.net.register(&self.server, session) {
+            self.queue_write(&client);
             self.read(&client, false);
         }
     }
@@ -688,6 +690,9 @@ impl Worker {
         // SAFETY: this thread owns the client and is active.
         let session = unsafe { client.session() };
         session.write_blocked = false;
+        if session.socket.advance().is_err() {
+            return self.close(client);
+        }
         if session.kind == Kind::Replica {
             self.server.replicas.writable(client.id, &self.server.feed);
         }

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use quorate_acl::User;
 use quorate_resp::{Limits, Parsed, Protocol, ReplyWriter, RequestParser};
 use quorate_values::{Case, glob_matches};
 
 use super::shell::token_of_client;
+use crate::socket::Socket;
 
 /// A client that does not read is let go when so much waits for it.
 const OUTPUT_MAX: usize = 32 << 20;
@@ -22,7 +22,7 @@ const INPUT_MAX: usize = 1 << 20;
 /// One connection and what it has said of itself.
 pub(super) struct Client {
     pub(super) id: u64,
-    stream: TcpStream,
+    stream: Socket,
     pub(super) remote: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) since: Instant,
@@ -81,8 +81,9 @@ impl Client {
     /// Reads all that is there; an error if it is over.
     fn read(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16 * 1024];
+        self.stream.advance()?;
         loop {
-            match self.stream.read(&mut chunk) {
+            match (&self.stream).read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.input.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -97,7 +98,7 @@ impl Client {
 
     fn flush(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
-            match self.stream.write(&self.out) {
+            match (&self.stream).write(&self.out) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => drop(self.out.drain(..sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -130,12 +131,13 @@ impl Clients {
     ///
     /// # Errors
     /// It is gone already.
-    pub(super) fn admit(&mut self, mut stream: TcpStream, remote: SocketAddr, default: &Arc<User>) -> io::Result<()> {
+    pub(super) fn admit(&mut self, mut stream: Socket, remote: SocketAddr, default: &Arc<User>) -> io::Result<()> {
         let id = self.next;
         // A connection that is gone already says so at its first read.
-        let _ = stream.set_nodelay(true);
-        self.registry.register(&mut stream, token_of_client(id), Interest::READABLE | Interest::WRITABLE)?;
-        let (now, local) = (Instant::now(), stream.local_addr()?);
+        let tcp = stream.tcp().ok_or(io::ErrorKind::Unsupported)?;
+        let _ = tcp.set_nodelay(true);
+        let (now, local) = (Instant::now(), tcp.local_addr()?);
+        self.registry.register(stream.source(), token_of_client(id), Interest::READABLE | Interest::WRITABLE)?;
         let client = Client {
             id,
             stream,
@@ -185,8 +187,24 @@ impl Clients {
     pub(super) fn close(&mut self, id: u64) {
         if let Some(mut client) = self.open.remove(&id) {
             // It goes with its descriptor.
-            let _ = self.registry.deregister(&mut client.stream);
+            let _ = self.registry.deregister(client.stream.source());
         }
+    }
+
+    /// When the first of those has to be let go with whom it is not agreed yet how to encrypt.
+    pub(super) fn first_deadline(&self, patience: Duration) -> Option<Instant> {
+        self.shaking_hands().filter_map(|client| client.since.checked_add(patience)).min()
+    }
+
+    /// Lets those go who have taken longer for that.
+    pub(super) fn drop_the_slow(&mut self, patience: Duration) {
+        let slow: Vec<u64> =
+            self.shaking_hands().filter(|client| client.since.elapsed() >= patience).map(|client| client.id).collect();
+        slow.into_iter().for_each(|id| self.close(id));
+    }
+
+    fn shaking_hands(&self) -> impl Iterator<Item = &Client> {
+        self.open.values().filter(|client| client.stream.is_shaking_hands())
     }
 
     /// Sends what waits, and lets go whom that fails for.

@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use quorate_config::Text;
 use quorate_resp::{Reply, encode_request, parse_reply};
 use quorate_sentinel::wire::{self, Tag};
 use quorate_sentinel::{ConnId, Input, LostReason, hello};
+use quorate_tls::Contexts;
 
 use crate::listen::begin_to_connect;
 use crate::log;
+use crate::socket::{self, Socket};
 
 /// More than this of one reply is nobody's honest answer.
 const INPUT_MAX: usize = 16 << 20;
 
 struct Link {
-    stream: TcpStream,
+    stream: Socket,
     is_open: bool,
     /// What the next replies are about.
     tags: VecDeque<Tag>,
@@ -31,22 +32,22 @@ pub(super) struct Links {
     registry: Registry,
     /// `bind-source-addr`
     source: Option<Text>,
+    /// What connections are encrypted with, if they are (`tls-replication`).
+    tls: Option<Contexts>,
     open: BTreeMap<ConnId, Link>,
 }
 
 impl Links {
-    pub(super) fn new(registry: Registry, source: Option<Text>) -> Links {
-        Links { registry, source, open: BTreeMap::new() }
+    pub(super) fn new(registry: Registry, source: Option<Text>, tls: Option<Contexts>) -> Links {
+        Links { registry, source, tls, open: BTreeMap::new() }
     }
 
     /// Begins to connect.
     pub(super) fn connect(&mut self, conn: ConnId, to: SocketAddr, inputs: &mut VecDeque<Input>) {
-        let begun = begin_to_connect(to, self.source.as_ref()).and_then(|mut stream| {
-            self.registry.register(
-                &mut stream,
-                super::shell::token_of_link(conn),
-                Interest::READABLE | Interest::WRITABLE,
-            )?;
+        let begun = begin_to_connect(to, self.source.as_ref()).and_then(|stream| {
+            let mut stream = socket::outgoing(self.tls.as_ref(), stream, self.tls.is_some())?;
+            let token = super::shell::token_of_link(conn);
+            self.registry.register(stream.source(), token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
         });
         match begun {
@@ -62,7 +63,7 @@ impl Links {
     pub(super) fn disconnect(&mut self, conn: ConnId) {
         if let Some(mut link) = self.open.remove(&conn) {
             // It goes with its descriptor.
-            let _ = self.registry.deregister(&mut link.stream);
+            let _ = self.registry.deregister(link.stream.source());
         }
     }
 
@@ -107,23 +108,24 @@ impl Links {
 impl Link {
     /// Whether the connection is there now, and our end of it.
     fn opened(&mut self) -> io::Result<Option<SocketAddr>> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
+        if !self.stream.has_connected()? {
+            return Ok(None);
         }
-        match self.stream.peer_addr() {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(None),
-            Err(error) => return Err(error),
-        }
+        let stream = self.stream.tcp().ok_or(io::ErrorKind::Unsupported)?;
         // A connection that is gone already says so at its first read.
-        let _ = self.stream.set_nodelay(true);
+        let _ = stream.set_nodelay(true);
         self.is_open = true;
-        self.stream.local_addr().map(Some)
+        stream.local_addr().map(Some)
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.stream.tcp().and_then(|stream| stream.peer_addr().ok())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.stream.advance()?;
         while self.is_open && !self.output.is_empty() {
-            match self.stream.write(&self.output) {
+            match (&self.stream).write(&self.output) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => drop(self.output.drain(..sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -138,7 +140,7 @@ impl Link {
     fn read(&mut self, conn: ConnId, inputs: &mut VecDeque<Input>) -> io::Result<()> {
         let mut chunk = [0; 16 * 1024];
         let ended = loop {
-            match self.stream.read(&mut chunk) {
+            match (&self.stream).read(&mut chunk) {
                 Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.input.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
@@ -180,7 +182,7 @@ impl Link {
             return match hello::parse(text) {
                 Ok(hello) => Some(Input::Heard { conn: Some(conn), hello }),
                 Err(error) => {
-                    log::verbose(&format!("A hello on {:?} is refused: {error}", self.stream.peer_addr().ok()));
+                    log::verbose(&format!("A hello on {:?} is refused: {error}", self.peer()));
                     None
                 }
             };
@@ -188,7 +190,7 @@ impl Link {
         let tag = self.tags.pop_front()?;
         let answer = wire::read(tag, reply);
         if let wire::Answer::Nonsense(what) = &answer {
-            log::verbose(&format!("A reply of {:?} makes no sense: {what}", self.stream.peer_addr().ok()));
+            log::verbose(&format!("A reply of {:?} makes no sense: {what}", self.peer()));
         }
         Some(Input::Answered { conn, tag, answer })
     }

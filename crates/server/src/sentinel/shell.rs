@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use quorate_config::Config;
 use quorate_sentinel::{ConnId, Event, Input, Level, Output, Reply, Sentinel};
 use quorate_stdx::{Machine as _, Mono, Now};
+use quorate_tls::Contexts;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::clients::{Clients, Found};
@@ -24,6 +25,7 @@ use super::webhook::Webhooks;
 use crate::log;
 use crate::process::plain;
 use crate::server::unix_now;
+use crate::socket;
 
 /// The lowest two bits of a token tell what it is of.
 const KINDS: usize = 4;
@@ -66,6 +68,8 @@ impl Mail {
 /// What commands see and change beside the machine.
 pub(super) struct Context {
     pub(super) config: Config,
+    /// What encrypted connections are made from, if there are any.
+    pub(super) tls: Option<Contexts>,
     /// Who may come in, and do what.
     pub(super) doors: Doors,
     /// Where the state is kept.
@@ -78,9 +82,15 @@ pub(super) struct Context {
     pub(super) is_ending: bool,
 }
 
+/// Where others connect to.
+pub(super) struct Listener {
+    pub(super) socket: TcpListener,
+    pub(super) is_encrypted: bool,
+}
+
 pub(super) struct Shell {
     poll: Poll,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     /// They live as long as the loop does.
     signals: [UnixStream; 2],
     received: Receiver<Input>,
@@ -102,10 +112,10 @@ impl Shell {
     ///
     /// # Errors
     /// The operating system lacks something.
-    pub(super) fn new(machine: Sentinel, context: Context, mut listeners: Vec<TcpListener>) -> io::Result<Shell> {
+    pub(super) fn new(machine: Sentinel, context: Context, mut listeners: Vec<Listener>) -> io::Result<Shell> {
         let poll = Poll::new()?;
         for (index, listener) in listeners.iter_mut().enumerate() {
-            poll.registry().register(listener, Token(index * KINDS + LISTENER), Interest::READABLE)?;
+            poll.registry().register(&mut listener.socket, Token(index * KINDS + LISTENER), Interest::READABLE)?;
         }
         let hear = |signal, token| crate::process::hear(signal, poll.registry(), token);
         let signals = [hear(SIGTERM, TERM)?, hear(SIGINT, INT)?];
@@ -113,8 +123,9 @@ impl Shell {
         signal_hook::flag::register(SIGHUP, Arc::default())?;
         let (sender, received) = crossbeam_channel::unbounded();
         let mail = Mail { sender, waker: Arc::new(Waker::new(poll.registry(), WAKE)?) };
+        let tls = context.tls.clone().filter(|_| context.config.tls.replication);
         Ok(Shell {
-            links: Links::new(poll.registry().try_clone()?, context.config.network.source_address.clone()),
+            links: Links::new(poll.registry().try_clone()?, context.config.network.source_address.clone(), tls),
             clients: Clients::new(poll.registry().try_clone()?),
             poll,
             listeners,
@@ -160,6 +171,9 @@ impl Shell {
                 }
                 self.inputs.push_back(input);
             }
+            if self.context.config.tls.port > 0 {
+                self.clients.drop_the_slow(self.context.config.tls.handshake_timeout);
+            }
             let now = self.now();
             if self.machine.poll_timeout().is_some_and(|(at, _)| at <= now.mono) {
                 self.inputs.push_back(Input::Timeout);
@@ -174,7 +188,9 @@ impl Shell {
         let now = self.now().mono;
         let by_machine = self.machine.poll_timeout().map(|(at, _)| at.since(now));
         let by_listeners = self.accept_at.map(|at| at.saturating_duration_since(Instant::now()));
-        by_machine.into_iter().chain(by_listeners).min()
+        let by_clients = self.clients.first_deadline(self.context.config.tls.handshake_timeout);
+        let by_clients = by_clients.map(|at| at.saturating_duration_since(Instant::now()));
+        by_machine.into_iter().chain(by_listeners).chain(by_clients).min()
     }
 
     fn on_event(&mut self, token: Token) {
@@ -196,12 +212,13 @@ impl Shell {
 
     fn accept(&mut self, index: usize) {
         loop {
-            match self.listeners[index].accept() {
+            match self.listeners[index].socket.accept() {
                 Ok((stream, remote)) => {
+                    let (tls, is_encrypted) = (self.context.tls.as_ref(), self.listeners[index].is_encrypted);
+                    let Ok(stream) = socket::incoming(tls, stream, is_encrypted) else { continue };
                     if self.clients.len() >= self.context.config.clients.max as usize {
-                        let mut stream = stream;
                         // Whoever does not get the text is closed all the same.
-                        let _ = io::Write::write(&mut stream, b"-ERR max number of clients reached\r\n");
+                        let _ = io::Write::write(&mut &stream, b"-ERR max number of clients reached\r\n");
                         continue;
                     }
                     // One that is gone already needs no place.

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use mio::net::TcpListener;
 use quorate_config::{Kept, Loaded, Mode, ParseError};
 use quorate_sentinel::saved::{self, Saved};
 use quorate_sentinel::settings::{Periods, Secret};
@@ -13,7 +12,7 @@ use quorate_sentinel::{RunId, Sentinel, Setup};
 use quorate_stdx::Rng;
 
 use super::commands::is_executable;
-use super::shell::{Context, Shell, now};
+use super::shell::{Context, Listener, Shell, now};
 use super::users::{self, Doors};
 use crate::command_line::Options;
 use crate::listen::bind_name;
@@ -112,29 +111,30 @@ fn serve_in_place(
 ) -> anyhow::Result<()> {
     let users = crate::start::users_of(&config, lines, users::terms(&config)).map_err(anyhow::Error::msg)?;
     let file = options.file.clone().context("a Sentinel has a configuration file")?;
-    let port = config.network.port;
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    if port > 0 {
-        for name in &config.network.bind {
-            listeners.extend(
-                bind_name(name, config.network.port, &config)
-                    .with_context(|| format!("Failed listening on port {port} (tcp), aborting."))?,
-            );
+    let tls = crate::start::contexts(&config)?;
+    // The port that others are told of: the one to which links like ours come.
+    let announced = if config.tls.replication && config.tls.port > 0 { config.tls.port } else { config.network.port };
+    let mut listeners = Vec::new();
+    for (port, is_encrypted, kind) in [(config.network.port, false, "tcp"), (config.tls.port, true, "tls")] {
+        for name in config.network.bind.iter().filter(|_| port > 0) {
+            let bound = bind_name(name, port, &config)
+                .with_context(|| format!("Failed listening on port {port} ({kind}), aborting."))?;
+            listeners.extend(bound.into_iter().map(|socket| Listener { socket, is_encrypted }));
         }
     }
     anyhow::ensure!(!listeners.is_empty(), "Configured to not listen anywhere, exiting.");
     let own_password = config.security.password.as_ref();
     let own_password = own_password.map(|secret| Secret(String::from_utf8_lossy(secret.reveal()).into_owned()));
     let (started, seed) = (Instant::now(), rand::random());
-    let setup = Setup { port, own_password, periods: Periods::default() };
+    let setup = Setup { port: announced, own_password, periods: Periods::default() };
     let machine = Sentinel::new(saved, setup, seed, now(started));
-    log::notice(&format!("Running mode=sentinel, port={port}."));
+    log::notice(&format!("Running mode=sentinel, port={}.", config.network.port));
     log::warning(&format!("Sentinel ID is {}", machine.id()));
     let run_id = RunId::random(&mut Rng::new(!seed)).to_string();
     crate::metrics::of_sentinel(&config)?;
     crate::dashboard::start(&config)?;
     let doors = Doors::new(users);
-    let context = Context { config, doors, file, started, run_id, commands: 0, is_ending: false };
+    let context = Context { config, tls, doors, file, started, run_id, commands: 0, is_ending: false };
     let mut shell = Shell::new(machine, context, listeners).context("can't start the loop")?;
     process::notify("STATUS=Ready to accept connections\nREADY=1");
     process::stop_for_upstart();

@@ -68,7 +68,8 @@ pub(super) fn count_failure_reports(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outc
 
 pub(super) fn nodes(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let lines = node(cx.server)?.look(|machine| machine.lines());
-    let text: String = lines.iter().map(|line| line.to_line() + "\n").collect();
+    let otherwise = routing(cx.server)?.speaks_otherwise(cx.session);
+    let text: String = lines.iter().map(|line| line.to_line_for(otherwise) + "\n").collect();
     cx.reply().verbatim(b"txt", text.as_bytes());
     Ok(())
 }
@@ -81,8 +82,9 @@ pub(super) fn replicas(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     if primary.primary.is_some() {
         return Err(error("The specified node is not a master"));
     }
-    let replicas: Vec<String> =
-        lines.iter().filter(|line| line.primary == Some(primary.id)).map(|line| line.to_line()).collect();
+    let otherwise = routing(cx.server)?.speaks_otherwise(cx.session);
+    let replicas = lines.iter().filter(|line| line.primary == Some(primary.id));
+    let replicas: Vec<String> = replicas.map(|line| line.to_line_for(otherwise)).collect();
     let mut reply = cx.reply();
     reply.array(replicas.len());
     for line in replicas {
@@ -160,6 +162,7 @@ fn routing(server: &Server) -> Result<std::sync::Arc<Routing>, CommandError> {
 pub(super) fn slots(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     let views = node(cx.server)?.look(|machine| machine.views());
     let routing = routing(cx.server)?;
+    let otherwise = routing.speaks_otherwise(cx.session);
     let mut ranges: Vec<(u16, u16, &View)> = Vec::new();
     for primary in views.iter().filter(|view| !view.is_replica) {
         ranges.extend(primary.slots.ranges().into_iter().map(|(first, last)| (first, last, primary)));
@@ -177,13 +180,13 @@ pub(super) fn slots(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
         reply.count(usize::from(first));
         reply.count(usize::from(last));
         for view in std::iter::once(primary).chain(replicas) {
-            write_place(&mut reply, &routing, view);
+            write_place(&mut reply, &routing, view, otherwise);
         }
     }
     Ok(())
 }
 
-fn write_place(reply: &mut ReplyWriter<'_>, routing: &Routing, view: &View) {
+fn write_place(reply: &mut ReplyWriter<'_>, routing: &Routing, view: &View, otherwise: bool) {
     let kind = routing.endpoint_kind();
     let ip = view.address.ip.as_deref().unwrap_or_default();
     reply.array(4);
@@ -193,7 +196,7 @@ fn write_place(reply: &mut ReplyWriter<'_>, routing: &Routing, view: &View) {
         EndpointKind::Hostname => reply.bulk(view.hostname.as_bytes()),
         EndpointKind::Unknown => reply.null(),
     }
-    reply.count(usize::from(view.address.port));
+    reply.count(usize::from(view.address.port_for(otherwise)));
     reply.bulk(&view.id.digits());
     let mut more: Vec<(&[u8], &str)> = Vec::new();
     if kind != EndpointKind::Ip {
@@ -249,11 +252,16 @@ fn write_member(reply: &mut ReplyWriter<'_>, routing: &Routing, view: &View) {
     if !view.hostname.is_empty() {
         texts.push(("hostname", &view.hostname));
     }
-    reply.map(texts.len() + 5);
+    let (port, tls_port) = routing.ports(&view.address);
+    let ports = [(b"port".as_slice(), port), (b"tls-port".as_slice(), tls_port)];
+    let ports = ports.into_iter().filter(|(_, port)| *port > 0);
+    reply.map(texts.len() + 4 + ports.clone().count());
     reply.bulk(b"id");
     reply.bulk(&view.id.digits());
-    reply.bulk(b"port");
-    reply.count(usize::from(view.address.port));
+    for (name, port) in ports {
+        reply.bulk(name);
+        reply.count(usize::from(port));
+    }
     for (name, value) in texts {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());

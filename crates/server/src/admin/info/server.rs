@@ -33,7 +33,7 @@ pub(super) fn server(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("process_id", std::process::id());
     lines.field("process_supervised", Supervisor::current().word());
     lines.field("run_id", server.run_id);
-    lines.field("tcp_port", config.network.port);
+    lines.field("tcp_port", if config.network.port > 0 { config.network.port } else { config.tls.port });
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     lines.field("server_time_usec", since.as_micros());
     lines.field("uptime_in_seconds", uptime);
@@ -54,17 +54,16 @@ pub(super) fn server(lines: &mut Lines, server: &Arc<Server>) {
 }
 
 fn listeners(lines: &mut Lines, config: &quorate_config::Config) {
-    let mut number = 0;
-    let mut listener = |value: String| {
-        lines.field(format_args!("listener{number}"), value);
-        number += 1;
-    };
+    let binds: String = config.network.bind.iter().map(|name| format!("bind={name},")).collect();
+    // Redis numbers the kinds, and not what is there of them.
     if config.network.port > 0 {
-        let binds: String = config.network.bind.iter().map(|name| format!("bind={name},")).collect();
-        listener(format!("name=tcp,{binds}port={}", config.network.port));
+        lines.field("listener0", format_args!("name=tcp,{binds}port={}", config.network.port));
     }
     if let Some(path) = &config.network.unix_socket {
-        listener(format!("name=unix,bind={path}"));
+        lines.field("listener1", format_args!("name=unix,bind={path}"));
+    }
+    if config.tls.port > 0 {
+        lines.field("listener2", format_args!("name=tls,{binds}port={}", config.tls.port));
     }
 }
 

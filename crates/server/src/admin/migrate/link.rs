@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use quorate_client::{Client, Reply};
 use quorate_commands::CommandError;
+use quorate_tls::Outgoing;
 
 use super::{Parcel, Request};
 
@@ -76,7 +77,7 @@ impl Broken {
 
 impl Link {
     /// A kept connection or a new one.
-    pub(super) fn to(links: &Links, request: &Request<'_>) -> Result<Link, Broken> {
+    pub(super) fn to(links: &Links, request: &Request<'_>, tls: Option<&Outgoing>) -> Result<Link, Broken> {
         if request.credentials.is_empty()
             && let Some(mut link) = links.take(request)
             && link.client.set_limit(request.timeout).is_ok()
@@ -84,16 +85,16 @@ impl Link {
             link.is_old = true;
             return Ok(link);
         }
-        Link::open(request)
+        Link::open(request, tls)
     }
 
-    fn open(request: &Request<'_>) -> Result<Link, Broken> {
+    fn open(request: &Request<'_>, tls: Option<&Outgoing>) -> Result<Link, Broken> {
         let host = std::str::from_utf8(request.host).map_err(|_| Broken::Connecting)?;
         let port = std::str::from_utf8(request.port).ok().and_then(|port| port.parse::<u16>().ok()).unwrap_or(0);
         let addresses = (host, port).to_socket_addrs().map_err(|_| Broken::Connecting)?;
         let mut broken = Broken::Connecting;
         for address in addresses {
-            match Client::connect(address, request.timeout) {
+            match Client::connect_over(address, tls, request.timeout) {
                 Ok(client) => {
                     return Ok(Link {
                         client,
@@ -163,13 +164,18 @@ pub(super) struct Delivery {
 
 /// Sends the parcels and waits for what the other server says of each. If a kept connection turns out to be
 /// closed, a new one takes its place.
-pub(super) fn deliver(link: &mut Link, request: &Request<'_>, parcels: &[Parcel<'_>]) -> Delivery {
+pub(super) fn deliver(
+    link: &mut Link,
+    request: &Request<'_>,
+    tls: Option<&Outgoing>,
+    parcels: &[Parcel<'_>],
+) -> Delivery {
     if parcels.is_empty() {
         return Delivery::default();
     }
     let (mut delivery, may_retry) = attempt(link, request, parcels);
     if may_retry && link.is_old {
-        match Link::open(request) {
+        match Link::open(request, tls) {
             Ok(new) => {
                 *link = new;
                 delivery = attempt(link, request, parcels).0;

@@ -7,10 +7,10 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use quorate_cluster::packet::{self, Packet};
 use quorate_cluster::{CloseReason, GivingNews, Input, Level, LinkId, NodeId, NodesConf, Output, TransferId};
@@ -21,6 +21,7 @@ use crate::listen;
 use crate::log;
 use crate::process::plain;
 use crate::server::Server;
+use crate::socket::Socket;
 
 const WAKE: Token = Token(0);
 const FIRST_LISTENER: usize = 1;
@@ -52,7 +53,8 @@ struct Resolved {
 
 struct Link {
     id: LinkId,
-    stream: TcpStream,
+    stream: Socket,
+    since: Instant,
     is_up: bool,
     input: Vec<u8>,
     output: Vec<u8>,
@@ -75,7 +77,7 @@ impl Bus {
     pub fn open(server: &Arc<Server>) -> anyhow::Result<Bus> {
         let config = server.config.load();
         let port = config.cluster.port;
-        if port == 0 && config.network.port > u16::MAX - 10000 {
+        if port == 0 && settings::client_port(&config) > u16::MAX - 10000 {
             anyhow::bail!(
                 "Redis port number too high for cluster mode. Cluster bus port is 10000 more than the Redis port, which \
                  must be at most 55535, or set cluster-port."
@@ -121,14 +123,26 @@ impl Bus {
                 match event.token() {
                     WAKE => {}
                     Token(index) if index < FIRST_LINK => self.accept(index - FIRST_LISTENER),
-                    token => self.serve(token, event.is_writable()),
+                    token => self.serve(token),
                 }
             }
             while let Ok(resolved) = self.resolved.1.try_recv() {
                 self.connect(resolved.link, resolved.address);
             }
             self.tick();
+            self.drop_the_slow();
             self.perform();
+        }
+    }
+
+    /// Closes links on which it is not agreed how to encrypt although there was time for it.
+    fn drop_the_slow(&mut self) {
+        let tls = &self.server.config.load().tls;
+        if tls.cluster {
+            let is_slow = |link: &Link| link.stream.is_shaking_hands() && link.since.elapsed() > tls.handshake_timeout;
+            let slow: Vec<Token> =
+                self.links.iter().filter(|(_, link)| is_slow(link)).map(|(token, _)| *token).collect();
+            slow.into_iter().for_each(|token| self.close(token, CloseReason::Unreachable));
         }
     }
 
@@ -234,7 +248,7 @@ impl Bus {
             count += 1;
             false
         });
-        if let Err(error) = node.saved.lock().write(&conf.to_text()) {
+        if let Err(error) = node.saved.lock().write(&conf.to_text(self.server.config.load().tls.cluster)) {
             // A vote that can't be kept must not be given, and a node that can't remember must not go on.
             log::warning(&format!("Fatal: can't update cluster config file: {}", plain(&error)));
             std::process::exit(1);
@@ -267,19 +281,24 @@ impl Bus {
     fn connect(&mut self, link: LinkId, address: io::Result<SocketAddr>) {
         let source = self.server.config.load().network.source_address.clone();
         let connected = address.and_then(|address| crate::listen::begin_to_connect(address, source.as_ref()));
+        let is_encrypted = self.server.config.load().tls.cluster;
+        let connected = connected.and_then(|stream| self.server.outgoing(stream, is_encrypted));
         match connected.and_then(|stream| self.add(link, stream, false)) {
             Ok(()) => {}
             Err(error) => self.hand(Input::Closed { link, why: reason(&error) }),
         }
     }
 
-    fn add(&mut self, id: LinkId, mut stream: TcpStream, is_up: bool) -> io::Result<()> {
+    fn add(&mut self, id: LinkId, mut stream: Socket, is_up: bool) -> io::Result<()> {
         // A heartbeat must not wait for the next one.
-        let _ = stream.set_nodelay(true);
+        let _ = stream.tcp().map(|stream| stream.set_nodelay(true));
         let token = Token(self.next_token);
         self.next_token += 1;
-        self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        self.links.insert(token, Link { id, stream, is_up, input: Vec::new(), output: Vec::new(), sent: 0 });
+        self.poll.registry().register(stream.source(), token, Interest::READABLE | Interest::WRITABLE)?;
+        self.links.insert(
+            token,
+            Link { id, stream, since: Instant::now(), is_up, input: Vec::new(), output: Vec::new(), sent: 0 },
+        );
         self.tokens.insert(id, token);
         Ok(())
     }
@@ -288,7 +307,7 @@ impl Bus {
         if let Some(mut gone) = self.tokens.remove(&link).and_then(|token| self.links.remove(&token)) {
             Bus::node(&self.server).links.waiting.lock().remove(&link);
             // It is closed with the stream in any case.
-            let _ = self.poll.registry().deregister(&mut gone.stream);
+            let _ = self.poll.registry().deregister(gone.stream.source());
         }
     }
 
@@ -316,8 +335,11 @@ impl Bus {
 
     fn write(&mut self, token: Token) {
         let Some(link) = self.links.get_mut(&token).filter(|link| link.is_up) else { return };
+        if link.stream.advance().is_err() {
+            return self.close(token, CloseReason::Broken);
+        }
         while link.sent < link.output.len() {
-            match link.stream.write(&link.output[link.sent..]) {
+            match (&link.stream).write(&link.output[link.sent..]) {
                 Ok(0) => return self.close(token, CloseReason::Broken),
                 Ok(count) => link.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -348,14 +370,16 @@ impl Bus {
             let local = stream.local_addr().unwrap_or(from);
             self.next_inbound += 1;
             let link = LinkId::From(self.next_inbound);
-            if self.add(link, stream, true).is_ok() {
+            let is_encrypted = self.server.config.load().tls.cluster;
+            let accepted = self.server.incoming(stream, is_encrypted);
+            if accepted.and_then(|stream| self.add(link, stream, true)).is_ok() {
                 self.hand(Input::Accepted { link, from: text(from), local: text(local) });
             }
         }
     }
 
-    fn serve(&mut self, token: Token, is_writable: bool) {
-        if is_writable && !self.come_up(token) {
+    fn serve(&mut self, token: Token) {
+        if !self.come_up(token) {
             return;
         }
         self.flush(token);
@@ -363,7 +387,7 @@ impl Bus {
         while let Some(link) = self.links.get_mut(&token).filter(|link| link.is_up) {
             let start = link.input.len();
             link.input.resize(start + (16 << 10), 0);
-            let outcome = link.stream.read(&mut link.input[start..]);
+            let outcome = (&link.stream).read(&mut link.input[start..]);
             link.input.truncate(start + outcome.as_ref().copied().unwrap_or(0));
             match outcome {
                 Ok(0) => return self.close(token, CloseReason::Broken),
@@ -375,9 +399,15 @@ impl Bus {
                         return self.announce_again(token);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // What waited for the end of a handshake can go now.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.flush(token),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.close(token, CloseReason::Broken),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        log::verbose(&format!("Error of TLS on the cluster bus: {error}"));
+                    }
+                    return self.close(token, CloseReason::Broken);
+                }
             }
         }
     }
@@ -385,7 +415,7 @@ impl Bus {
     fn announce_again(&mut self, token: Token) {
         if let Some(link) = self.links.get_mut(&token) {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().reregister(&mut link.stream, token, interest).expect("it is registered");
+            self.poll.registry().reregister(link.stream.source(), token, interest).expect("it is registered");
         }
     }
 
@@ -395,15 +425,17 @@ impl Bus {
         if link.is_up {
             return true;
         }
-        if let Ok(Some(error)) | Err(error) = link.stream.take_error() {
-            self.close(token, reason(&error));
-            return false;
-        }
-        if link.stream.peer_addr().is_err() {
-            return false; // Not yet.
+        match link.stream.has_connected() {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                self.close(token, reason(&error));
+                return false;
+            }
         }
         link.is_up = true;
-        let (link, local) = (link.id, link.stream.local_addr().map(text).unwrap_or_default());
+        let local = link.stream.tcp().and_then(|stream| stream.local_addr().ok());
+        let (link, local) = (link.id, local.map(text).unwrap_or_default());
         self.hand(Input::Connected { link, local });
         true
     }
@@ -436,7 +468,8 @@ impl Bus {
                 }
                 Err(error) => {
                     let word = packet::word(&link.input[at..]);
-                    let from = link.stream.peer_addr().map(|from| from.to_string()).unwrap_or_default();
+                    let from = link.stream.tcp().and_then(|stream| stream.peer_addr().ok());
+                    let from = from.map(|from| from.to_string()).unwrap_or_default();
                     log::warning(&format!("Bad message of the cluster bus from {from}, closing the link: {error}"));
                     return self.close(token, CloseReason::Malformed(word));
                 }

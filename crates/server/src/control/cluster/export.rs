@@ -17,7 +17,7 @@ mod tail;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::ToSocketAddrs as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use quorate_formats::rdb::WriteOptions;
 use quorate_keyspace::{Db, Expiry, Member, Slot, SlotSet};
 use quorate_resp::{Limits, Parsed, RequestParser, encode_request};
 use quorate_stdx::{Offset, Rng};
-use rustix::event::{PollFd, PollFlags, Timespec};
+use quorate_tls::Connection;
 
 use copy::{Pace, Partial};
 use tail::{Progress, Unmovable};
@@ -165,7 +165,7 @@ impl Job {
 
 /// The connection to the target.
 struct Pipe {
-    socket: TcpStream,
+    socket: Connection,
     input: Vec<u8>,
     out: Vec<u8>,
     /// Bytes sent in all, and those of them that are confirmed.
@@ -185,8 +185,9 @@ impl Pipe {
         let address = (&*job.ip, job.port).to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
         let socket = crate::listen::connect(address, config.network.source_address.as_ref(), PATIENCE)?;
         socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        let tls = server.tls.load();
+        let tls = tls.as_ref().filter(|_| config.tls.cluster).map(|contexts| contexts.outgoing());
+        let socket = Connection::over(socket, tls, PATIENCE)?;
         let now = Instant::now();
         let mut pipe = Pipe {
             socket,
@@ -232,14 +233,17 @@ impl Pipe {
 
     fn read(&mut self) -> io::Result<()> {
         let mut chunk = [0; 4096];
-        match self.socket.read(&mut chunk)? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.heard = Instant::now();
-                self.input.extend_from_slice(&chunk[..count]);
-                Ok(())
-            }
+        let count = self.socket.read(&mut chunk)?;
+        self.take_in(&chunk[..count])
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
         }
+        self.heard = Instant::now();
+        self.input.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn take_line(&mut self) -> Option<String> {
@@ -257,11 +261,9 @@ impl Pipe {
 
     /// Takes what the target has said, after waiting for it for so long at most.
     fn listen(&mut self, patience: Duration) -> Result<(), End> {
-        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
-        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
-        let ready = rustix::event::poll(&mut polled, Some(&timeout));
-        if ready.is_ok_and(|ready| ready > 0) {
-            self.read()?;
+        let mut chunk = [0; 4096];
+        if let Some(count) = self.socket.read_within(&mut chunk, patience)? {
+            self.take_in(&chunk[..count])?;
         } else if !self.marks.is_empty() && self.heard.elapsed() > PATIENCE {
             return Err(io::Error::from(ErrorKind::TimedOut).into());
         }

@@ -92,7 +92,7 @@ mod tests {
         assert!(error.contains("is already used by a different Redis Cluster node"), "{error}");
         drop(saved);
         let (_saved, conf) = Saved::open(&config).unwrap();
-        assert_eq!(conf.unwrap().to_text(), text);
+        assert_eq!(conf.unwrap().to_text(false), text);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 

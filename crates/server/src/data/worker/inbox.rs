@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use crate::data::client::{Blocked, Client, Closing, Kind, Session};
 use crate::data::worker::ahead::{Ahead, TOGETHER};
 use crate::data::worker::{READ, Worker};
+use crate::log;
 
 /// What a group of clients has sent, as far as it was not run.
 pub(crate) struct Inbox {
@@ -148,8 +149,7 @@ impl Worker {
             let result = if fresh {
                 (&session.socket).read(&mut self.scratch)
             } else {
-                let room = rustix::buffer::spare_capacity(&mut session.input);
-                rustix::io::read(&session.socket, room).map_err(Into::into)
+                session.socket.read_behind(&mut session.input)
             };
             let Some(count) = self.received(client, session, result) else { return };
             if fresh {
@@ -219,12 +219,35 @@ impl Worker {
                 self.local.stats.reads.add(1);
                 Some(count)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                if session.write_blocked && session.socket.is_encrypted() {
+                    // What waited for the end of the handshake can be written now.
+                    session.write_blocked = false;
+                    self.queue_write(client);
+                }
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                refused(session, &error);
+                self.close(client);
+                None
+            }
             Ok(0) | Err(_) => {
                 self.close(client);
                 None
             }
         }
+    }
+}
+
+/// What a client says is not TLS, or it is not trusted.
+#[cold]
+fn refused(session: &Session, error: &std::io::Error) {
+    let (address, local) = (session.peer.remote(), session.peer.local());
+    if session.socket.is_shaking_hands() {
+        log::warning(&format!("Error accepting a client connection: {error} (addr={address} laddr={local})"));
+    } else {
+        log::verbose(&format!("Client closed connection: {error} (addr={address} laddr={local})"));
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Mail {
         peer: Peer,
         /// Its place among `maxclients`, if it needs one.
         seat: Option<Seat>,
+        /// It is told this and closed: whom we don't serve can be told so behind a handshake only.
+        refusal: Option<&'static str>,
     },
     /// A message for a subscriber of yours.
     Message {

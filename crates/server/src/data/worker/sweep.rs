@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mio::event::Source;
 use quorate_replication::{Input, primary, replica};
 
 use crate::data::call::Access;
-use crate::data::client::{Blocked, Client, Closing, Kind, Socket};
+use crate::data::client::{Blocked, Client, Closing, Kind, Session};
 use crate::data::dispatch;
 use crate::data::worker::Worker;
+use crate::log;
 
 impl Worker {
     /// Ten times a second: closes who has been idle for too long, has been condemned or reads too slowly.
@@ -35,6 +35,10 @@ impl Worker {
                 self.close(&client);
                 continue;
             }
+            if session.socket.is_shaking_hands() && self.takes_long_to_shake_hands(session) {
+                self.close(&client);
+                continue;
+            }
             if session.kind == Kind::Importer && idle > self.server.config.load().cluster.node_timeout.as_secs().max(1)
             {
                 // Who sends slots is never silent for long.
@@ -51,6 +55,15 @@ impl Worker {
                 self.check_output(&client);
             }
         }
+    }
+
+    fn takes_long_to_shake_hands(&self, session: &Session) -> bool {
+        let patience = self.server.config.load().tls.handshake_timeout;
+        let takes_long = self.now.mono.since(session.since) > patience;
+        if takes_long {
+            log::verbose(&format!("Closing a client whose handshake takes too long: {}", session.peer.remote()));
+        }
+        takes_long
     }
 
     pub(crate) fn close(&mut self, client: &Arc<Client>) {
@@ -104,10 +117,7 @@ impl Worker {
         }
         let registry = self.net.poll.registry();
         // The descriptor leaves the poll when it is closed anyway.
-        let _ = match &mut session.socket {
-            Socket::Tcp(stream) => stream.deregister(registry),
-            Socket::Unix(stream) => stream.deregister(registry),
-        };
+        let _ = session.socket.source().deregister(registry);
         self.local.stats.gauges.client_bytes.add(-(std::mem::take(&mut session.weight) as i64));
         // Others may hold the client for a moment, but nobody needs these any more.
         (session.input, session.out, session.sent) = (Vec::new(), Vec::new(), 0);
