@@ -26,6 +26,7 @@ mod server;
 mod stalls;
 mod stats;
 mod throughput;
+mod wire;
 
 use std::ffi::OsStr;
 use std::fs;

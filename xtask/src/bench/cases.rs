@@ -31,6 +31,8 @@ pub(super) struct Case {
     pub(super) supply: Supply,
     /// A case may want a key space smaller than the run's.
     most_keys: u64,
+    /// Clients come over TLS. The floor has none of it.
+    pub(super) encrypted: bool,
 }
 
 /// How long a filled server serves a case before the case has changed what it measures.
@@ -93,6 +95,7 @@ const BLANK: Case = Case {
     fill_reply: Reply::Ok,
     supply: Supply::Steady,
     most_keys: u64::MAX,
+    encrypted: false,
 };
 
 const GET: Case = Case { request: &[Word("GET"), Key], reply: Reply::Bulk(VALUE_LEN), ..BLANK };
@@ -107,6 +110,9 @@ pub(super) static CASES: &[Case] = &[
     Case { name: "set", pipeline: 1, ..SET },
     Case { name: "get-p16", ..GET },
     Case { name: "set-p16", ..SET },
+    Case { name: "get-tls", pipeline: 1, encrypted: true, ..GET },
+    Case { name: "get-tls-p16", encrypted: true, ..GET },
+    Case { name: "set-tls-p16", encrypted: true, ..SET },
     // So few keys stay in the caches: what is left is the code's own cost, without the memory's.
     Case { name: "get-hot-p16", most_keys: 1000, ..GET },
     Case { name: "set-hot-p16", most_keys: 1000, ..SET },

@@ -110,10 +110,10 @@ fn control(server: &Server, order: &str) -> Result<()> {
 }
 
 fn prepare(launcher: &Launcher, case: &Case, kind: Kind, under: &[&str]) -> Result<(Server, Load)> {
-    let launch = Launch { reply: case.reply, under, ..Launch::of(kind, Place::ServerCore) };
+    let launch = Launch { reply: case.reply, under, encrypted: case.encrypted, ..Launch::of(kind, Place::ServerCore) };
     let server = launcher.start(&launch)?;
     throughput::fill(&server, kind, case, KEYS)?;
-    let mut load = Load::connect(server.port, CLIENTS, case.pipeline, case.batch(KEYS), case.reply)?;
+    let mut load = Load::connect(&server.door, CLIENTS, case.pipeline, case.batch(KEYS), case.reply)?;
     load.exactly(UNCOUNTED)?;
     Ok((server, load))
 }

@@ -7,18 +7,19 @@
 //!
 //! It is not a latency meter; `probe.rs` is.
 
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll;
-use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::cases::{Batch, Reply};
 use super::interrupt;
 use super::proc;
+use super::wire::{Door, Wire};
 
 const INBOX: usize = 256 * 1024;
 /// A server that answers nothing for so long is taken for hung.
@@ -43,7 +44,7 @@ pub(super) struct Load {
 }
 
 struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     /// Requests without a reply yet.
     outstanding: usize,
     /// The beginning of a reply whose end has not arrived.
@@ -79,15 +80,13 @@ struct Edge {
 }
 
 impl Load {
-    pub(super) fn connect(port: u16, clients: usize, pipeline: usize, batch: Batch, reply: Reply) -> Result<Load> {
+    pub(super) fn connect(door: &Door, clients: usize, pipeline: usize, batch: Batch, reply: Reply) -> Result<Load> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(clients);
         for token in 0..clients {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connect the load")?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            epoll::add(&epoll, &stream, epoll::EventData::new_u64(token as u64), epoll::EventFlags::IN)?;
-            connections.push(Connection { stream, outstanding: 0, partial: Vec::new() });
+            let wire = Wire::connect(door)?;
+            epoll::add(&epoll, wire.socket(), epoll::EventData::new_u64(token as u64), epoll::EventFlags::IN)?;
+            connections.push(Connection { wire, outstanding: 0, partial: Vec::new() });
         }
         Ok(Load {
             epoll,
@@ -194,15 +193,15 @@ impl Load {
         }
         self.budget -= requests as u64;
         connection.outstanding = requests;
-        write_all(&connection.stream, self.batch.next(requests))
+        connection.wire.write_all(self.batch.next(requests), PATIENCE)
     }
 
     fn receive(&mut self, index: usize) -> Result<()> {
         let connection = &mut self.connections[index];
-        let read = match rustix::io::read(&connection.stream, &mut *self.inbox) {
+        let read = match connection.wire.read(&mut self.inbox) {
             Ok(0) => bail!("the server closed a connection"),
             Ok(read) => read,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(()),
             Err(error) => return Err(error).context("read replies"),
         };
         let fresh = &self.inbox[..read];
@@ -221,23 +220,6 @@ impl Load {
         self.answered += replies.count as u64;
         self.misses += replies.nils as u64;
         Ok(())
-    }
-}
-
-/// Writes all of it; waits where the socket is full, which only fills with their long requests ever see.
-fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> Result<()> {
-    loop {
-        match rustix::io::write(stream, bytes) {
-            Ok(written) if written == bytes.len() => return Ok(()),
-            Ok(written) => bytes = &bytes[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => {
-                let timeout = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-                let ready = rustix::event::poll(&mut [PollFd::new(&stream.as_fd(), PollFlags::OUT)], Some(&timeout))?;
-                ensure!(ready > 0, "the server has read nothing for {PATIENCE:?}");
-            }
-            Err(error) => return Err(error).context("write requests"),
-        }
     }
 }
 
@@ -286,7 +268,7 @@ fn spells(line: &[u8], number: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener};
 
     use super::super::cases::{SET_P16, Walk};
     use super::super::floor;
@@ -299,7 +281,7 @@ mod tests {
         // The floor serves until the test's process ends.
         std::thread::spawn(move || floor::serve(listener, reply));
         let batch = Batch::new(SET_P16.request, 7, Walk::scattered(1000));
-        Load::connect(port, 3, 7, batch, Reply::Ok).unwrap()
+        Load::connect(&Door::plain(port), 3, 7, batch, Reply::Ok).unwrap()
     }
 
     #[test]

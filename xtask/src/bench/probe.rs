@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cases::{self, Batch, CLIENTS, Case, SET_P16, Walk};
 use super::load::{self, Load};
+use super::wire::Door;
 
 /// A thread that runs until it is told to stop, or fails. Dropping it stops it.
 struct Background {
@@ -142,7 +143,7 @@ impl Writers {
         };
         Writers(Background::start(move |stop| {
             let batch = Batch::new(case.request, pipeline, Walk::scattered(keys));
-            let mut load = Load::connect(port, clients, pipeline, batch, case.reply)?;
+            let mut load = Load::connect(&Door::plain(port), clients, pipeline, batch, case.reply)?;
             let mut due = Instant::now();
             while !stop.load(Ordering::Relaxed) {
                 match rate {

@@ -41,10 +41,10 @@ fn perf_records(scratch: &Path) -> bool {
 }
 
 fn sample(launcher: &Launcher, case: &Case, options: &ProfileOptions, scratch: &Path) -> Result<()> {
-    let launch = Launch { reply: case.reply, ..Launch::of(options.on, Place::ServerCore) };
+    let launch = Launch { reply: case.reply, encrypted: case.encrypted, ..Launch::of(options.on, Place::ServerCore) };
     let server = launcher.start(&launch)?;
     throughput::fill(&server, options.on, case, options.keys)?;
-    let mut load = Load::connect(server.port, CLIENTS, case.pipeline, case.batch(options.keys), case.reply)?;
+    let mut load = Load::connect(&server.door, CLIENTS, case.pipeline, case.batch(options.keys), case.reply)?;
     let data = scratch.join("data");
     let mut perf = Command::new("perf");
     perf.args(["record", "-q", "-F", FREQUENCY, "-p", &server.pid().to_string(), "-o"]).arg(&data);

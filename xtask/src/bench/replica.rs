@@ -71,7 +71,7 @@ impl Primary {
             }
             false => None,
         };
-        let load = Load::connect(server.port, CLIENTS, SET_P16.pipeline, SET_P16.batch(effort.keys), SET_P16.reply)?;
+        let load = Load::connect(&server.door, CLIENTS, SET_P16.pipeline, SET_P16.batch(effort.keys), SET_P16.reply)?;
         let primary = Primary { server, replica, load, cpu: Vec::new() };
         primary.each(Server::pause)?;
         Ok(primary)

@@ -21,6 +21,7 @@ use super::cases::Reply;
 use super::client::Client;
 use super::interrupt;
 use super::options::Append;
+use super::wire::Door;
 
 /// How long a server may take until it accepts connections; generous because it may run under an emulator.
 const START: Duration = Duration::from_secs(30);
@@ -117,17 +118,21 @@ pub(super) struct Launch<'a> {
     pub(super) extra: &'a [&'a str],
     /// A program, with its arguments, to run the server under.
     pub(super) under: &'a [&'a str],
+    /// Whether it is to listen for encrypted connections, too.
+    pub(super) encrypted: bool,
 }
 
 impl Launch<'_> {
     pub(super) fn of(kind: Kind, place: Place) -> Launch<'static> {
-        Launch { kind, place, reply: Reply::Ok, extra: &[], under: &[] }
+        Launch { kind, place, reply: Reply::Ok, extra: &[], under: &[], encrypted: false }
     }
 }
 
 /// A running server; dropping it kills it.
 pub(super) struct Server {
     pub(super) port: u16,
+    /// Where a load comes in: the encrypted port if there is one.
+    pub(super) door: Door,
     child: Child,
     directory: TempDir,
 }
@@ -155,6 +160,12 @@ impl Launcher {
             words.push(directory.path().into());
             words.extend(launch.extra.iter().map(OsString::from));
         }
+        let mut door = Door::plain(port);
+        if launch.encrypted {
+            let (encrypted, told) = Door::encrypted(free_port()?, directory.path())?;
+            words.extend(told.into_iter().map(OsString::from));
+            door = encrypted;
+        }
         if let (Kind::Quorate, Some(threads)) = (launch.kind, self.threads) {
             words.extend(["--network-threads".into(), threads.to_string().into()]);
         }
@@ -172,7 +183,7 @@ impl Launcher {
             });
         }
         let child = command.spawn().with_context(|| format!("start {}", words[0].display()))?;
-        let mut server = Server { port, child, directory };
+        let mut server = Server { port, door, child, directory };
         server.wait_until_up(launch.kind).with_context(|| format!("{} on port {port}", launch.kind.name()))?;
         Ok(server)
     }

@@ -16,6 +16,7 @@ use super::proc;
 use super::progress;
 use super::server::{Kind, Launch, Launcher, Place, Server};
 use super::stats::Samples;
+use super::wire::Door;
 
 /// A request with several values is long; this many of them at a time still fit a socket's buffer.
 const FILL_PIPELINE: usize = 32;
@@ -49,11 +50,12 @@ pub(super) fn measure(
     count_instructions: bool,
 ) -> Result<Vec<Row>> {
     let mut subjects = Vec::new();
-    for &kind in kinds {
-        let launch = Launch { reply: case.reply, ..Launch::of(kind, Place::ServerCore) };
+    // The floor knows nothing of encryption.
+    for &kind in kinds.iter().filter(|kind| **kind != Kind::Floor || !case.encrypted) {
+        let launch = Launch { reply: case.reply, encrypted: case.encrypted, ..Launch::of(kind, Place::ServerCore) };
         let server = launcher.start(&launch)?;
         fill(&server, kind, case, effort.keys).with_context(|| format!("fill {}", kind.name()))?;
-        let load = Load::connect(server.port, CLIENTS, case.pipeline, case.batch(effort.keys), case.reply)?;
+        let load = Load::connect(&server.door, CLIENTS, case.pipeline, case.batch(effort.keys), case.reply)?;
         server.pause()?;
         subjects.push(Subject { kind, server, load, windows: Vec::new() });
     }
@@ -84,7 +86,7 @@ pub(super) fn fill(server: &Server, kind: Kind, case: &Case, keys: u64) -> Resul
     }
     let keys = case.keys(keys);
     let batch = Batch::new(case.fill, FILL_PIPELINE, Walk::ascending(keys));
-    Load::connect(server.port, FILL_CLIENTS, FILL_PIPELINE, batch, case.fill_reply)?.exactly(keys)
+    Load::connect(&Door::plain(server.port), FILL_CLIENTS, FILL_PIPELINE, batch, case.fill_reply)?.exactly(keys)
 }
 
 impl Subject {
