@@ -85,9 +85,15 @@ fn migrate(cluster: &Cluster, from: usize, to: usize, range: &str) {
     assert_eq!(call(&mut cluster.node(from).connect(), &order), "OK");
 }
 
+/// Waits until the last migration of a node has come so far. One that has come to another end never will.
 fn await_state(cluster: &Cluster, index: usize, state: &str) {
+    const ENDS: [&str; 3] = ["success", "failed", "cancelled"];
     await_that(&format!("node {index} says {state}"), || {
-        states(&mut cluster.node(index).connect()).first().is_some_and(|first| first == state)
+        let mut client = cluster.node(index).connect();
+        let Some(first) = states(&mut client).into_iter().next() else { return false };
+        let mut told = || client.call(&["CLUSTER", "GETSLOTMIGRATIONS"]);
+        assert!(first == state || !ENDS.contains(&&*first), "not {state}: {:?}", told());
+        first == state
     });
 }
 
@@ -292,7 +298,7 @@ fn what_is_called_off_leaves_nothing_behind() {
 }
 
 #[test]
-fn slots_tell_how_many_keys_they_hold_and_links_what_waits_on_them() {
+fn slots_tell_what_they_hold_and_cost_and_links_what_waits_on_them() {
     let cluster = Cluster::form(3, 0, &[]);
     let mut client = cluster.node(0).connect();
     for number in 0..7 {
@@ -312,6 +318,17 @@ fn slots_tell_how_many_keys_they_hold_and_links_what_waits_on_them() {
     assert_eq!(range.unwrap(), Reply::Array(vec![stat(tag, 7), stat(tag + 1, 0)]));
     let error = call(&mut client, "CLUSTER SLOT-STATS ORDERBY fame");
     assert_eq!(error, "ERR Unrecognized sort metric for ORDERBY.");
+    let by_cost = ["CLUSTER", "SLOT-STATS", "ORDERBY", "network-bytes-in", "LIMIT", "1"];
+    assert!(matches!(holder.call(&by_cost), Ok(Reply::Error(_))), "that is not counted yet");
+    assert_eq!(call(&mut holder, "CONFIG SET cluster-slot-stats-enabled yes"), "OK");
+    assert_eq!(call(&mut holder, "SET {0}0 1234567890"), "OK");
+    let Reply::Array(rows) = holder.call(&by_cost).unwrap() else { panic!("no list") };
+    let Reply::Array(row) = &rows[0] else { panic!("no row") };
+    let Reply::Array(counts) = &row[1] else { panic!("no counts") };
+    let sent = "*3\r\n$3\r\nSET\r\n$4\r\n{0}0\r\n$10\r\n1234567890\r\n".len() as i64;
+    let [_, keys, _, Reply::Int(_), _, bytes_in, _, bytes_out] = &counts[..] else { panic!("{counts:?}") };
+    assert_eq!((&row[0], keys), (&Reply::Int(tag.into()), &Reply::Int(7)));
+    assert_eq!((bytes_in, bytes_out), (&Reply::Int(sent), &Reply::Int(5)));
     let Reply::Array(links) = client.call(&["CLUSTER", "LINKS"]).unwrap() else { panic!("no list") };
     let allocated = |link: &Reply| {
         let Reply::Array(fields) = link else { panic!("no link") };

@@ -125,6 +125,50 @@ fn a_dry_run_shows_and_changes_nothing() {
     assert_all_there(&nodes);
 }
 
+/// How many keys each node has, in this order.
+fn counts(nodes: &[Server]) -> Vec<i64> {
+    nodes.iter().map(|node| call(&mut node.connect(), "DBSIZE").parse().unwrap()).collect()
+}
+
+#[test]
+fn what_slots_weigh_is_shared_out_as_their_number_is() {
+    let (nodes, places) = form(&[Ours; 3], 0).unwrap();
+    // All of these are in one third of the slots, and asked for more often than others.
+    let of_first = |number: &u32| quorate_interop::cluster::slot(format!("{{{number}}}").as_bytes()) < 5461;
+    let tags: Vec<u32> = (0..).filter(of_first).take(300).collect();
+    for tag in &tags {
+        set(&nodes, &format!("{{{tag}}}"));
+    }
+    let told = succeed(&["rebalance", &places[0], "--by", "keys", "--dry-run"]);
+    assert!(told.contains(">>> Shares of the keys:") && counts(&nodes).iter().max() > Some(&400), "{told}");
+    succeed(&["rebalance", &places[0], "--by", "keys", "--yes"]);
+    await_that("each has a third of the keys", || {
+        let counts = counts(&nodes);
+        counts.iter().sum::<i64>() == 800 && counts.iter().all(|count| (*count - 266).abs() <= 8)
+    });
+    assert_all_there(&nodes);
+    let refused = run(&["rebalance", &places[0], "--by", "load", "--yes"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("cluster-slot-stats-enabled yes"));
+    for node in &nodes {
+        assert_eq!(call(&mut node.connect(), "CONFIG SET cluster-slot-stats-enabled yes"), "OK");
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let told = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begun = std::time::Instant::now();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) && begun.elapsed().as_secs() < 60 {
+                let mut client = nodes[0].connect();
+                (0..100).for_each(|_| drop(client.call(&["GET", &format!("{{{}}}", tags[0])])));
+                tags.iter().for_each(|tag| drop(client.call(&["GET", &format!("{{{tag}}}")])));
+            }
+        });
+        let told = succeed(&["rebalance", &places[0], "--by", "traffic", "--measure", "1", "--dry-run", "--json"]);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        told
+    });
+    assert!(told.starts_with("{\"moves\":[{\"from\":"), "{told}");
+}
+
 #[test]
 fn real_nodes_are_managed_alike() {
     let Some((mut nodes, places)) = form(&[Real; 3], 0) else { return };

@@ -4,13 +4,15 @@
 //! hold where both nodes can, and key by key where not. It keeps nothing between two runs: what is to be done follows from the
 //! cluster as it is.
 //!
-//! `picture` is what the nodes tell, `report` what is wrong with it; `plan` decides with numbers alone, `change` and `repair` show
-//! and carry out, `moving` moves slots; `upgrade`, `backup` and `import` concern whole nodes and what they hold.
-//! `works` lets other programs move slots, who show and ask themselves.
+//! `picture` is what the nodes tell, `load` what their slots weigh, `report` what is wrong; `plan` and `level` decide with
+//! numbers alone, `change` and `repair` show and carry out, `moving` moves slots; `upgrade`, `backup` and `import` concern whole
+//! nodes and what they hold. `works` lets other programs move slots, who show and ask themselves.
 
 mod backup;
 mod change;
 mod import;
+mod level;
+mod load;
 mod moving;
 mod node;
 mod picture;
@@ -25,6 +27,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
@@ -123,10 +126,17 @@ enum Command {
     /// Moves slots until every primary has its share.
     #[command(after_help = "Examples:\n  \
         quorate cluster rebalance 10.0.0.1:6379\n  \
-        quorate cluster rebalance 10.0.0.1:6379 --weight 10.0.0.3:6379=2 --dry-run")]
+        quorate cluster rebalance 10.0.0.1:6379 --weight 10.0.0.3:6379=2 --dry-run\n  \
+        quorate cluster rebalance 10.0.0.1:6379 --by load --measure 60")]
     Rebalance {
         /// Any node of the cluster.
         node: String,
+        /// By what shares are told.
+        #[arg(long, value_enum, default_value_t)]
+        by: load::By,
+        /// How long load or traffic are measured, seconds.
+        #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+        measure: u64,
         /// How much one is to have, compared with the others; 0 is nothing.
         #[arg(long, value_name = "NODE=WEIGHT", value_delimiter = ',')]
         weight: Vec<String>,
@@ -266,11 +276,22 @@ fn perform(command: Command, manner: &Manner) -> Result<bool> {
         Command::Info { node } => report::summary(&mut take(&node)?)?,
         Command::Fix { node } => return fix(&mut take(&node)?, manner),
         Command::Reshard { node, from, to, slots } => reshard(&mut take(&node)?, &from, &to, slots, manner)?,
-        Command::Rebalance { node, weight, skip_empty, threshold } => {
+        Command::Rebalance { node, by, measure, weight, skip_empty, threshold } => {
             let mut picture = take(&node)?;
             whole(&picture)?;
             let shares = change::shares(&picture, &weight, !skip_empty)?;
-            change::carry_out(&mut picture, &plan::rebalance(&shares, threshold), manner)?;
+            let moves = match by {
+                load::By::Slots => plan::rebalance(&shares, threshold),
+                by => {
+                    let weights = load::weigh(&mut picture, by, Duration::from_secs(measure))?;
+                    let moves = level::level(&shares, &weights, threshold);
+                    if !manner.json {
+                        load::show(&picture, &shares, &weights, &moves, by);
+                    }
+                    moves
+                }
+            };
+            change::carry_out(&mut picture, &moves, manner)?;
         }
         Command::AddNode { new, node, replica_of, no_rebalance } => {
             change::add(address(&new)?, address(&node)?, replica_of, !no_rebalance, manner)?;

@@ -19,6 +19,7 @@ pub mod redirect;
 pub mod replicas;
 pub mod script_host;
 pub mod scripts;
+pub mod slot_load;
 pub mod stats;
 pub mod stream;
 pub mod table;

@@ -11,6 +11,7 @@ use quorate_stdx::{Rng, UnixMs};
 use quorate_values::Limits;
 
 use crate::data::redirect::Routing;
+use crate::data::slot_load::SlotLoad;
 use crate::data::ticks::nanos;
 use crate::server::unix_now;
 
@@ -75,6 +76,8 @@ pub struct Published {
     pub calm: bool,
     /// Where the slots of a cluster are, on a node of one.
     pub cluster: Option<Arc<Routing>>,
+    /// What each slot costs, where that is counted.
+    pub slot_load: Option<Arc<SlotLoad>>,
     /// Nothing at all can refuse a command of an authenticated client: it is calm, and this is no node of a cluster.
     pub all_clear: bool,
 }
@@ -169,6 +172,7 @@ impl Published {
             client_memory: None,
             calm: true,
             cluster: None,
+            slot_load: None,
             all_clear: true,
         };
         published.follow(config);
@@ -224,6 +228,8 @@ impl Published {
             seconds: limit.soft_time.as_secs(),
         });
         self.client_memory = crate::data::client_memory::limit(config);
+        let counts_load = config.cluster.enabled && config.cluster.slot_stats;
+        self.slot_load = counts_load.then(|| self.slot_load.take().unwrap_or_default());
         if let Role::Replica(following) = &mut self.role {
             following.read_only = config.replication.read_only;
             following.serves_stale = config.replication.serve_stale_data;

@@ -309,6 +309,9 @@ impl Server {
         self.expiry.reset();
         self.memory.reset_peak();
         self.acl_log.lock().reset_counts();
+        if let Some(load) = &self.published().slot_load {
+            load.forget(|_| false);
+        }
     }
 
     /// How many keys there are in all databases.

@@ -47,6 +47,8 @@ pub struct Cluster {
     pub announce_hostname: Option<Text>,
     /// `cluster-announce-human-nodename`.
     pub announce_name: Option<Text>,
+    /// `cluster-slot-stats-enabled`: what each slot costs is counted.
+    pub slot_stats: bool,
     /// `cluster-preferred-endpoint-type`: what clients are told to connect to.
     pub endpoint: EndpointKind,
 }
@@ -72,6 +74,7 @@ impl Default for Cluster {
             announce_bus_port: 0,
             announce_hostname: None,
             announce_name: None,
+            slot_stats: false,
             endpoint: EndpointKind::Ip,
         }
     }
@@ -93,7 +96,8 @@ impl Choice for EndpointKind {
         &[("ip", EndpointKind::Ip), ("hostname", EndpointKind::Hostname), ("unknown-endpoint", EndpointKind::Unknown)];
 }
 
-const NOT_YET: &str = "there is no cluster mode yet";
+const ONE_DATABASE: &str = "a node of a cluster has one database";
+const EACH_SECOND: &str = "a node asks another one each second, and everybody within half the node timeout";
 const PORT: crate::quantity::Bounds = decimal(0, 65535);
 
 pub(super) static TABLE: &[Spec] = &[
@@ -200,9 +204,9 @@ pub(super) static TABLE: &[Spec] = &[
         |c| c.cluster.endpoint.as_word(),
         |c, word| c.cluster.endpoint = Choice::named(word),
     ),
-    kept("cluster-databases", Form::Number(decimal(1, INT)), "1", NOT_YET).is(Flags::IMMUTABLE).later(),
-    kept("cluster-ping-interval", Form::Number(decimal(0, INT)), "1000", NOT_YET).is(Flags::HIDDEN).later(),
-    kept("cluster-slot-stats-enabled", Form::Switch, "no", NOT_YET).later(),
+    kept("cluster-databases", Form::Number(decimal(1, INT)), "1", ONE_DATABASE).is(Flags::IMMUTABLE).later(),
+    kept("cluster-ping-interval", Form::Number(decimal(0, INT)), "1000", EACH_SECOND).is(Flags::HIDDEN).later(),
+    switch("cluster-slot-stats-enabled", |c| c.cluster.slot_stats, |c, on| c.cluster.slot_stats = on).later(),
 ];
 
 fn check_host_name(name: &[u8]) -> Result<(), Refusal> {

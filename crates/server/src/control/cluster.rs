@@ -232,6 +232,9 @@ impl Node {
             Output::Publish(map) => {
                 let routing = Arc::new(Routing::new(map, &server.config.load()));
                 let held_some = server.published().cluster.as_ref().is_some_and(|routing| routing.map.holds_any());
+                if let Some(load) = &server.published().slot_load {
+                    load.forget(|slot| routing.map.is_held_here(slot.index() as u16));
+                }
                 server.publish(|next| next.cluster = Some(routing));
                 crate::data::redirect::after_change(server);
                 if held_some {

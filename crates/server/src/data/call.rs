@@ -17,6 +17,7 @@ use crate::data::net::Net;
 use crate::data::own_expiries;
 use crate::data::redirect;
 use crate::data::scripts::Interpreter;
+use crate::data::slot_load::{self, Load};
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, DataRun, Runner};
 use crate::data::ticks::{Tick, Ticker};
@@ -415,7 +416,7 @@ struct Began {
     appended: Offset,
 }
 
-/// Keeps the statistics of a command that has run, and tells of it whoever wants to hear.
+/// Keeps the statistics of a command that has run, and tells of it whoever wants to hear; how many nanoseconds it took.
 #[allow(clippy::too_many_arguments, reason = "they are a context taken apart")]
 #[inline]
 fn account(
@@ -427,7 +428,7 @@ fn account(
     origin: Origin,
     began: Began,
     verdict: Verdict,
-) {
+) -> u64 {
     let ended = local.ticker.now();
     local.ended = Some(ended);
     let nanos = local.ticker.between(began.started, ended);
@@ -440,6 +441,7 @@ fn account(
     if !local.events.is_empty() {
         crate::data::pubsub::publish_events(server, &mut local.events);
     }
+    nanos
 }
 
 /// Runs a plain command of a client as [`Cx::call_at`] would; see `worker/plain.rs` for what is known of both. False, and
@@ -567,6 +569,7 @@ impl Cx<'_, '_> {
         let ticker = self.local.ticker;
         let started = self.local.ended.take().unwrap_or_else(|| ticker.now());
         let appended = self.local.appended;
+        let start = self.out.len();
         let verdict = match self.command.runner {
             Runner::Data(run) => match self.call_data(run, args, raw, place) {
                 End::Failed if self.local.after == After::Again => Verdict::Again,
@@ -579,7 +582,7 @@ impl Cx<'_, '_> {
         if verdict == Verdict::Again {
             return;
         }
-        account(
+        let nanos = account(
             self.server,
             self.session,
             self.local,
@@ -589,6 +592,11 @@ impl Cx<'_, '_> {
             Began { started, appended },
             verdict,
         );
+        if let Some(load) = &self.local.published.slot_load {
+            let bytes_in = raw.map_or_else(|| slot_load::request_bytes(args), <[u8]>::len) as u64;
+            let bytes_out = self.out.len().saturating_sub(start) as u64;
+            load.note(self.command.spec, args, Load { nanos, bytes_in, bytes_out });
+        }
     }
 
     fn call_server(&mut self, run: crate::data::table::ServerRun, args: Args<'_>, raw: Option<&[u8]>) -> Verdict {

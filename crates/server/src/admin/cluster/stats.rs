@@ -1,5 +1,4 @@
-//! CLUSTER SLOT-STATS: what each slot that is served here holds. Keys are what is counted; processor time and traffic of slots
-//! are not, as with `cluster-slot-stats-enabled no`.
+//! CLUSTER SLOT-STATS: what each slot that is served here holds, and with `cluster-slot-stats-enabled` what it costs.
 
 use quorate_commands::{Args, CommandError, Outcome};
 use quorate_keyspace::{Db, Slot};
@@ -7,45 +6,60 @@ use quorate_keyspace::{Db, Slot};
 use super::{error, node, slot};
 use crate::data::call::Cx;
 
-/// SLOTSRANGE first last, or ORDERBY key-count [LIMIT count] [ASC|DESC]
+/// What is counted, by its name; the first of them always.
+const METRICS: [&str; 4] = ["key-count", "cpu-usec", "network-bytes-in", "network-bytes-out"];
+
+/// A slot with its counts, as far as they are kept.
+type Row = (u16, [u64; METRICS.len()]);
+
+/// SLOTSRANGE first last, or ORDERBY metric [LIMIT count] [ASC|DESC]
 pub(super) fn slot_stats(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     node(cx.server)?;
-    let stats = if args.is(2, "slotsrange") && args.len() == 5 {
+    let kept = if cx.local.published.slot_load.is_some() { METRICS.len() } else { 1 };
+    let rows = if args.is(2, "slotsrange") && args.len() == 5 {
         let (first, last) = (slot(args, 3)?, slot(args, 4)?);
         if first > last {
             return Err(error(format!("Start slot number {first} is greater than end slot number {last}")));
         }
-        counts(cx, first, last)?
+        rows(cx, first, last)?
     } else if args.is(2, "orderby") {
-        ordered(cx, args)?
+        ordered(cx, args, kept)?
     } else {
         return Err(CommandError::Syntax);
     };
     let mut reply = cx.reply();
-    reply.array(stats.len());
-    for (slot, count) in stats {
+    reply.array(rows.len());
+    for (slot, counts) in rows {
         reply.array(2);
         reply.count(usize::from(slot));
-        reply.map(1);
-        reply.bulk(b"key-count");
-        reply.count(count);
+        reply.map(kept);
+        for (metric, count) in METRICS.iter().zip(counts).take(kept) {
+            reply.bulk(metric.as_bytes());
+            reply.int(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
     Ok(())
 }
 
-/// How many keys there are in each slot of a range that is served here.
-fn counts(cx: &mut Cx<'_, '_>, first: u16, last: u16) -> Result<Vec<(u16, usize)>, CommandError> {
+/// The slots of a range that are served here.
+fn rows(cx: &mut Cx<'_, '_>, first: u16, last: u16) -> Result<Vec<Row>, CommandError> {
     let routing = cx.server.published().cluster.clone().ok_or(super::DISABLED)?;
+    let load = cx.local.published.slot_load.clone();
     let mut view = cx.view(std::iter::empty());
     let served = (first..=last).filter(|slot| routing.map.is_held_here(*slot));
-    let count = |number: u16| Some((number, view.count_in(Db(0), Slot::new(usize::from(number))?)));
-    Ok(served.filter_map(count).collect())
+    let row = |number: u16| {
+        let slot = Slot::new(usize::from(number))?;
+        let keys = view.count_in(Db(0), slot) as u64;
+        let load = load.as_ref().map(|load| load.of(slot)).unwrap_or_default();
+        Some((number, [keys, load.nanos / 1000, load.bytes_in, load.bytes_out]))
+    };
+    Ok(served.filter_map(row).collect())
 }
 
-fn ordered(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<Vec<(u16, usize)>, CommandError> {
-    if !args.is(3, "key-count") {
+fn ordered(cx: &mut Cx<'_, '_>, args: Args<'_>, kept: usize) -> Result<Vec<Row>, CommandError> {
+    let Some(metric) = (0..kept).find(|metric| args.is(3, METRICS[*metric])) else {
         return Err(error("Unrecognized sort metric for ORDERBY."));
-    }
+    };
     let (mut limit, mut ascends) = (usize::from(quorate_cluster::SLOTS), false);
     let mut at = 4;
     while at < args.len() {
@@ -62,12 +76,12 @@ fn ordered(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<Vec<(u16, usize)>, Com
             return Err(CommandError::Syntax);
         }
     }
-    let mut stats = counts(cx, 0, quorate_cluster::SLOTS - 1)?;
+    let mut rows = rows(cx, 0, quorate_cluster::SLOTS - 1)?;
     // Of equals the smaller slot comes first.
     match ascends {
-        true => stats.sort_by_key(|(_, count)| *count),
-        false => stats.sort_by_key(|(_, count)| std::cmp::Reverse(*count)),
+        true => rows.sort_by_key(|(_, counts)| counts[metric]),
+        false => rows.sort_by_key(|(_, counts)| std::cmp::Reverse(counts[metric])),
     }
-    stats.truncate(limit);
-    Ok(stats)
+    rows.truncate(limit);
+    Ok(rows)
 }
