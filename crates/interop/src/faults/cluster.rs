@@ -22,7 +22,9 @@ const VICTIM: usize = 0;
 const HEIR: usize = PRIMARIES;
 /// The host on which nothing runs but clients.
 const CLIENTS: usize = NODES;
-const HOSTS: usize = CLIENTS + 1;
+/// The host of a server that is no node of the cluster: how long that keeps a client waiting, the machine does.
+const APART: usize = CLIENTS + 1;
+const HOSTS: usize = APART + 1;
 const PORT: u16 = 6379;
 const SLOTS: usize = 16384;
 
@@ -50,6 +52,10 @@ impl Deployment {
             deployment.stage.configure(host, &text)?;
             deployment.start_node(host)?;
         }
+        let (ip, place) = (Lan::ip(APART), deployment.stage.place());
+        let text = format!("port {PORT}\nbind {ip}\nprotected-mode no\nsave \"\"\ndir {place}\n");
+        deployment.stage.configure(APART, &text)?;
+        deployment.start_node(APART)?;
         deployment.form()?;
         Ok(deployment)
     }

@@ -167,8 +167,10 @@ pub fn run(case: &Case, plan: &Plan) -> Result<Row, String> {
     let roaming = start(&deployment, Kind::Roaming, 4);
     let elsewhere = start(&deployment, Kind::Elsewhere, 2);
     let pinned = start(&deployment, Kind::Pinned, 2);
+    let apart = start(&deployment, Kind::Apart, 2);
     deployment.stage.await_that("clients write", || {
-        roaming.acknowledged() > 200 && elsewhere.acknowledged() > 200 && pinned.acknowledged() > 100
+        let others = [(&elsewhere, 200), (&pinned, 100), (&apart, 100)];
+        roaming.acknowledged() > 200 && others.iter().all(|(clients, least)| clients.acknowledged() > *least)
     })?;
     let struck = Instant::now();
     let hit = (case.strike)(&mut deployment)?;
@@ -191,7 +193,9 @@ pub fn run(case: &Case, plan: &Plan) -> Result<Row, String> {
     let healed = relented.elapsed();
     let before = roaming.acknowledged();
     deployment.stage.await_that("clients write again", || roaming.acknowledged() > before + 100)?;
-    let (roaming, elsewhere, pinned) = (roaming.stop(), elsewhere.stop(), pinned.stop());
+    let (roaming, elsewhere, pinned, apart) = (roaming.stop(), elsewhere.stop(), pinned.stop(), apart.stop());
+    // Each of them by itself: one must not hide that another waits.
+    let longest = |clients: &[Written]| clients.iter().map(|client| outage([client], struck)).max().unwrap_or_default();
     let lost =
         |kind: Kind, clients: &[Written]| lost(&deployment, kind, clients).ok_or("nobody says what the cluster holds");
     let (lost_roaming, lost_pinned) = (lost(Kind::Roaming, &roaming)?, lost(Kind::Pinned, &pinned)?);
@@ -201,8 +205,8 @@ pub fn run(case: &Case, plan: &Plan) -> Result<Row, String> {
         name: case.name,
         node_timeout,
         outage: outage(&roaming, struck),
-        // Each of them by itself: one must not hide that another waits.
-        elsewhere: elsewhere.iter().map(|client| outage([client], struck)).max().unwrap_or_default(),
+        elsewhere: longest(&elsewhere),
+        apart: longest(&apart),
         promoted: (case.replaces == Some(true)).then_some(promoted),
         lost: (lost_roaming.len() + lost_elsewhere.len(), lost_pinned.len()),
         lost_for: span,

@@ -16,6 +16,8 @@ pub struct Row {
     pub outage: Duration,
     /// The longest time without one to a slot of another primary.
     pub elsewhere: Duration,
+    /// The longest time without one to a server that is no node of the cluster: so long the machine kept its clients waiting.
+    pub apart: Duration,
     /// After what time the replica led, if that was to be.
     pub promoted: Option<Duration>,
     /// Acknowledged writes that are lost: of clients that go where they are sent, and of those on the primary's own host.
@@ -31,9 +33,9 @@ pub struct Row {
 /// One line for each fault, with the medians of its runs, and the worst of what was lost.
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| fault | node timeout ms | runs | outage ms (worst) | other slots' worst ms | promoted ms | lost of roaming clients \
-         | lost of pinned clients | acknowledged up to ms | healed ms |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n",
+        "| fault | node timeout ms | runs | outage ms (worst) | other slots' worst ms | another server's | promoted ms \
+         | lost of roaming clients | lost of pinned clients | acknowledged up to ms | healed ms |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let mut names: Vec<&str> = rows.iter().map(|row| row.name).collect();
     names.dedup();
@@ -48,10 +50,11 @@ pub fn table(rows: &[Row]) -> String {
         };
         let written = writeln!(
             text,
-            "| {name} | {} | {} | {outage} ({worst}) | {} | {} | {} | {} | {} | {} |",
+            "| {name} | {} | {} | {outage} ({worst}) | {} | {} | {} | {} | {} | {} | {} |",
             runs[0].node_timeout.as_millis(),
             runs.len(),
             millis(&|row| Some(row.elsewhere)).1,
+            millis(&|row| Some(row.apart)).1,
             millis(&|row| row.promoted).0,
             lost(|row| (row.lost.0, row.acknowledged.0)),
             lost(|row| (row.lost.1, row.acknowledged.1)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quorate_client::{Client, Reply};
 
 use super::super::written::{self, Clients, Shared, Written};
-use super::{CLIENTS, Deployment, Lan, NODES, PORT, SLOTS, VICTIM, host_of, share};
+use super::{APART, CLIENTS, Deployment, Lan, NODES, PORT, SLOTS, VICTIM, host_of, share};
 use crate::cluster::slot;
 
 /// After so long without a reply a client gives a connection up.
@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Elsewhere,
     /// On the first primary's host, to that alone.
     Pinned,
+    /// To a server that is no node of the cluster.
+    Apart,
 }
 
 /// Starts so many clients of one kind.
@@ -60,6 +62,10 @@ struct Way {
 }
 
 impl Way {
+    fn may_turn(&self) -> bool {
+        matches!(self.kind, Kind::Roaming | Kind::Elsewhere)
+    }
+
     /// Nobody answers there: somebody else is asked.
     fn lose(&mut self) {
         self.silent = Some((self.to, Instant::now()));
@@ -67,7 +73,7 @@ impl Way {
     }
 
     fn turn(&mut self) {
-        if self.kind != Kind::Pinned {
+        if self.may_turn() {
             self.to = (self.to + 1) % NODES;
         }
     }
@@ -77,7 +83,7 @@ impl Way {
         let is_silent = self.silent.is_some_and(|(host, at)| host == told && at.elapsed() < MISTRUST);
         if is_silent || told == self.to {
             self.turn();
-        } else if self.kind != Kind::Pinned {
+        } else if self.may_turn() {
             self.to = told;
         }
     }
@@ -85,7 +91,7 @@ impl Way {
 
 fn write(kind: Kind, key: &str, shared: &Shared) -> Written {
     let mut written = Vec::new();
-    let mut way = Way { kind, to: VICTIM, silent: None };
+    let mut way = Way { kind, to: if kind == Kind::Apart { APART } else { VICTIM }, silent: None };
     let mut next = 0u64;
     while !shared.is_over() {
         let Ok(mut client) = Client::connect(SocketAddr::from((Lan::ip(way.to), PORT)), PATIENCE) else {
