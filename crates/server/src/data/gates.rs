@@ -89,7 +89,7 @@ fn pass_in_cluster(
     if session.kind == Kind::Importer {
         return pass_import(server, published, routing, session, command, asked);
     }
-    let open = match redirect::judge(routing, session, command, asked.args) {
+    let open = match redirect::judge(server, routing, session, command, asked.args) {
         Verdict::Here => Gate::Open,
         Verdict::IfPresent => Gate::OpenIfPresent,
         Verdict::Held => return Gate::Wait,

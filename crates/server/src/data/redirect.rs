@@ -84,14 +84,14 @@ const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot"
 const TRY_AGAIN: &str = "TRYAGAIN Multiple keys request during rehashing of slot";
 
 /// What the map says of a request of a client. Takes back what ASKING said.
-pub fn judge(routing: &Routing, session: &mut Session, command: &Command, args: Args<'_>) -> Verdict {
+pub fn judge(server: &Server, routing: &Routing, session: &mut Session, command: &Command, args: Args<'_>) -> Verdict {
     let spec = command.spec;
     let asking = session.asking || spec.flags.has(Flags::ASKING);
     if session.transaction.is_none() && spec.name != "multi" || matches!(spec.name, "exec" | "discard" | "reset") {
         session.asking = false;
     }
     let mut asked = Asked {
-        writes: spec.flags.has(Flags::WRITE),
+        writes: writes(server, command, args),
         readonly: session.readonly,
         asking,
         moves_keys: spec.name == "migrate",
@@ -105,7 +105,7 @@ pub fn judge(routing: &Routing, session: &mut Session, command: &Command, args: 
     if spec.name == "exec" {
         for queued in session.transaction.iter().flat_map(|transaction| &transaction.queue) {
             let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
-            asked.writes |= queued.command.spec.flags.has(Flags::WRITE);
+            asked.writes |= writes(server, queued.command, Args::new(&words));
             routed_keys(queued.command, Args::new(&words)).into_iter().for_each(|index| note(words[index]));
         }
     } else {
@@ -120,6 +120,14 @@ pub fn judge(routing: &Routing, session: &mut Session, command: &Command, args: 
         Verdict::Here if may_write && routing.map.is_held(slot.index() as u16) => Verdict::Held,
         verdict => verdict,
     }
+}
+
+/// Whether a request writes, as far as can be told before it runs: a script or function may declare that it doesn't, and one that
+/// knows of such declarations and has made none writes.
+fn writes(server: &Server, command: &Command, args: Args<'_>) -> bool {
+    let flags = command.spec.flags;
+    let declared = flags.has(Flags::MAY_REPLICATE).then(|| crate::admin::script::flags_of(server, command, args));
+    declared.flatten().unwrap_or(flags).has(Flags::WRITE)
 }
 
 /// Why a node that sends what slots hold may not send this.
