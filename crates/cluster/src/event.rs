@@ -13,6 +13,7 @@ pub enum Event {
     AddressUpdated { node: NodeId, place: String },
     HandshakeDone(NodeId),
     HandshakeExpired,
+    MetOurselves,
     Suspected(NodeId),
     ProcessGone(NodeId),
     NoLongerSuspected(NodeId),
@@ -85,6 +86,7 @@ impl std::fmt::Display for Event {
             Event::OwnAddress(ip) => write!(f, "IP address for this node updated to {ip}"),
             Event::AddressUpdated { node, place } => write!(f, "Address updated for node {node}, now {place}"),
             Event::HandshakeDone(id) => write!(f, "Handshake with node {id} completed."),
+            Event::MetOurselves => f.write_str("The node that was to be met is this one"),
             Event::HandshakeExpired => f.write_str("Handshake with a node timed out"),
             Event::Suspected(id) => write!(f, "*** NODE {id} possibly failing"),
             Event::ProcessGone(id) => {

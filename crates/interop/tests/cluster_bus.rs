@@ -5,12 +5,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use quorate_client::{Client, Reply};
 use quorate_cluster::packet::{self, Body, Header, Heartbeat, Packet};
 use quorate_cluster::{Epoch, NodeFlags, NodeId, Slots};
-use quorate_interop::{PATIENCE, Server};
+use quorate_interop::{PATIENCE, Server, await_that, binary, free_port};
 use quorate_stdx::Rng;
 
 /// One end of a link of the bus.
@@ -156,4 +157,50 @@ fn a_real_node_takes_us_for_one_and_all_that_it_sends_is_encoded_alike() {
     let update = from_it.await_packet(&us, |packet| matches!(packet.body, Body::Update { .. }));
     let Body::Update { node, slots, .. } = update.body else { unreachable!() };
     assert_eq!((node, slots), (real_id, Slots::all()));
+}
+
+/// A Sentinel, which is ended with the test.
+struct Sentinel(Child);
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_no_other_node_is_not_met_and_the_log_says_so() {
+    let bus = free_port();
+    let bus_text = bus.to_string();
+    let options = ["--cluster-enabled", "yes", "--cluster-port", &bus_text, "--cluster-node-timeout", "1000"];
+    let node = Server::start(&options);
+    let mut client = node.connect();
+    let mut meet = |port: u16| assert_eq!(call(&mut client, &format!("CLUSTER MEET 127.0.0.1 {port} {port}")), "OK");
+
+    meet(bus);
+    await_that("it notices that it has met itself", || node.log().contains("The node that was to be met is this one"));
+
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    meet(server.local_addr().unwrap().port());
+    let mut asked = server.accept().unwrap().0;
+    asked.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").unwrap();
+    drop(server);
+    await_that("what a web server says is refused", || {
+        node.log().contains("Bad message of the cluster bus from 127.0")
+    });
+
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let file = folder.path().join("sentinel.conf");
+    std::fs::write(&file, format!("port {port}\ndir {}\n", folder.path().display())).unwrap();
+    let mut command = Command::new(binary());
+    let started = command.arg("sentinel").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    let _sentinel = Sentinel(started.unwrap());
+    await_that("the Sentinel listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let expired = || node.log().matches("Handshake with a node timed out").count();
+    let before = expired();
+    meet(port);
+    await_that("nobody answers as a node", || expired() > before);
+    await_that("it knows nobody but itself", || call(&mut node.connect(), "CLUSTER NODES").lines().count() == 1);
 }
