@@ -2,6 +2,7 @@
 //! checkers.
 //!
 //! - `world.rs` is the heap of events, the network and the drivers of all nodes;
+//! - `membership.rs` lets nodes join and leave;
 //! - `transfers.rs` moves slots, with keys that are counted;
 //! - `checks.rs` holds what must be true;
 //! - `large.rs` measures how a large cluster fares;
@@ -9,6 +10,7 @@
 
 mod checks;
 mod large;
+mod membership;
 mod swarm;
 mod transfers;
 mod world;
@@ -93,6 +95,10 @@ mod tests {
             "DataPlaneHangs",
             "CameBackEmpty",
             "Update",
+            "Join",
+            "Leave",
+            "HandshakeDone",
+            "Forgotten",
         ];
         let missed: Vec<_> = corners.iter().filter(|corner| !traces.contains(**corner)).collect();
         assert!(missed.is_empty(), "never seen: {missed:?}");
@@ -118,6 +124,13 @@ mod tests {
             let took = time_to_recover(seed);
             assert!(took < std::time::Duration::from_millis(300), "seed {seed}: {took:?}");
         }
+    }
+
+    #[test]
+    fn a_node_looks_around_rarely_while_nothing_happens_and_often_when_something_does() {
+        let (wakes, next) = super::swarm::wakes_of_a_calm_node(1);
+        assert!(wakes < 200, "{wakes} times a minute");
+        assert!(next <= crate::cluster::TICK, "{next:?}");
     }
 
     /// Each checker is shown to see: with the bug in place some seed must fail, and say so in these words.

@@ -18,6 +18,8 @@ fn is_long(seed: u64) -> bool {
 const CALM: Duration = Duration::from_secs(60);
 /// How long they have to go on agreeing.
 const LASTING: Duration = Duration::from_secs(2);
+/// Hosts on which no node is at first.
+const SPARES: usize = 1;
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -81,6 +83,26 @@ pub(crate) fn time_to_recover(seed: u64) -> Duration {
     swarm.world.now.since(at)
 }
 
+/// How often the node of a cluster in which nothing happens wants to be woken in a minute, and how soon it does once a
+/// process has died.
+pub(crate) fn wakes_of_a_calm_node(seed: u64) -> (usize, Duration) {
+    let mut rng = Rng::new(seed);
+    let world = World::new(6, Config::default(), rng.next_u64());
+    let mut swarm = Swarm { length: Duration::ZERO, world, primaries: 3, replicas: 1, rng, has_faults: false };
+    swarm.form().expect("nothing disturbs it");
+    swarm.pass(Duration::from_secs(5)).expect("nothing is wrong");
+    let wakes_at = |swarm: &Swarm| swarm.world.machine(1).expect("it lives").next_tick;
+    let mut wakes = BTreeSet::new();
+    let end = swarm.world.now + Duration::from_secs(60);
+    while swarm.world.now < end {
+        wakes.insert(wakes_at(&swarm));
+        swarm.pass(Duration::from_millis(10)).expect("nothing is wrong");
+    }
+    swarm.world.fault_at(swarm.world.now, Fault::Crash(0));
+    swarm.pass(Duration::from_millis(10)).expect("nothing is wrong");
+    (wakes.len(), wakes_at(&swarm).since(swarm.world.now))
+}
+
 pub(super) struct Swarm {
     /// How long faults go on.
     pub(super) length: Duration,
@@ -101,12 +123,17 @@ impl Swarm {
             true => (Duration::from_secs(30), 3 + rng.below(3) as usize, 1 + rng.below(2) as usize),
             false => (Duration::from_secs(5), 3, 1),
         };
-        let world = World::new(primaries * (1 + replicas), config, rng.next_u64());
+        let world = World::new(primaries * (1 + replicas) + SPARES, config, rng.next_u64());
         Swarm { length, world, primaries, replicas, rng, has_faults: true }
     }
 
     pub(super) fn hosts(&self) -> usize {
         self.primaries * (1 + self.replicas)
+    }
+
+    /// With those on which no node is at first.
+    fn all(&self) -> usize {
+        self.world.processes.len()
     }
 
     pub(super) fn pass(&mut self, time: Duration) -> Result<(), String> {
@@ -117,6 +144,7 @@ impl Swarm {
     /// As redis-cli forms one: slots and epochs, then everybody meets the first, then the replicas choose.
     pub(super) fn form(&mut self) -> Result<(), String> {
         for host in 0..self.hosts() {
+            self.world.members.insert(host);
             self.world.start(host, false);
         }
         self.pass(Duration::from_millis(10))?;
@@ -168,9 +196,13 @@ impl Swarm {
         self.world.run_until(end)?;
         self.world.dooms = false;
         self.world.fault_at(end, Fault::Heal);
-        for host in 0..self.hosts() {
+        for host in 0..self.all() {
             self.world.fault_at(end, Fault::Start { host, keeps_data: true });
             self.world.fault_at(end, Fault::Hang { host, hangs: false });
+        }
+        // An operator tries again what has not come about.
+        for later in [0, 5, 10] {
+            self.world.fault_at(end + Duration::from_secs(later), Fault::SettleMembership);
         }
         self.await_lasting("all to agree", Swarm::agrees)
     }
@@ -220,8 +252,8 @@ impl Swarm {
     }
 
     fn two_hosts(&mut self) -> (usize, usize) {
-        let host = self.rng.below(self.hosts() as u64) as usize;
-        let to = (host + 1 + self.rng.below(self.hosts() as u64 - 1) as usize) % self.hosts();
+        let host = self.rng.below(self.all() as u64) as usize;
+        let to = (host + 1 + self.rng.below(self.all() as u64 - 1) as usize) % self.all();
         (host, to)
     }
 
@@ -229,12 +261,12 @@ impl Swarm {
         let mut at = self.world.now;
         loop {
             at = at + Duration::from_millis(200 + self.rng.below(self.length.as_millis() as u64 / 5));
-            let host = self.rng.below(self.hosts() as u64) as usize;
+            let host = self.rng.below(self.all() as u64) as usize;
             let back = at + Duration::from_millis(20 + self.rng.below(8000));
             if at >= end {
                 return;
             }
-            match self.rng.below(15) {
+            match self.rng.below(18) {
                 0..4 => {
                     self.world.fault_at(at, Fault::Crash(host));
                     let keeps_data = self.rng.below(3) > 0;
@@ -246,7 +278,7 @@ impl Swarm {
                     self.world.fault_at(back, Fault::Start { host, keeps_data });
                 }
                 6..8 => {
-                    let hosts: BTreeSet<usize> = (0..self.hosts()).filter(|_| self.rng.below(3) == 0).collect();
+                    let hosts: BTreeSet<usize> = (0..self.all()).filter(|_| self.rng.below(3) == 0).collect();
                     self.world.fault_at(at, Fault::Partition(hosts));
                     self.world.fault_at(back, Fault::Heal);
                 }
@@ -254,6 +286,14 @@ impl Swarm {
                 10..12 => {
                     self.world.fault_at(at, Fault::Hang { host, hangs: true });
                     self.world.fault_at(back, Fault::Hang { host, hangs: false });
+                }
+                12..14 => {
+                    self.world.fault_at(at, Fault::Join(self.all() - 1));
+                    self.world.fault_at(back, Fault::Adopt(self.all() - 1));
+                }
+                14 => {
+                    self.world.fault_at(at, Fault::Leave(host));
+                    self.world.fault_at(back, Fault::Join(host));
                 }
                 _ => {
                     let (host, to) = self.two_hosts();
@@ -266,7 +306,7 @@ impl Swarm {
 
     /// Every slot has one owner, the same in everybody's eyes; it leads, works, and has an epoch of its own.
     pub(super) fn agrees(&self) -> bool {
-        let machines: Vec<_> = (0..self.hosts()).map(|host| self.world.machine(host)).collect();
+        let machines: Vec<_> = self.world.members.iter().map(|host| self.world.machine(*host)).collect();
         if machines.iter().any(Option::is_none) {
             return false;
         }
@@ -286,7 +326,7 @@ impl Swarm {
 
     fn picture(&self) -> String {
         let mut picture = String::new();
-        for host in 0..self.hosts() {
+        for host in 0..self.all() {
             let Some(machine) = self.world.machine(host) else {
                 picture += &format!("{host} is down\n");
                 continue;

@@ -154,6 +154,8 @@ impl World {
         }
         if let Some(news) = self.receive(target.host, id, freight) {
             self.dispatch(Parcel { id, source, to, freight: Freight::News(news) });
+        } else if !self.lives(target) {
+            self.lose(source, id); // It died over it, and will not answer.
         }
     }
 

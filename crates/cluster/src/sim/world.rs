@@ -22,7 +22,9 @@ use crate::{
 
 const PORT: u16 = 7000;
 const BUS: u16 = 17000;
-/// Writes that a primary takes in a tick.
+/// How often a node does something, whether its machine wants to be woken or not.
+const BEAT: Duration = Duration::from_millis(100);
+/// Writes that a primary takes in a beat.
 const WRITES: u64 = 10;
 
 /// One end of a connection.
@@ -62,6 +64,14 @@ pub(crate) enum Fault {
         host: usize,
         hangs: bool,
     },
+    /// A new node joins there.
+    Join(usize),
+    /// It follows somebody, if it has nothing else to do.
+    Adopt(usize),
+    /// It leaves for good, if it is not needed.
+    Leave(usize),
+    /// What joins and leaves have missed is done again.
+    SettleMembership,
     /// A quarter of a host's slots is moved to another.
     Migrate {
         host: usize,
@@ -141,6 +151,10 @@ pub(crate) struct World {
     pub(crate) endings: (usize, usize),
     /// How many were acknowledged.
     pub(super) acknowledged: BTreeMap<u16, u64>,
+    /// Hosts whose nodes belong to the cluster, whether they run or not.
+    pub(super) members: BTreeSet<usize>,
+    /// Who has left.
+    pub(super) left: Vec<NodeId>,
 }
 
 impl World {
@@ -169,6 +183,8 @@ impl World {
             data: vec![BTreeMap::new(); hosts],
             endings: (0, 0),
             acknowledged: BTreeMap::new(),
+            members: BTreeSet::new(),
+            left: Vec::new(),
         }
     }
 
@@ -256,7 +272,9 @@ impl World {
         let Some(process) = &self.processes[host] else { return };
         let incarnation = process.incarnation;
         if let Some((at, _)) = process.machine.poll_timeout() {
-            self.at(at.max(self.now + Duration::from_micros(1)), What::Wake { host, incarnation });
+            // What replicates and writes goes on in any case.
+            let at = at.min(self.now + BEAT).max(self.now + Duration::from_micros(1));
+            self.at(at, What::Wake { host, incarnation });
         }
     }
 
@@ -297,10 +315,16 @@ impl World {
         match fault {
             Fault::Crash(host) => self.stop(host, true),
             Fault::PowerOff(host) => self.stop(host, false),
-            Fault::Start { host, keeps_data } if self.processes[host].is_none() => self.start(host, keeps_data),
+            Fault::Start { host, keeps_data } if self.processes[host].is_none() && self.members.contains(&host) => {
+                self.start(host, keeps_data);
+            }
             Fault::Start { .. } => {}
             Fault::Partition(hosts) => self.cut_off = hosts,
             Fault::Heal => self.cut_off.clear(),
+            Fault::Join(host) => self.join(host),
+            Fault::Adopt(host) => self.adopt(host),
+            Fault::Leave(host) => self.leave(host),
+            Fault::SettleMembership => self.settle_membership(),
             Fault::Migrate { host, to, share } => self.migrate(host, to, share),
             Fault::Hang { host, hangs } => {
                 let now = self.now;
@@ -314,6 +338,13 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Its process ends, and nothing of it is left.
+    pub(super) fn end(&mut self, host: usize) {
+        self.stop(host, true);
+        self.disks[host] = None;
+        self.data[host].clear();
     }
 
     fn stop(&mut self, host: usize, closes: bool) {
