@@ -27,8 +27,10 @@ use crate::taking::{Claimed, Taking};
 use crate::transfer::{Ended, TransferId};
 use crate::{Epoch, NodeId, SLOTS, SavedNode, ShardId, Slots};
 
-/// How often the machine looks around.
+/// How often the machine looks around while anything is under way.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// The same while nothing is, at most: each time it wakes a processor, and there are many nodes.
+pub(crate) const CALM_TICK: Duration = Duration::from_millis(500);
 
 /// A link of the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -293,7 +295,8 @@ pub struct Cluster {
     pub(crate) status: ReplicaStatus,
     pub(crate) fitness: Fitness,
     pub(crate) next_tick: Mono,
-    pub(crate) ticks: u64,
+    /// When one of a few nodes is asked that would not be yet.
+    pub(crate) next_question: Mono,
     pub(crate) counts: crate::view::Counts,
     pub(crate) is_conf_dirty: bool,
     pub(crate) is_map_dirty: bool,
@@ -339,7 +342,7 @@ impl Cluster {
             status: ReplicaStatus::default(),
             fitness: Fitness::default(),
             next_tick: now.mono + TICK,
-            ticks: 0,
+            next_question: now.mono + crate::links::QUESTION_PERIOD,
             counts: crate::view::Counts::default(),
             is_conf_dirty: true,
             is_map_dirty: true,
@@ -608,6 +611,8 @@ impl Machine for Cluster {
 
     fn handle(&mut self, now: Now, input: Input) {
         self.now = now;
+        let is_routine = matches!(input, Input::Received { .. } | Input::Replication(_) | Input::Publish(_));
+        let is_tick = matches!(input, Input::Timeout);
         match input {
             Input::Timeout => self.on_timeout(),
             Input::Configure(config) => {
@@ -629,6 +634,10 @@ impl Machine for Cluster {
             Input::SlotsHeld { id, offset } => self.on_slots_held(id, offset),
             Input::TakingClosed { id } => self.on_taking_closed(id),
         }
+        let has_changed = self.is_conf_dirty || self.is_map_dirty || (self.state.is_stale && !is_tick);
+        if has_changed || !(is_tick || is_routine) {
+            self.next_tick = self.next_tick.min(self.now.mono + TICK);
+        }
         self.settle();
     }
 
@@ -646,8 +655,6 @@ impl Machine for Cluster {
 impl Cluster {
     fn on_timeout(&mut self) {
         if self.now.mono >= self.next_tick {
-            self.next_tick = self.now.mono + TICK;
-            self.ticks += 1;
             let now = self.now.mono;
             self.banned.retain(|_, until| *until > now);
             self.tend_links();
@@ -658,8 +665,24 @@ impl Cluster {
             self.tend_giving();
             self.tend_taking();
             self.state.is_stale = true;
+            self.next_tick = now + if self.is_calm() { self.config.calm_tick() } else { TICK };
         }
         self.tend_election();
+    }
+
+    /// Whether nothing is under way that has to be looked after often: everybody is well and answers at once.
+    fn is_calm(&self) -> bool {
+        let now = self.now.mono;
+        let is_well = |node: &Node| {
+            let answers = node.ping_sent.is_none_or(|ping| now.since(ping.mono) < TICK);
+            node.is_fine() && !node.is_in_handshake() && node.orphaned_since.is_none() && answers && node.is_linked()
+        };
+        let moves_nothing = self.giving.is_empty() && self.taking.is_empty() && self.claimed.is_empty();
+        self.state.is_ok
+            && self.manual == Manual::None
+            && moves_nothing
+            && !self.fitness.is_troubled()
+            && self.nodes.values().all(|node| node.id == self.me || is_well(node))
     }
 
     fn on_replication(&mut self, status: ReplicaStatus) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cluster::{CALM_TICK, TICK};
+
 /// The cluster's part of the configuration. The names in quotes are those of redis.conf.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -101,6 +103,11 @@ impl Config {
     /// How long after one election a replica may begin the next.
     pub(crate) fn election_retry(&self) -> Duration {
         self.election_timeout() * 2
+    }
+
+    /// How often the machine looks around while nothing is under way: a small part of the timeout, so that it is kept.
+    pub(crate) fn calm_tick(&self) -> Duration {
+        (self.node_timeout / 20).clamp(TICK, CALM_TICK)
     }
 
     /// How long it counts that somebody has reported a node.

@@ -42,6 +42,11 @@ impl Fitness {
     pub(crate) fn starting(led: bool, until: Mono) -> Fitness {
         Fitness { yields_until: led.then_some(until), ..Fitness::default() }
     }
+
+    /// Whether anything is to be looked after.
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.hangs || self.yields_until.is_some()
+    }
 }
 
 impl Cluster {

@@ -232,6 +232,7 @@ impl Cluster {
     /// A node that was greeted by its address tells its name.
     fn end_handshake(&mut self, temporary: NodeId, header: &Header) -> bool {
         if header.sender == self.me {
+            self.announce(Event::MetOurselves);
             self.remove_node(temporary);
             return false;
         }

@@ -12,8 +12,8 @@ use crate::packet::{Body, Heartbeat, Packet, Published};
 
 /// How many nodes are looked at for the one that is asked next, because it has been silent for the longest.
 const SAMPLE: usize = 5;
-/// So many ticks make a second.
-const TICKS_A_SECOND: u64 = 10;
+/// How often that is done.
+pub(crate) const QUESTION_PERIOD: Duration = Duration::from_secs(1);
 /// A greeting is given up after this, or after the node timeout.
 const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
 
@@ -206,12 +206,15 @@ impl Cluster {
                 self.drop_link(id);
                 continue;
             }
-            let is_quiet = node.pong_received.is_none_or(|pong| now.since(pong.mono) > timeout / 2);
+            // Whoever has just spoken to us lives, and need not be asked yet; but what we send must be seen to arrive, too.
+            let may_wait = if now.since(node.heard) < timeout / 4 { timeout * 3 / 4 } else { timeout / 2 };
+            let is_quiet = node.pong_received.is_none_or(|pong| now.since(pong.mono) > may_wait);
             if link.is_up && node.ping_sent.is_none() && (is_quiet || self.hands_over_to(id)) {
                 self.send_heartbeat(id, Heartbeat::Ping);
             }
         }
-        if self.ticks.is_multiple_of(TICKS_A_SECOND) {
+        if now >= self.next_question {
+            self.next_question = now + QUESTION_PERIOD;
             self.ask_the_quietest(&ids);
         }
     }

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -100,14 +99,20 @@ impl Reclaim {
         self.freed.store(0, Ordering::Relaxed);
     }
 
-    /// Frees what comes until `stopped` says so: the freeing thread's whole life. It looks up at least
-    /// every tenth of a second.
+    /// Lets the freeing thread see that it is to end.
+    pub fn wake(&self) {
+        // Held, so that the thread is not between its look and its sleep.
+        let _queue = self.queue.lock();
+        self.arrived.notify_one();
+    }
+
+    /// Frees what comes until `stopped` says so, and [`Reclaim::wake`] makes it look: the freeing thread's whole life.
     pub fn run(&self, stopped: impl Fn() -> bool) {
         self.running.store(true, Ordering::Release);
         while !stopped() {
             let mut queue = self.queue.lock();
-            if queue.is_empty() {
-                self.arrived.wait_for(&mut queue, Duration::from_millis(100));
+            if queue.is_empty() && !stopped() {
+                self.arrived.wait(&mut queue);
             }
             let garbage = queue.pop_front();
             drop(queue);
@@ -167,7 +172,7 @@ mod tests {
 
     /// Waits until so many objects were freed.
     fn await_freed(space: &Keyspace, objects: u64) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while space.reclaim().freed() < objects {
             assert!(std::time::Instant::now() < deadline, "only {} were freed", space.reclaim().freed());
             std::thread::yield_now();
@@ -209,6 +214,7 @@ mod tests {
         space.reclaim().tables(flushed);
         await_freed(&space, 4);
         stop.store(true, Ordering::Release);
+        space.reclaim().wake();
         thread.join().unwrap();
     }
 

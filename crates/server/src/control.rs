@@ -170,16 +170,17 @@ impl Control {
     pub fn run(&self, server: &Arc<Server>) {
         let mut member = server.space.join();
         while !server.stopping.load(Ordering::Acquire) {
-            let patience = self.patience(server.mono());
+            let patience = self.patience(server.mono(), server.rest.patience(TICK));
             // An error would mean that the sender is gone, but we own it.
             let _ = self.nudged.recv_timeout(patience);
             self.turn(server, &mut member);
         }
     }
 
-    fn patience(&self, now: Mono) -> Duration {
+    /// How long the thread may sleep; without a deadline, for `rest`.
+    fn patience(&self, now: Mono, rest: Duration) -> Duration {
         let mut inner = self.inner.lock();
-        let tick = if inner.postponed.is_some() { SHORT_TICK } else { TICK };
+        let tick = if inner.postponed.is_some() { SHORT_TICK } else { rest };
         let due = inner.machine.poll_timeout().map_or(tick, |(at, _)| at.since(now).min(tick));
         inner.sleeps_until = now + due;
         due

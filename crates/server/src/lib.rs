@@ -19,6 +19,7 @@ pub mod partition;
 pub mod persist;
 pub mod process;
 pub mod published;
+pub mod rest;
 pub mod sentinel;
 pub mod server;
 pub mod shutdown;

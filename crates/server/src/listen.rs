@@ -210,7 +210,7 @@ impl Listeners {
             tune(stream, config.network.keepalive);
         }
         let workers = server.workers.get().map_or(1, Vec::len);
-        self.next_worker = server.progress.lock().next_thread(self.next_worker, workers, server.mono());
+        self.next_worker = server.progress().next_thread(self.next_worker, workers, server.mono());
         server.mail(
             self.next_worker,
             Mail::Adopt { socket, peer, seat: Some(seat), refusal: is_denied.then_some(DENIED) },

@@ -39,6 +39,7 @@ use crate::desk::Desk;
 use crate::persist::Persistence;
 use crate::persist::aof::Aof;
 pub use crate::published::{Following, Loading, OutputLimit, Pause, Published, Role};
+use crate::rest::Rest;
 use crate::socket;
 use quorate_feed::Feed;
 
@@ -109,8 +110,10 @@ pub struct Server {
     pub observers: OnceLock<WorkerHandle>,
     /// Whether a primary may take writes.
     pub tenure: Guard,
-    /// Whether the network threads get on.
-    pub progress: Mutex<Progress>,
+    /// Whether the network threads get on, as it was seen last.
+    pub(crate) progress: Mutex<Progress>,
+    /// Whether anybody changes anything.
+    pub rest: Rest,
     /// When the server started.
     pub started: Instant,
     /// The same by the wall clock.
@@ -202,6 +205,7 @@ impl Server {
             observers: OnceLock::new(),
             tenure,
             progress: Mutex::default(),
+            rest: Rest::default(),
             started,
             started_unix: now.unix,
             run_id: ReplId::random(&mut Rng::new(seed)),
@@ -233,6 +237,7 @@ impl Server {
         }
         self.published.store(Arc::new(next));
         self.generation.fetch_add(1, Ordering::Release);
+        self.rest.disturb(self);
     }
 
     /// The published state.

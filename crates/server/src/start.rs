@@ -11,6 +11,7 @@ use quorate_acl::{Terms, Users};
 use quorate_config::{Config, Kept, Mode, ParseError, Rename};
 
 use crate::command_line::Options;
+use crate::control::observers::OBSERVERS;
 use crate::data::stats::Statistics;
 use crate::data::table;
 use crate::data::worker::{Mail, Worker};
@@ -190,6 +191,13 @@ fn serve_in_place(options: &Options, config: Config, user_lines: &[Kept]) -> any
         server.mail(worker, Mail::Resume);
     }
     server.wake_upkeep();
+    server.space.reclaim().wake();
+    server.persistence.wake();
+    server.control.wake();
+    server.mail(OBSERVERS, Mail::Resume);
+    if let Some(node) = server.node() {
+        node.wake();
+    }
     server.aof.wake_threads();
     for thread in threads {
         thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;

@@ -188,7 +188,8 @@ impl Node {
         self.submit(server, Input::Configure(Box::new(settings::of(config))));
     }
 
-    fn wake(&self) {
+    /// Lets the bus thread look at once what there is to do.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake().expect("an eventfd that was made can be written to");
         }
@@ -319,7 +320,7 @@ impl Inner {
         // What is being loaded takes the place of what the offset would be about.
         let is_loading = published.loading != Loading::No && published.role != Role::Primary;
         let offset = server.feed.backlog().filter(|_| !is_loading).map_or(0, |held| held.end.0);
-        let rests_for = server.progress.lock().rests_for(now.mono);
+        let rests_for = server.progress().rests_for(now.mono);
         // What a primary is still loading it has.
         let has_data = self.has_data || (published.loading != Loading::No && published.role == Role::Primary);
         let status = ReplicaStatus { offset, is_linked, linked_at, has_data, rests_for };

@@ -27,12 +27,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
+use parking_lot::MutexGuard;
 use quorate_commands::Args;
 use quorate_replication::tenure;
 use quorate_resp::{Limits, Parsed, Protocol, ReplyWriter, RequestParser};
 use quorate_stdx::ReplId;
 use smallvec::SmallVec;
 
+use crate::control::progress::{Pace, Progress};
 use crate::data::client::{Client, ClientId, Session, Socket};
 use crate::data::pubsub::Message;
 use crate::data::stats::Statistics;
@@ -104,7 +106,7 @@ impl Observers {
                 assert!(error.kind() == ErrorKind::Interrupted, "epoll fails for no other reason: {error}");
                 continue;
             }
-            self.server.look_at_progress();
+            drop(self.server.progress());
             if self.server.tenure.poll_timeout().is_some_and(|(at, _)| at <= self.server.mono()) {
                 self.server.tenure.submit(&self.server, tenure::Input::Timeout);
             }
@@ -121,10 +123,11 @@ impl Observers {
         }
     }
 
-    /// How long the thread may sleep.
+    /// How long the thread may sleep: there is nobody to be told how the data plane gets on, or there is.
     fn patience(&self) -> Duration {
+        let longest = if self.visits.is_empty() { self.server.progress().patience() } else { TICK };
         let due = self.server.tenure.poll_timeout().map(|(at, _)| at.since(self.server.mono()));
-        due.map_or(TICK, |due| due.min(TICK).max(Duration::from_millis(1)))
+        due.map_or(longest, |due| due.min(longest).max(Duration::from_millis(1)))
     }
 
     fn take_mail(&mut self) {
@@ -318,10 +321,17 @@ pub(super) fn refuse(out: &mut Vec<u8>, protocol: Protocol, stats: &Statistics, 
 }
 
 impl Server {
-    /// Looks whether the data plane has got on since the last look.
-    pub fn look_at_progress(&self) {
-        let workers = self.workers.get().into_iter().flatten();
-        self.progress.lock().look(self.mono(), workers.map(|worker| worker.stats.steps.get()));
+    /// Whether the data plane gets on, by a look at it.
+    pub fn progress(&self) -> MutexGuard<'_, Progress> {
+        let threads = self
+            .workers
+            .get()
+            .into_iter()
+            .flatten()
+            .map(|worker| Pace { steps: worker.stats.steps.get(), idles: worker.stats.idles.get() != 0 });
+        let mut progress = self.progress.lock();
+        progress.look(self.mono(), threads);
+        progress
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Statistics {
     errors: Mutex<BTreeMap<String, u64>>,
     /// What tells that the thread gets on; see `control/progress.rs`.
     pub steps: Tally,
+    /// Whether it waits for its clients: 1 or 0.
+    pub idles: Tally,
     /// All error replies.
     pub error_replies: Tally,
     /// All commands.
@@ -60,7 +62,7 @@ pub struct Statistics {
     pub gauges: Gauges,
 }
 
-/// How things stand with a thread's clients now, as far as no command changes it: taken stock of ten times a second,
+/// How things stand with a thread's clients now, as far as no command changes it: taken stock of at each sweep,
 /// but for those who block, who are counted when they do.
 #[derive(Default)]
 pub struct Gauges {
@@ -93,13 +95,20 @@ pub struct Rate {
 const RATE_SAMPLES: usize = 16;
 
 impl Rate {
-    /// Takes the count as it stands after `elapsed`; how fast it grew, a second.
+    /// How much time a sample stands for.
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    /// Takes the count as it stands after `elapsed`; how fast it grew, a second. What took longer than a sample's period
+    /// is as many samples.
     pub fn sample(&mut self, count: i64, elapsed: Duration) -> i64 {
         // RESETSTAT may have set it back.
         let grown = (count - self.last).max(0);
         self.last = count;
-        self.samples[self.next] = (grown as f64 / elapsed.as_secs_f64().max(1e-3)) as i64;
-        self.next = (self.next + 1) % RATE_SAMPLES;
+        let periods = elapsed.as_nanos() / Rate::PERIOD.as_nanos();
+        for _ in 0..periods.clamp(1, RATE_SAMPLES as u128) {
+            self.samples[self.next] = (grown as f64 / elapsed.as_secs_f64().max(1e-3)) as i64;
+            self.next = (self.next + 1) % RATE_SAMPLES;
+        }
         self.samples.iter().sum::<i64>() / RATE_SAMPLES as i64
     }
 }
@@ -113,6 +122,7 @@ impl Default for Statistics {
             commands: (0..table().count()).map(|_| CommandStats::default()).collect(),
             errors: Mutex::default(),
             steps: Tally::default(),
+            idles: Tally::default(),
             error_replies: Tally::default(),
             processed: Tally::default(),
             dirty: Tally::default(),

@@ -144,6 +144,7 @@ impl Upkeep {
         assert!(known.is_ok(), "the upkeep thread is started once");
         while !self.server.stopping.load(Ordering::Acquire) {
             let period = Duration::from_secs(1) / self.local.published.hz.max(1);
+            self.server.rest.round();
             let began = Instant::now();
             self.local.meter.tell(&self.server.memory);
             self.server.memory.sample_regularly();
@@ -158,8 +159,17 @@ impl Upkeep {
                 self.active(|this| this.server.own_expiries.sweep(&mut this.member, &this.scope));
             }
             // Woken early where memory is short.
+            let period = if self.may_rest() { self.server.rest.patience(period) } else { period };
             std::thread::park_timeout(period.saturating_sub(began.elapsed()).max(BITE));
         }
+    }
+
+    /// Whether nothing is to be looked after that becomes due by itself.
+    fn may_rest(&self) -> bool {
+        let server = &self.server;
+        let published = server.published();
+        let has_due = self.volatile() > 0 || !server.own_expiries.is_empty() || published.pause.is_some();
+        !has_due && published.memory.max == 0 && !published.settings.refuses_locks && server.migrations.count() == 0
     }
 
     /// Takes back a CLIENT PAUSE whose time is over, so that commands don't ask for it any more.

@@ -50,6 +50,12 @@ const MAIL: Token = Token(usize::MAX);
 const READ: usize = 64 << 10;
 /// Room is made for so many bytes of a request before any of them has come.
 const AHEAD: usize = 1 << 20;
+/// How often a thread looks through its clients while they ask for something.
+const SWEEP: Duration = Duration::from_millis(100);
+/// The same while next to nothing is asked: replicas report once a second.
+const CALM_SWEEP: Duration = Duration::from_secs(1);
+/// So many commands since the last sweep are next to nothing.
+const CALM: i64 = 2;
 /// The most that is written to one client before the others have their turn.
 const WRITE: usize = 1 << 20;
 
@@ -76,6 +82,12 @@ pub struct Worker {
     now: Now,
     swept_at: Mono,
     stock_taken_at: Mono,
+    /// The last sweep has found what is to be looked at again soon.
+    restless: bool,
+    /// Commands up to the last sweep.
+    swept_commands: i64,
+    /// Changes up to the last turn.
+    changes: i64,
     /// How fast commands, bytes read and bytes written grow.
     rates: [Rate; 3],
     /// How long an input is to be that lacks the rest of a long argument, bytes, as far as room is made for it; else 0.
@@ -117,6 +129,9 @@ impl Worker {
             now,
             swept_at: now.mono,
             stock_taken_at: now.mono,
+            restless: false,
+            swept_commands: 0,
+            changes: 0,
             rates: Default::default(),
             wanted: 0,
             grown: 0,
@@ -130,7 +145,11 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = MioEvents::with_capacity(1024);
         while !self.server.stopping.load(Ordering::Acquire) {
-            if let Err(error) = self.net.poll.poll(&mut events, Some(self.patience())) {
+            let patience = self.patience();
+            self.local.stats.idles.set(1);
+            let polled = self.net.poll.poll(&mut events, Some(patience));
+            self.local.stats.idles.set(0);
+            if let Err(error) = polled {
                 assert!(error.kind() == ErrorKind::Interrupted, "epoll fails for no other reason: {error}");
                 continue;
             }
@@ -143,7 +162,8 @@ impl Worker {
         if self.net.follows_on.is_some() {
             return Duration::ZERO;
         }
-        let sweep = Duration::from_millis(100);
+        let is_calm = !self.restless && self.local.stats.processed.get() - self.swept_commands <= CALM;
+        let sweep = if is_calm { CALM_SWEEP } else { SWEEP };
         match self.deadlines.first() {
             None => sweep,
             Some((at, _)) => {
@@ -193,6 +213,10 @@ impl Worker {
             self.local.meter.used(&self.server.memory);
         }
         self.member.leave();
+        let changes = self.local.stats.dirty.get();
+        if std::mem::replace(&mut self.changes, changes) != changes {
+            self.server.rest.disturb(&self.server);
+        }
     }
 
     /// Becomes active; while a busy script keeps the thread from it, clients are told so.

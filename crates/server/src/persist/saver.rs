@@ -88,6 +88,11 @@ impl Persistence {
         true
     }
 
+    /// Lets the saver look at once what there is to do.
+    pub fn wake(&self) {
+        self.wake.notify_all();
+    }
+
     /// Has a snapshot begun as soon as that is possible.
     pub fn schedule(&self) {
         self.state.lock().scheduled = true;
@@ -173,7 +178,7 @@ impl Saver {
             let begun = {
                 let mut state = persistence.state.lock();
                 if state.begun.is_none() {
-                    persistence.wake.wait_for(&mut state, TICK);
+                    persistence.wake.wait_for(&mut state, server.rest.patience(TICK));
                 }
                 state.begun.take()
             };

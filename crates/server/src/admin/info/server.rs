@@ -18,7 +18,7 @@ pub(super) fn server(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("redis_build_id", "0000000000000000");
     lines.field("server_name", "quorate");
     lines.field("quorate_version", crate::VERSION);
-    let (moment, progress) = (server.mono(), server.progress.lock());
+    let (moment, progress) = (server.mono(), server.progress());
     lines.field("data_plane", if progress.hangs(moment) { "hangs" } else { "ok" });
     lines.field("data_plane_rests_ms", progress.rests_for(moment).as_millis());
     drop(progress);

@@ -29,8 +29,8 @@ const FIRST_LISTENER: usize = 1;
 const FIRST_LINK: usize = 1024;
 /// Bytes that are read from one link before others have their turn.
 const PORTION: usize = 256 << 10;
-/// How long the thread sleeps at most: so often it looks whether the server ends.
-const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// How long the thread sleeps at most.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// The bus thread's belongings.
 pub struct Bus {

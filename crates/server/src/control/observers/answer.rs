@@ -123,7 +123,7 @@ fn ailment(server: &Server, args: Args<'_>) -> Option<CommandError> {
     }
     let now = server.mono();
     let (hangs, rests_for) = {
-        let progress = server.progress.lock();
+        let progress = server.progress();
         (progress.hangs(now), progress.rests_for(now))
     };
     if !hangs {

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use quorate_replication::{Input, primary, replica};
 
 use crate::data::call::Access;
 use crate::data::client::{Blocked, Client, Closing, Kind, Session};
 use crate::data::dispatch;
-use crate::data::worker::Worker;
+use crate::data::worker::{SWEEP, Worker};
 use crate::log;
 
 impl Worker {
-    /// Ten times a second: closes who has been idle for too long, has been condemned or reads too slowly.
+    /// From time to time: closes who has been idle for too long, has been condemned or reads too slowly.
     pub(super) fn sweep(&mut self) {
-        if self.now.mono.since(self.swept_at) < Duration::from_millis(100) {
+        if self.now.mono.since(self.swept_at) < SWEEP {
             return;
         }
         self.swept_at = self.now.mono;
+        self.swept_commands = self.local.stats.processed.get();
+        self.restless = self.local.published.client_memory.is_some();
         let timeout = self.local.published.timeout;
         let paused = self.local.published.is_paused(true);
         let clients: Vec<_> = self.net.clients.values().cloned().collect();
@@ -51,6 +52,8 @@ impl Worker {
                 self.go_on(&client);
                 continue;
             }
+            let waits = matches!(session.blocked, Some(Blocked::OnPause)) || session.socket.is_shaking_hands();
+            self.restless |= waits || session.pending() > 0;
             if session.pending() > 0 && session.write_blocked {
                 self.check_output(&client);
             }
