@@ -67,6 +67,8 @@ impl Bench {
             no_touch: false,
             lazy: self.lazy,
             reports_new: false,
+            broadcasts: false,
+            acting: 0.into(),
             rng: RefCell::new(Rng::new(self.seed)),
         };
         let job =

@@ -1,7 +1,7 @@
 //! Client libraries as people use them, unchanged, in their default mode: redis-py, ioredis and redis-rs connect, pipeline,
 //! transact, run scripts, subscribe and wait for an element.
 //!
-//! redis-py and ioredis run as programs of their own (`redis_py.py`, `ioredis.js`); `cargo xtask peers` installs them. What
+//! redis-py and ioredis run as programs of their own (`redis_py.py`, `redis_py_cache.py`, `ioredis.js`); `cargo xtask peers` installs them. What
 //! is not installed is skipped, and says so.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -22,6 +22,12 @@ fn run(mut program: Command, server: &Server) {
 #[test]
 fn redis_py_gets_on_with_the_server() {
     let Some(program) = peers::python("redis", "redis_py.py") else { return };
+    run(program, &Server::start(&[]));
+}
+
+#[test]
+fn the_cache_of_redis_py_is_never_stale() {
+    let Some(program) = peers::python("redis", "redis_py_cache.py") else { return };
     run(program, &Server::start(&[]));
 }
 

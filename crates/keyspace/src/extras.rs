@@ -1,10 +1,11 @@
-//! What few slots have: keys that are watched, keys that clients wait for, keys saved for a snapshot.
+//! What few slots have: keys that are watched, keys that clients wait for or hold copies of, keys saved for a snapshot.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::space::Db;
+use crate::tracking::Held;
 
 /// Raised when a watched key changes; shared by a connection and the slots whose keys it watches.
 pub type WatchFlag = Arc<AtomicBool>;
@@ -19,13 +20,15 @@ pub(crate) struct Extras {
     /// Few clients watch few keys of a slot at a time: a list is enough.
     watched: Vec<(Db, Box<[u8]>, WatchFlag)>,
     waiting: HashMap<(Db, Box<[u8]>), VecDeque<Ticket>>,
+    /// Who may hold copies of which keys.
+    pub(crate) held: Held,
     /// Keys whose old value the walk already has, or knows to have been absent.
     pub(crate) saved: HashSet<(Db, Box<[u8]>)>,
 }
 
 impl Extras {
     pub(crate) fn is_empty(&self) -> bool {
-        self.watched.is_empty() && self.waiting.is_empty() && self.saved.is_empty()
+        self.watched.is_empty() && self.waiting.is_empty() && self.held.is_empty() && self.saved.is_empty()
     }
 
     pub(crate) fn watch(&mut self, db: Db, key: &[u8], flag: &WatchFlag) {

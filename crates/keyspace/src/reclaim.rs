@@ -166,6 +166,8 @@ mod tests {
             no_touch: false,
             lazy: Lazy::default(),
             reports_new: false,
+            broadcasts: false,
+            acting: 0.into(),
             rng: Rng::new(1).into(),
         }
     }

@@ -29,6 +29,7 @@ use crate::quiet::{Participant, Quiet};
 use crate::reclaim::Reclaim;
 use crate::slot::{SLOTS, Slot};
 use crate::table::Table;
+use crate::tracking::Tracking;
 use crate::view::{KeyView, Scope};
 use crate::walk::Walk;
 
@@ -57,6 +58,7 @@ pub struct Keyspace {
     quiet: Arc<Quiet>,
     registry: Registry,
     reclaim: Reclaim,
+    tracking: Tracking,
     walking: AtomicBool,
     /// Changed only while alone, read only while active.
     walk: UnsafeCell<Option<Arc<Walk>>>,
@@ -189,6 +191,7 @@ impl Keyspace {
             quiet: Arc::new(Quiet::default()),
             registry: Registry::new(databases),
             reclaim: Reclaim::default(),
+            tracking: Tracking::default(),
             walking: AtomicBool::new(false),
             walk: UnsafeCell::new(None),
         }
@@ -202,6 +205,11 @@ impl Keyspace {
     /// The way to the freeing thread.
     pub fn reclaim(&self) -> &Reclaim {
         &self.reclaim
+    }
+
+    /// What is noted of the copies that clients hold of keys.
+    pub fn tracking(&self) -> &Tracking {
+        &self.tracking
     }
 
     /// Makes the calling thread a member.
@@ -535,6 +543,7 @@ impl<'a> Alone<'a> {
         let mut from = 0;
         while let Some(slot) = self.space.next_occupied(db, from) {
             from = slot.index() + 1;
+        self.make_copies_stale();
             // SAFETY: alone.
             let data = unsafe { self.space.data(slot) };
             if let Some(extras) = &data.extras {
@@ -569,6 +578,7 @@ impl<'a> Alone<'a> {
             let has = [a, b].map(|db| data.table(db).is_some_and(|table| table.len() > 0));
             if let Some(extras) = &data.extras {
                 extras.touch_where(|at, key| {
+        self.make_copies_stale();
                     let hash = quorate_values::dict::hash_bytes(key);
                     let in_db = |db| data.table(db).is_some_and(|table| table.get(hash, key).is_some());
                     (at == a || at == b) && (in_db(a) || in_db(b))
@@ -606,6 +616,7 @@ impl<'a> Alone<'a> {
         other.cancel_walk();
         let counts = |space: &Keyspace| -> Vec<(i64, i64)> {
             let of = |db| (space.len(db) as i64, space.volatile(db) as i64);
+        self.make_copies_stale();
             (0..space.databases).map(|db| of(Db(db as u16))).collect()
         };
         let (ours, theirs) = (counts(self.space), counts(other.space));
@@ -660,6 +671,13 @@ impl<'a> Alone<'a> {
             found.extend(data.extras.iter().flat_map(|extras| extras.watched()).map(|(db, key)| (db, key.into())));
         }
         found
+    }
+
+    /// Whatever copies clients hold of keys, they are stale.
+    fn make_copies_stale(&mut self) {
+        let space = self.space;
+        // SAFETY: alone, and each slot is given once.
+        space.tracking.forget_all(|slot| unsafe { space.data(slot) });
     }
 
     fn cancel_walk(&mut self) {
@@ -766,6 +784,8 @@ mod tests {
             }
         });
         (space, member)
+            broadcasts: false,
+            acting: 0.into(),
     }
 
     #[test]

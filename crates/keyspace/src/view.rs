@@ -8,7 +8,7 @@ pub(crate) mod by_slot;
 mod sample;
 mod sweep;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
@@ -56,6 +56,10 @@ pub struct Scope {
     /// Whether anybody wants to hear of keys that come into being (event class `n`).
     pub reports_new: bool,
     /// Dice for the LFU counter and for random keys.
+    /// Whether anybody wants to hear of every change ([`crate::Tracking`]).
+    pub broadcasts: bool,
+    /// The client that makes the changes, if it does not want to hear of its own; else 0.
+    pub acting: Cell<u64>,
     pub rng: RefCell<Rng>,
 }
 
@@ -84,10 +88,10 @@ pub struct Expired {
 
 /// Access to the keys of the locked slots; see the module's text.
 pub struct KeyView<'a> {
-    space: &'a Keyspace,
+    pub(crate) space: &'a Keyspace,
     held: Held,
     counters: &'a Counters,
-    scope: &'a Scope,
+    pub(crate) scope: &'a Scope,
     /// A key whose hash is known, and where its bytes lie, which are borrowed for as long as the view lives.
     known: Option<(&'a [u8], u64)>,
     /// What a view comes to hold if something out of the ordinary happens under it; nearly none does, and each is made
@@ -183,7 +187,7 @@ impl<'a> KeyView<'a> {
 
     /// The slot of `key`, which has to be covered: to reach into another would be a race.
     #[inline]
-    fn slot_of(&self, key: &[u8]) -> Slot {
+    pub(crate) fn slot_of(&self, key: &[u8]) -> Slot {
         match &self.held {
             Held::Slots(SlotSet::One(slot)) => {
                 debug_assert_eq!(Slot::of(key), *slot, "the command declared another key");
@@ -238,13 +242,13 @@ impl<'a> KeyView<'a> {
 
     /// Removes `key`, whose time has come; nobody else is told, because nobody else has it.
     pub fn expire_own(&mut self, db: Db, key: &[u8]) {
-        drop(self.remove_raw(db, key));
+        drop(self.take_out(db, key, 0));
         self.counters.expired.add(1);
     }
 
     #[cold]
     fn expire_now(&mut self, db: Db, key: &[u8]) {
-        if let Some(entry) = self.remove_raw(db, key) {
+        if let Some(entry) = self.take_out(db, key, 0) {
             self.discard(entry, self.scope.lazy.expire);
         }
         self.counters.expired.add(1);
@@ -334,7 +338,7 @@ impl<'a> KeyView<'a> {
         let wakes = matches!(entry.value(), ValueRef::List(_) | ValueRef::ZSet(_) | ValueRef::Stream(_));
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { self.space.data(slot) };
-        data.touch(db, entry.key());
+        self.announce(data, slot, db, entry.key(), self.scope.acting.get());
         if wakes && data.extras.as_ref().is_some_and(|extras| extras.awaits(db, entry.key())) {
             self.note_ready(db, entry.key());
         }
@@ -387,7 +391,7 @@ impl<'a> KeyView<'a> {
         self.before_change(slot, db, hash, key);
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { self.space.data(slot) };
-        data.touch(db, key);
+        self.announce(data, slot, db, key, self.scope.acting.get());
         let table = data.table_mut(db, self.space.databases());
         let mut replaced = None;
         let (keys, volatile) = if let Some(mut entry) = table.get_mut(hash, key) {
@@ -453,7 +457,7 @@ impl<'a> KeyView<'a> {
                 data.give_back();
             }
         }
-        data.touch(db, key);
+        self.announce(data, slot, db, key, by);
         self.count(db, -1, volatile);
         if is_stream(&entry) {
             self.signal(db, key);
@@ -462,6 +466,11 @@ impl<'a> KeyView<'a> {
     }
 
     /// Removes `key` if it holds a collection without elements.
+        self.take_out(db, key, self.scope.acting.get())
+    }
+
+    /// Removes `key`, which is `by`'s deed, or nobody's.
+    fn take_out(&mut self, db: Db, key: &[u8], by: u64) -> Option<Entry> {
     pub fn remove_if_empty(&mut self, db: Db, key: &[u8]) -> bool {
         let empty = self.peek_raw(db, key).is_some_and(|entry| match entry.value() {
             ValueRef::List(list) => list.is_empty(),
@@ -532,8 +541,10 @@ impl<'a> KeyView<'a> {
 
     /// Marks `key` as changed for those who watch it, without changing it.
     pub fn touch(&mut self, db: Db, key: &[u8]) {
-        // SAFETY: `slot_of` checks that the slot is held.
-        unsafe { self.space.data(self.slot_of(key)) }.touch(db, key);
+        let slot = self.slot_of(key);
+        // SAFETY: `slot_of` has checked that the slot is held.
+        let data = unsafe { self.space.data(slot) };
+        self.announce(data, slot, db, key, self.scope.acting.get());
     }
 
     /// Raises `flag` when `key` changes.
@@ -833,6 +844,8 @@ mod tests {
     }
 
     #[test]
+            broadcasts: false,
+            acting: 0.into(),
     fn what_befalls_keys_is_told_in_order_and_what_is_new_only_to_who_wants_it() {
         let told = |reports_new| {
             let space = Arc::new(Keyspace::new(1));

@@ -24,5 +24,6 @@ pub mod stats;
 pub mod stream;
 pub mod table;
 pub mod ticks;
+pub mod tracking;
 pub mod upkeep;
 pub mod worker;

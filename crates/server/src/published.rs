@@ -24,6 +24,10 @@ pub struct Published {
     pub access: AccessPolicy,
     /// Which keyspace events anybody may want.
     pub notify: Class,
+    /// Whether any client may want to hear of every change of a key ([`crate::data::tracking`]).
+    pub broadcasts: bool,
+    /// `tracking-table-max-keys`; 0 is no limit.
+    pub tracked_keys_max: usize,
     /// The server's role.
     pub role: Role,
     /// Whether the dataset is being loaded.
@@ -146,6 +150,8 @@ impl Published {
             settings: Settings::default(),
             access: AccessPolicy::Lru,
             notify: Class::default(),
+            broadcasts: false,
+            tracked_keys_max: 0,
             role: Role::Primary,
             loading: Loading::No,
             users: Arc::new(crate::users::of(config, crate::users::terms(config))),
@@ -203,6 +209,7 @@ impl Published {
             AccessPolicy::Lru
         };
         self.notify = classes(config.events);
+        self.tracked_keys_max = config.clients.tracked_keys_max as usize;
         self.lazy = Lazy { expire: config.lazy_free.expire, server_del: config.lazy_free.server_del };
         self.lazy_eviction = config.lazy_free.eviction;
         self.lazy_user_flush = config.lazy_free.user_flush;
@@ -289,6 +296,8 @@ impl Published {
             no_touch: false,
             lazy: self.lazy,
             reports_new: self.notify.intersects(Class::NEW),
+            broadcasts: self.broadcasts,
+            acting: 0.into(),
             rng: rng.into(),
         }
     }
@@ -299,6 +308,7 @@ impl Published {
         scope.access = self.access;
         scope.lazy = self.lazy;
         scope.reports_new = self.notify.intersects(Class::NEW);
+        scope.broadcasts = self.broadcasts;
     }
 }
 

@@ -33,6 +33,7 @@ use crate::data::pubsub::PubSub;
 use crate::data::replicas::Replicas;
 use crate::data::scripts::Scripts;
 use crate::data::stats::Statistics;
+use crate::data::tracking::Trackers;
 use crate::data::upkeep::ActiveExpiry;
 use crate::data::worker::{Mail, Mailbox};
 use crate::desk::Desk;
@@ -78,6 +79,8 @@ pub struct Server {
     pub startup_memory: u64,
     /// Clients that wait for keys.
     pub waiters: Waiters,
+    /// Clients that hold copies of keys.
+    pub trackers: Trackers,
     /// The control plane.
     pub control: Control,
     /// The node of a cluster that this server is, if it is one.
@@ -184,6 +187,7 @@ impl Server {
             latency: Latency::default(),
             startup_memory: Allocator::sample().allocated,
             waiters: Waiters::default(),
+            trackers: Trackers::default(),
             control: Control::new(settings, start, seed, now),
             cluster: OnceLock::new(),
             stream_db: AtomicU16::new(0),

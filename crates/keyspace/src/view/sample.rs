@@ -53,7 +53,7 @@ impl KeyView<'_> {
         if !self.peek_raw(db, key).is_some_and(still) {
             return false;
         }
-        let Some(entry) = self.remove_raw(db, key) else { return false };
+        let Some(entry) = self.take_out(db, key, 0) else { return false };
         self.discard(entry, lazily);
         self.counters.evicted.add(1);
         true
@@ -101,6 +101,8 @@ mod tests {
             no_touch: false,
             lazy: Lazy::default(),
             reports_new: false,
+            broadcasts: false,
+            acting: 0.into(),
             rng: Rng::new(seed).into(),
         }
     }

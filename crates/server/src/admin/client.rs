@@ -2,8 +2,10 @@
 
 mod kill;
 mod pause;
+pub mod tracking;
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 use quorate_commands::{Args, Arity, CommandError, Flags, Group, Outcome, Run, Spec};
 use quorate_stdx::Now;
@@ -12,6 +14,7 @@ use crate::control::observers;
 use crate::data::call::Cx;
 use crate::data::client::{Blocked, Client, Kind, Peer, ReplyMode, Session};
 use crate::data::table::ServerRun;
+use crate::data::tracking::Mode;
 
 const OWN: Flags = Flags::NO_SCRIPT.and(Flags::LOADING).and(Flags::STALE);
 const OTHERS: Flags = OWN.and(Flags::ADMIN).and(Flags::ALONE);
@@ -64,10 +67,10 @@ pub static CLIENT: Spec = Spec {
 pub(super) static RUNS: [super::Entry; 1] = [(&CLIENT, &SUBCOMMANDS)];
 
 static SUBCOMMANDS: [(&str, ServerRun); 19] = [
-    ("caching", caching),
+    ("caching", tracking::caching),
     ("capa", capa),
     ("getname", getname),
-    ("getredir", getredir),
+    ("getredir", tracking::getredir),
     ("help", help),
     ("id", id),
     ("info", info),
@@ -79,8 +82,8 @@ static SUBCOMMANDS: [(&str, ServerRun); 19] = [
     ("reply", reply),
     ("setinfo", setinfo),
     ("setname", setname),
-    ("tracking", tracking),
-    ("trackinginfo", trackinginfo),
+    ("tracking", tracking::tracking),
+    ("trackinginfo", tracking::trackinginfo),
     ("unblock", pause::unblock),
     ("unpause", pause::unpause),
 ];
@@ -199,51 +202,19 @@ fn capa(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
-fn getredir(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    cx.reply().int(-1);
-    Ok(())
-}
-
-fn tracking(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
-    if on_or_off(args, 2)? {
-        return Err(CommandError::text("ERR this server does not track keys for its clients"));
-    }
-    cx.reply().ok();
-    Ok(())
-}
-
-fn trackinginfo(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    let mut reply = cx.reply();
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.int(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
-    Ok(())
-}
-
-fn caching(_: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
-    Err(CommandError::text(
-        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
-    ))
-}
-
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     super::help(
         cx,
         "CLIENT",
         &[
             "CACHING (YES|NO)",
-            "    For clients that track keys, of which there are none.",
+            "    Tracks the keys of the next command, or not, for a client that opts in or out.",
             "CAPA <option> [options...]",
             "    What the client is capable of: redirect.",
             "GETNAME",
             "    The connection's name.",
             "GETREDIR",
-            "    Who gets the tracking messages; -1 is nobody.",
+            "    Who gets the messages of what is stale: 0 is this connection, -1 that there are none.",
             "ID",
             "    The connection's number.",
             "INFO",
@@ -273,7 +244,12 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
             "SETNAME <name>",
             "    Names the connection.",
             "TRACKING (ON|OFF) [options ...]",
-            "    Keys are not tracked; only OFF is accepted.",
+            "    Tells of changes of keys that this connection has read. Options are:",
+            "    * REDIRECT <client-id>: tells another connection.",
+            "    * BCAST: tells of all keys, or of those that begin with a prefix.",
+            "    * PREFIX <prefix>: how keys begin, with BCAST; may be given several times.",
+            "    * OPTIN, OPTOUT: tracks only, or does not track, the keys of the command behind CLIENT CACHING.",
+            "    * NOLOOP: does not tell of the connection's own changes.",
             "TRACKINGINFO",
             "    What is tracked for this connection.",
             "UNBLOCK <client-id> [TIMEOUT|ERROR]",
@@ -302,7 +278,7 @@ pub fn describe(client: &Client, session: &Session, now: Now, under_way: usize) 
         line,
         "id={} addr={address} laddr={local} fd={} name={name} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={multi} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll=0 omem={} tot-mem={} \
-         events=r cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+         events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
         client.id.0,
         std::os::fd::AsRawFd::as_raw_fd(&session.socket),
         now.mono.since(session.since).as_secs(),
@@ -322,6 +298,7 @@ pub fn describe(client: &Client, session: &Session, now: Now, under_way: usize) 
         0,
         session.heap_bytes(),
         String::from_utf8_lossy(session.user_name()),
+        tracking::redirect(session.tracking.as_deref()),
         match session.protocol {
             quorate_resp::Protocol::Resp2 => 2,
             quorate_resp::Protocol::Resp3 => 3,
@@ -350,11 +327,22 @@ fn flags(session: &Session) -> String {
     if matches!(session.blocked, Some(Blocked::OnKeys { .. } | Blocked::OnAnswer { .. })) {
         flags.push('b');
     }
+    if let Some(tracking) = &session.tracking {
+        flags.push('t');
+        flags.extend(tracking.broken.then_some('R'));
+        flags.extend((tracking.mode == Mode::Broadcast).then_some('B'));
+    }
+    if session.watch.as_ref().is_some_and(|watch| watch.flag.load(Ordering::Acquire)) {
+        flags.push('d');
+    }
     if session.closing.is_some() {
         flags.push('c');
     }
     if matches!(session.peer, Peer::Unix(_)) {
         flags.push('U');
+    }
+    if session.readonly {
+        flags.push('r');
     }
     if session.no_evict {
         flags.push('e');

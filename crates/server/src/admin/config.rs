@@ -7,6 +7,7 @@ use crate::apply;
 use crate::data::call::Cx;
 use crate::data::client_memory;
 use crate::data::table::ServerRun;
+use crate::data::tracking;
 use crate::log;
 use crate::process::plain;
 use crate::server::{Loading, Server};
@@ -80,7 +81,8 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Outcome {
         users::bring_up_to_date(cx.server, (cx.client, &mut *cx.session), |_| false);
     }
     let published = cx.server.published();
-    // Whoever asks after this sees that the limit holds.
+    // Whoever asks after this sees that the limits hold.
+    tracking::limit_alone(cx.server, cx.access.alone(), cx.scope, published.tracked_keys_max);
     cx.with_output_in_place(|cx| {
         let own = Some((cx.client, &mut *cx.session));
         client_memory::make_room(cx.server, &published, cx.access.alone(), own, cx.now)

@@ -186,6 +186,7 @@ fn greet(cx: &mut Cx<'_, '_>) {
 fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Outcome {
     super::transactions::forget_watched(cx);
     super::pubsub::forget(cx.server, cx.client.id, cx.session);
+    super::client::tracking::end(cx);
     let session = &mut *cx.session;
     session.transaction = None;
     session.db = Db(0);

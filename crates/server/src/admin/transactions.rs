@@ -17,6 +17,7 @@ use crate::data::guard;
 use crate::data::stats::Verdict;
 use crate::data::table::{Command, Runner};
 use crate::data::ticks::nanos;
+use crate::data::tracking;
 use crate::server::Server;
 
 const BASE: Flags = Flags::NO_SCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
@@ -247,6 +248,9 @@ fn exec_plain(cx: &mut Cx<'_, '_>, queue: &[Queued], slots: SlotSet) {
         };
         let started = std::time::Instant::now();
         let end = run_data(&mut view, local, &job, cx.out);
+        if session.tracking.is_some() {
+            tracking::remember(&mut view, cx.client, session, queued.command, args);
+        }
         let verdict = if matches!(end, End::Failed) { Verdict::Failed } else { Verdict::Done };
         let elapsed = nanos(started.elapsed());
         local.called(queued.command, elapsed, verdict);
@@ -333,6 +337,10 @@ pub fn run_nested(
             let mut view = cx.access.view(SlotSet::None, cx.scope);
             if matches!(run_data(&mut view, cx.local, &job, cx.out), End::Failed) {
                 verdict = Verdict::Failed;
+            }
+            // What a script reads is noted as what it declares.
+            if cx.session.tracking.is_some() && origin != Origin::Script {
+                tracking::remember(&mut view, cx.client, cx.session, command, args);
             }
             cx.local.stats.dirty.add(cx.local.effects.dirty() as i64);
             if !replicates {

@@ -51,6 +51,8 @@ pub struct Waiter {
     over: AtomicBool,
     /// The client's address and name, for the list of slow commands.
     whose: (String, Vec<u8>),
+    /// It may hold copies of what it reads.
+    holder: Option<Holder>,
     /// As whom it is run again; nobody for somebody who may do everything.
     user: Mutex<Option<Arc<User>>>,
 }
@@ -181,6 +183,11 @@ pub fn begin(
         wakes_on_loss: block.wakes_on_loss,
         over: AtomicBool::new(false),
         whose: (session.peer.remote(), session.name.clone()),
+        holder: session
+            .tracking
+            .as_ref()
+            .filter(|tracking| tracking.remembers())
+            .map(|_| Holder { client: client.id.0, thread: client.worker }),
         user: Mutex::new(session.user.clone()),
     });
     server.waiters.all.lock().insert(ticket, waiter);
@@ -248,7 +255,7 @@ fn serve_ready(
 #[cold]
 pub fn serve_noted(server: &Arc<Server>, local: &mut Local, alone: &mut Alone<'_>, scope: &Scope) {
     // Time stood still for the whole, however long it took; who waits gets nothing that has expired since.
-    let scope = Scope { now: server.now().unix, rng: scope.rng.clone(), ..*scope };
+    let scope = Scope { now: server.now().unix, rng: scope.rng.clone(), acting: scope.acting.clone(), ..*scope };
     let mut view = alone.view(&scope);
     for (db, key) in std::mem::take(&mut local.ready) {
         view.signal(db, &key);
@@ -343,7 +350,13 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
         waiter.over.store(false, Ordering::Release);
         return;
     }
+    // What is done for it is not done by who has served it.
+    let acting = view.scope().acting.replace(0);
     slowlog::note_served(server, local, (waiter.command, args), nanos(began.elapsed()), &waiter.whose);
+    view.scope().acting.set(acting);
+    if let Some(holder) = waiter.holder.filter(|_| waiter.command.spec.flags.has(Flags::READONLY)) {
+        waiter.command.spec.keys_of(args).for_each(|key| view.remember(key, holder));
+    }
     if let End::Failed = end {
         local.stats.failed_at_last(waiter.command);
     }

@@ -21,6 +21,7 @@ use crate::data::slot_load::{self, Load};
 use crate::data::stats::{Statistics, Verdict};
 use crate::data::table::{Command, DataRun, Runner};
 use crate::data::ticks::{Tick, Ticker};
+use crate::data::tracking;
 use crate::log;
 use crate::server::{Published, Server};
 
@@ -536,6 +537,9 @@ impl Cx<'_, '_> {
     #[cold]
     fn settle(&mut self, expired: &Expired) {
         let slots = SlotSet::of_keys(std::iter::once(&*expired.key));
+        if self.session.tracking.is_some() {
+            tracking::remember(&mut view, self.client, self.session, self.command, args);
+        }
         let Some(mut view) = self.access.view_unless(slots, self.scope, || self.server.scripts.is_busy()) else {
             return;
         };
@@ -622,10 +626,24 @@ impl Cx<'_, '_> {
             // What the command has published holds for how it is itself accounted for.
             self.local.adopt(self.server.published());
         }
+    /// Notes that the client is about to read keys by a command of the server, which locks them itself.
+    #[cold]
+    fn remember_before(&mut self, args: Args<'_>) {
+        if self.command.spec.keys.is_empty() {
+            return;
+        }
+        let slots = SlotSet::of_keys(self.command.spec.keys_of(args));
+        let mut view = self.access.view(slots, self.scope);
+        tracking::remember(&mut view, self.client, self.session, self.command, args);
+    }
+
         if self.origin == Origin::Client {
             let mut view = self.access.view(SlotSet::None, self.scope);
             log_effects(self.server, &mut view, self.local, db, args, raw);
             drop(view);
+        if self.session.tracking.is_some() && self.origin == Origin::Client {
+            self.remember_before(args);
+        }
             if !self.local.ready.is_empty() {
                 blocked::serve_noted(self.server, self.local, self.access.alone(), self.scope);
             }

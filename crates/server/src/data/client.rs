@@ -21,6 +21,7 @@ use quorate_stdx::{Mono, Offset};
 
 use crate::data::backlog::Backlog;
 use crate::data::table::Command;
+use crate::data::tracking::Tracking;
 use crate::listen::Seat;
 use crate::server::Published;
 pub use crate::socket::Socket;
@@ -299,6 +300,8 @@ pub struct Session {
     pub watch: Option<Box<Watch>>,
     /// What it waits for.
     pub blocked: Option<Blocked>,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Box<Tracking>>,
     /// SUBSCRIBE.
     pub channels: HashSet<Box<[u8]>>,
     /// PSUBSCRIBE.
@@ -372,6 +375,7 @@ impl Session {
             transaction: None,
             watch: None,
             blocked: None,
+            tracking: None,
             channels: HashSet::new(),
             patterns: HashSet::new(),
             shard_channels: HashSet::new(),
@@ -449,6 +453,7 @@ impl Session {
             + allocated(self.out.capacity())
             + self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
             + watched
+            + self.tracking.as_ref().map_or(0, |tracking| tracking.heap_bytes())
             + self.subscribed_bytes
             + names * entry
     }
@@ -466,6 +471,7 @@ impl Session {
         self.kind == Kind::Normal
             && self.unrestricted
             && self.transaction.is_none()
+            && self.tracking.is_none()
             && self.replies == ReplyMode::On
             && !self.is_subscriber()
     }

@@ -180,7 +180,7 @@ fn run(
     let scope = match session.kind {
         // When a key of its slots has expired, the node that sends them says so.
         Kind::Importer => {
-            imported = Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
+            imported = Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), acting: scope.acting.clone(), ..*scope };
             &imported
         }
         _ => scope,
@@ -283,7 +283,7 @@ pub fn apply(
         stream::append(server, session, raw, false);
         return Step::Done;
     }
-    let scope = &Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), ..*scope };
+    let scope = &Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), acting: scope.acting.clone(), ..*scope };
     let mut replies = Vec::new();
     let (out, net, origin) = (&mut replies, None, Origin::Replication);
     Cx { server, client, session, access, scope, local: &mut *local, net, out, now, origin, command }.call(args, None);

@@ -30,6 +30,7 @@ use crate::data::dispatch::{refuse, resolve};
 use crate::data::guard;
 use crate::data::stream;
 use crate::data::table::{Command, Runner};
+use crate::data::tracking;
 use crate::data::worker::Mail;
 use crate::data::worker::inbox::Inbox;
 use crate::server::Server;
@@ -151,6 +152,7 @@ impl Net {
         // What was answered before the script was busy goes out below, and as ever not before the replicas and the disk
         // have it.
         server.replicas.flush(&server.feed);
+        tracking::pass_on(server);
         if server.aof.follows() {
             server.aof.hand_on(server);
         }

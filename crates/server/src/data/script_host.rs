@@ -27,6 +27,7 @@ use crate::data::scripts::{Busy, BusyScript, Kind, MOST_UNDO, Run};
 use crate::data::stats::Verdict;
 use crate::data::table::{Command, Runner};
 use crate::data::ticks::nanos;
+use crate::data::tracking;
 use crate::server::{Role, Server};
 
 /// The most calls whose statistics are held back; a script of more that is run again counts some twice.
@@ -420,7 +421,23 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
         }
     }
 
+    /// Notes that the script's client may have read the keys that the script declares.
+    #[cold]
+    fn remember(&mut self) {
+        let Ok(command) = resolve(self.call) else { return };
+        match &mut self.keys {
+            Keys::Held(view) => tracking::remember_keys(view, self.client, self.session, command, self.call),
+            Keys::Alone(alone) => {
+                let mut view = alone.view(self.scope);
+                tracking::remember_keys(&mut view, self.client, self.session, command, self.call);
+            }
+        }
+    }
+
     fn run(&mut self, command: &'static Command, args: Args<'_>, reply: &mut Vec<u8>) {
+        if self.session.tracking.is_some() && command.spec.flags.has(Flags::READONLY) {
+            self.remember();
+        }
         if matches!(self.keys, Keys::Alone(_)) {
             let replicates = self.state.replicates;
             let mut cx = self.context(command, reply);

@@ -19,6 +19,7 @@ use crate::data::blocked;
 use crate::data::call::{Access, Local, log_notices};
 use crate::data::evict::{self, Room};
 use crate::data::stats::Statistics;
+use crate::data::tracking;
 use crate::data::worker::Mail;
 use crate::process;
 use crate::server::{Loading, Server, unix_now};
@@ -152,6 +153,7 @@ impl Upkeep {
             self.make_room();
             self.end_pause();
             self.look_after_locks();
+            self.look_after_copies();
             if !self.server.knobs.cron_paused.load(Ordering::Relaxed) {
                 self.expire(period);
             }
@@ -199,6 +201,24 @@ impl Upkeep {
         }
     }
 
+    /// Passes on what nobody else has, and keeps no more than is of use.
+    fn look_after_copies(&mut self) {
+        tracking::pass_on(&self.server);
+        let most = self.local.published.tracked_keys_max;
+        if tracking::are_too_many(&self.server, most) {
+            self.active(|this| tracking::limit(&this.server, &mut this.member, &this.scope, most));
+        }
+        if self.local.published.broadcasts && self.server.trackers.prefixes() == 0 {
+            let server = &self.server;
+            // A client may have asked for it again meanwhile.
+            self.member.alone(|_| {
+                if server.trackers.prefixes() == 0 {
+                    server.publish(|published| published.broadcasts = false);
+                }
+            });
+        }
+    }
+
     /// Evicts until there is room or nothing to evict.
     fn make_room(&mut self) {
         let mut room = Room::Soon;
@@ -220,6 +240,7 @@ impl Upkeep {
         work(self);
         self.member.leave();
         self.server.replicas.flush(&self.server.feed);
+        tracking::pass_on(&self.server);
         if !self.local.events.is_empty() {
             crate::data::pubsub::publish_events(&self.server, &mut self.local.events);
         }

@@ -20,6 +20,7 @@ mod plain;
 mod stock;
 mod sweep;
 mod weigh;
+mod tracked;
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::data::net::Net;
 use crate::data::stats::Rate;
 use crate::data::stream;
 use crate::listen::Seat;
+use crate::data::tracking;
 use crate::server::Server;
 use ahead::Ahead;
 use deadline::Deadline;
@@ -205,6 +207,7 @@ impl Worker {
         }
         self.server.replicas.flush(&self.server.feed);
         self.write_all();
+        tracking::pass_on(&self.server);
         if self.grown > 0 {
             self.evict_clients();
         }
@@ -268,6 +271,10 @@ impl Worker {
             Mail::Adopt { socket, peer, seat, refusal } => self.adopt(socket, peer, seat, refusal),
             Mail::Message { client, message } => self.pass_message(client, message),
             Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
+            Mail::Stale { client, note } => self.tell_stale(client, &note),
+            Mail::Redirected { client, keys } => {
+                self.with(client, |session| tracking::tell_redirected(session, keys.as_deref()));
+            }
             Mail::Follow { socket, peer, input, upstream } => {
                 if let Some(client) = self.net.follow(&self.server, socket, peer, input, &upstream, self.now) {
                     self.follow_on(&client, false);
@@ -588,7 +595,10 @@ impl Worker {
         self.scope.no_touch = session.no_touch;
         let before = Deadline::of(client);
         let raw = is_multibulk.then_some(bytes);
-        let step = dispatch::request(self, client, words, raw, place);
+        let step = match session.tracking {
+            None => dispatch::request(self, client, words, raw, place),
+            Some(_) => self.request_of_tracker(client, words, raw, place),
+        };
         self.note_blocked(client);
         Deadline::of(client).moved_from(before, client.id, &mut self.deadlines);
         step

@@ -81,7 +81,7 @@ pub(super) fn clients(lines: &mut Lines, server: &Arc<Server>) {
     lines.field("client_recent_max_input_buffer", largest(|gauges| &gauges.longest_input));
     lines.field("client_recent_max_output_buffer", largest(|gauges| &gauges.longest_output));
     lines.field("blocked_clients", server.sum(|stats| stats.gauges.blocked.get()).max(0));
-    lines.field("tracking_clients", 0);
+    lines.field("tracking_clients", server.trackers.len());
     lines.field("clients_in_timeout_table", server.sum(|stats| stats.gauges.with_deadline.get()));
     lines.field("total_blocking_keys", 0);
     lines.field("total_blocking_keys_on_nokey", 0);

@@ -43,9 +43,9 @@ pub(super) fn stats(lines: &mut Lines, server: &Arc<Server>) {
     }
     lines.field("total_active_defrag_time", 0);
     lines.field("current_active_defrag_time", 0);
-    for name in ["keys", "items", "prefixes"] {
-        lines.field(format_args!("tracking_total_{name}"), 0);
-    }
+    lines.field("tracking_total_keys", server.space.tracking().keys());
+    lines.field("tracking_total_items", server.space.tracking().items());
+    lines.field("tracking_total_prefixes", server.trackers.prefixes());
     lines.field("unexpected_error_replies", 0);
     lines.field("total_error_replies", sum(|stats| stats.error_replies.get()));
     lines.field("dump_payload_sanitizations", 0);

@@ -73,6 +73,7 @@ fn is_at_rest(session: &Session) -> bool {
         && session.replies == ReplyMode::On
         && session.transaction.is_none()
         && session.watch.is_none()
+        && session.tracking.is_none()
         && session.blocked.is_none()
         && session.closing.is_none()
         && session.input.is_empty()

@@ -11,6 +11,7 @@ use crate::control::upstream::Upstream;
 use crate::data::client::{ClientId, Peer, Socket};
 use crate::data::pubsub::Message;
 use crate::listen::Seat;
+use crate::data::tracking::Note;
 
 /// What other threads tell a network thread.
 pub enum Mail {
@@ -33,6 +34,20 @@ pub enum Mail {
         message: Arc<Message>,
     },
     /// A client of yours that waited for keys was served.
+    /// What is stale of the copies that a client of yours holds.
+    Stale {
+        /// The client.
+        client: ClientId,
+        /// What.
+        note: Arc<Note>,
+    },
+    /// The same, for a client of yours that hears it in another's place.
+    Redirected {
+        /// The client.
+        client: ClientId,
+        /// The keys; `None` is all.
+        keys: Option<Vec<Box<[u8]>>>,
+    },
     Served {
         /// The client.
         client: ClientId,

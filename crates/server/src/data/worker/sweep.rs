@@ -102,6 +102,9 @@ impl Worker {
             dispatch::unwatch(&watch, &mut Access::Active(&mut self.member), &self.scope);
         }
         crate::admin::pubsub::forget(&self.server, client.id, session);
+        if let Some(tracking) = session.tracking.take() {
+            self.server.trackers.end(client.id, &tracking);
+        }
         if session.kind == Kind::Monitor {
             self.server.monitors.remove(client.id);
         }
