@@ -35,7 +35,9 @@ pub enum Error {
 pub fn encode(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteOptions) {
     let start = out.len();
     payload::write(out, value, options);
-    seal(out, start, options);
+    let expires_in_parts = matches!(value, ValueRef::Hash(hash) if hash.expiring() > 0);
+    let version = if expires_in_parts { rdb::VERSION_OF_EXPIRING_FIELDS } else { options.version.number() };
+    seal(out, start, version);
 }
 
 /// Appends the payload of libraries of functions, as FUNCTION DUMP returns it.
@@ -44,12 +46,12 @@ pub fn encode_functions<'a>(out: &mut Vec<u8>, codes: impl Iterator<Item = &'a [
     for code in codes {
         rdb::write_function(out, code, options);
     }
-    seal(out, start, options);
+    seal(out, start, options.version.number());
 }
 
 /// Appends the footer of the payload that begins at `start`.
-fn seal(out: &mut Vec<u8>, start: usize, options: &WriteOptions) {
-    out.extend_from_slice(&options.version.number().to_le_bytes());
+fn seal(out: &mut Vec<u8>, start: usize, version: u16) {
+    out.extend_from_slice(&version.to_le_bytes());
     let checksum = crc64(&out[start..]);
     out.extend_from_slice(&checksum.to_le_bytes());
 }

@@ -16,13 +16,14 @@
 //! ```
 //!
 //! Names, keys and codes are strings, numbers are lengths (`string.rs`). The bodies of the types are
-//! described where they are read (`decode.rs`). [`Reader`] reads all that Redis up to 7.2 has written;
-//! [`Writer`] writes what Redis 7.0 reads. See <https://rdb.fnordig.de/file_format.html> for the older
+//! described where they are read (`decode.rs`). [`Reader`] reads all that Redis up to 7.4 has written;
+//! [`Writer`] writes what Redis 7.0 reads, but for hashes of which fields expire. See <https://rdb.fnordig.de/file_format.html> for the older
 //! parts of the format.
 
 mod decode;
 mod encode;
 mod error;
+mod expiring;
 mod reader;
 mod record;
 mod source;
@@ -41,7 +42,10 @@ pub use record::{
 pub use writer::Writer;
 
 /// The newest version of the format that is read.
-pub const NEWEST_VERSION: u32 = 11;
+pub const NEWEST_VERSION: u32 = 12;
+
+/// The version of the format that has hashes of which fields expire.
+pub(crate) const VERSION_OF_EXPIRING_FIELDS: u16 = 12;
 
 /// Values without a key and a file, as DUMP payloads hold them.
 pub(crate) mod payload {
@@ -124,6 +128,12 @@ pub(crate) enum Type {
     Stream2 = 19,
     SetListpack = 20,
     Stream3 = 21,
+    /// As Redis 7.4 had them before it was released.
+    HashMetadataEarly = 22,
+    HashListpackExEarly = 23,
+    /// Fields may expire.
+    HashMetadata = 24,
+    HashListpackEx = 25,
 }
 
 impl Type {
@@ -150,6 +160,10 @@ impl Type {
             19 => Type::Stream2,
             20 => Type::SetListpack,
             21 => Type::Stream3,
+            22 => Type::HashMetadataEarly,
+            23 => Type::HashListpackExEarly,
+            24 => Type::HashMetadata,
+            25 => Type::HashListpackEx,
             _ => return None,
         })
     }

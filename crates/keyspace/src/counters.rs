@@ -34,12 +34,16 @@ pub struct Counters {
     pub keys: Box<[Tally]>,
     /// The same for keys with an expiry.
     pub expires: Box<[Tally]>,
+    /// The same for hashes that have fields which expire.
+    pub fielded: Box<[Tally]>,
     /// Reads that found a key.
     pub hits: Tally,
     /// Reads that found none.
     pub misses: Tally,
     /// Keys removed because their time had come.
     pub expired: Tally,
+    /// Fields of hashes removed because their time had come.
+    pub expired_fields: Tally,
     /// Keys removed to make room.
     pub evicted: Tally,
 }
@@ -50,9 +54,11 @@ impl Counters {
         Counters {
             keys: tallies(),
             expires: tallies(),
+            fielded: tallies(),
             hits: Tally::default(),
             misses: Tally::default(),
             expired: Tally::default(),
+            expired_fields: Tally::default(),
             evicted: Tally::default(),
         }
     }
@@ -83,7 +89,9 @@ impl Registry {
     /// Forgets what was done, but not what is there. Only while every thread is quiet.
     pub(crate) fn reset(&self) {
         for counters in &*self.all.lock() {
-            for tally in [&counters.hits, &counters.misses, &counters.expired, &counters.evicted] {
+            for tally in
+                [&counters.hits, &counters.misses, &counters.expired, &counters.expired_fields, &counters.evicted]
+            {
                 tally.add(-tally.get());
             }
         }

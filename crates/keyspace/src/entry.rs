@@ -433,6 +433,15 @@ impl Record {
         (self.word() & HAS_EXPIRY != 0).then(|| UnixMs(unsafe { self.base().add(HEADER).cast::<i64>().read() }))
     }
 
+    /// When the first field of a hash expires; `None` if none does, or this is no hash.
+    #[inline]
+    pub fn field_expiry(&self) -> Option<UnixMs> {
+        match self.value() {
+            ValueRef::Hash(hash) => hash.soonest_expiry(),
+            _ => None,
+        }
+    }
+
     /// The 24 bits of access information (LRU clock, or LFU minutes and counter).
     #[inline]
     pub fn access(&self) -> u32 {

@@ -242,6 +242,11 @@ impl Keyspace {
         usize::try_from(self.sum(|counters| counters.expires[db.index()].get())).unwrap_or(0)
     }
 
+    /// How many hashes of a database have fields that expire.
+    pub fn fielded(&self, db: Db) -> usize {
+        usize::try_from(self.sum(|counters| counters.fielded[db.index()].get())).unwrap_or(0)
+    }
+
     /// The first slot at or behind `from` that holds keys of `db`; a hint unless its lock is held.
     pub fn next_occupied(&self, db: Db, from: usize) -> Option<Slot> {
         self.occupied[db.index()].next(from)
@@ -538,12 +543,12 @@ impl<'a> Alone<'a> {
     /// The tables are returned, so that they can be dropped elsewhere.
     pub fn flush(&mut self, db: Db) -> Flushed {
         self.cancel_walk();
+        self.make_copies_stale();
         let mut tables = Vec::new();
-        let (mut keys, mut volatile) = (0, 0);
+        let (mut keys, mut volatile, mut fielded) = (0, 0, 0);
         let mut from = 0;
         while let Some(slot) = self.space.next_occupied(db, from) {
             from = slot.index() + 1;
-        self.make_copies_stale();
             // SAFETY: alone.
             let data = unsafe { self.space.data(slot) };
             if let Some(extras) = &data.extras {
@@ -556,12 +561,14 @@ impl<'a> Alone<'a> {
             let table = std::mem::take(data.table_mut(db, self.space.databases));
             keys += table.len();
             volatile += table.volatile();
+            fielded += table.fielded();
             tables.push(table);
             data.give_back();
             self.space.set_occupied(db, slot, false);
         }
         self.counters.keys[db.index()].add(-(keys as i64));
         self.counters.expires[db.index()].add(-(volatile as i64));
+        self.counters.fielded[db.index()].add(-(fielded as i64));
         Flushed { tables, keys }
     }
 
@@ -571,6 +578,7 @@ impl<'a> Alone<'a> {
             return;
         }
         self.cancel_walk();
+        self.make_copies_stale();
         let databases = self.space.databases;
         for slot in Slot::all() {
             // SAFETY: alone.
@@ -578,7 +586,6 @@ impl<'a> Alone<'a> {
             let has = [a, b].map(|db| data.table(db).is_some_and(|table| table.len() > 0));
             if let Some(extras) = &data.extras {
                 extras.touch_where(|at, key| {
-        self.make_copies_stale();
                     let hash = quorate_values::dict::hash_bytes(key);
                     let in_db = |db| data.table(db).is_some_and(|table| table.get(hash, key).is_some());
                     (at == a || at == b) && (in_db(a) || in_db(b))
@@ -595,13 +602,9 @@ impl<'a> Alone<'a> {
             // A sweep under way may have passed one database and not the other: it has to come again.
             self.space.soonest(slot).store(0, Ordering::Relaxed);
         }
-        let counts = |db| (self.space.len(db) as i64, self.space.volatile(db) as i64);
-        let ((keys_a, volatile_a), (keys_b, volatile_b)) = (counts(a), counts(b));
-        for (db, keys, volatile) in
-            [(a, keys_b - keys_a, volatile_b - volatile_a), (b, keys_a - keys_b, volatile_a - volatile_b)]
-        {
-            self.counters.keys[db.index()].add(keys);
-            self.counters.expires[db.index()].add(volatile);
+        let [of_a, of_b] = [counts(self.space, a), counts(self.space, b)];
+        for (db, before, after) in [(a, of_a, of_b), (b, of_b, of_a)] {
+            recount(self.counters, db, before, after);
         }
     }
 
@@ -613,13 +616,12 @@ impl<'a> Alone<'a> {
     pub fn exchange(&mut self, other: &mut Alone<'_>) {
         assert_eq!(self.space.databases, other.space.databases, "both were made for the same configuration");
         self.cancel_walk();
-        other.cancel_walk();
-        let counts = |space: &Keyspace| -> Vec<(i64, i64)> {
-            let of = |db| (space.len(db) as i64, space.volatile(db) as i64);
         self.make_copies_stale();
-            (0..space.databases).map(|db| of(Db(db as u16))).collect()
+        other.cancel_walk();
+        let all = |space: &Keyspace| -> Vec<[i64; 3]> {
+            (0..space.databases).map(|db| counts(space, Db(db as u16))).collect()
         };
-        let (ours, theirs) = (counts(self.space), counts(other.space));
+        let (ours, theirs) = (all(self.space), all(other.space));
         for slot in Slot::all() {
             // SAFETY: alone in both.
             let (data, fresh) = unsafe { (self.space.data(slot), other.space.data(slot)) };
@@ -642,11 +644,9 @@ impl<'a> Alone<'a> {
                 }
             }
         }
-        for (number, ((keys, volatile), (new_keys, new_volatile))) in ours.into_iter().zip(theirs).enumerate() {
-            self.counters.keys[number].add(new_keys - keys);
-            self.counters.expires[number].add(new_volatile - volatile);
-            other.counters.keys[number].add(keys - new_keys);
-            other.counters.expires[number].add(volatile - new_volatile);
+        for (number, (old, new)) in ours.into_iter().zip(theirs).enumerate() {
+            recount(self.counters, Db(number as u16), old, new);
+            recount(other.counters, Db(number as u16), new, old);
         }
     }
 
@@ -685,6 +685,19 @@ impl<'a> Alone<'a> {
         if let Some(walk) = unsafe { self.space.walk() } {
             walk.cancel();
         }
+    }
+}
+
+/// How many keys a database holds, how many of them have an expiry, and how many have fields that expire.
+fn counts(space: &Keyspace, db: Db) -> [i64; 3] {
+    [space.len(db), space.volatile(db), space.fielded(db)].map(|count| count as i64)
+}
+
+/// Counts what a database holds that held something else before.
+fn recount(counters: &Counters, db: Db, before: [i64; 3], after: [i64; 3]) {
+    let tallies = [&counters.keys, &counters.expires, &counters.fielded];
+    for (tally, (before, after)) in tallies.into_iter().zip(before.into_iter().zip(after)) {
+        tally[db.index()].add(after - before);
     }
 }
 
@@ -771,6 +784,8 @@ mod tests {
             no_touch: false,
             lazy: Lazy::default(),
             reports_new: false,
+            broadcasts: false,
+            acting: 0.into(),
             rng: Rng::new(1).into(),
         }
     }
@@ -784,8 +799,6 @@ mod tests {
             }
         });
         (space, member)
-            broadcasts: false,
-            acting: 0.into(),
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::entry::{Entry, Record};
 pub(crate) struct Table {
     entries: Dict<Entry>,
     volatile: u32,
+    /// Hashes of which fields expire.
+    fielded: u32,
 }
 
 impl Table {
@@ -30,6 +32,17 @@ impl Table {
         self.volatile = self.volatile.checked_add_signed(by as i32).expect("as many are taken away as were added");
     }
 
+    /// How many hashes have fields that expire.
+    pub(crate) fn fielded(&self) -> usize {
+        self.fielded as usize
+    }
+
+    /// Counts hashes that have fields which expire up or down.
+    #[inline]
+    pub(crate) fn add_fielded(&mut self, by: i64) {
+        self.fielded = self.fielded.checked_add_signed(by as i32).expect("as many are taken away as were added");
+    }
+
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<&Record> {
         self.entries.find(hash, key)
@@ -43,8 +56,8 @@ impl Table {
 
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<EntryGuard<'_>> {
-        let Table { entries, volatile } = self;
-        entries.find_mut(hash, key).map(|handle| EntryGuard { handle, volatile })
+        let Table { entries, volatile, fielded } = self;
+        entries.find_mut(hash, key).map(|handle| EntryGuard { handle, volatile, fielded })
     }
 
     #[inline]
@@ -73,9 +86,15 @@ impl Table {
 pub(crate) struct EntryGuard<'t> {
     handle: Handle<'t, Entry>,
     volatile: &'t mut u32,
+    fielded: &'t mut u32,
 }
 
 impl EntryGuard<'_> {
+    /// Counts the table's hashes that have fields which expire up or down.
+    pub(crate) fn add_fielded(&mut self, by: i64) {
+        *self.fielded = self.fielded.checked_add_signed(by as i32).expect("as many are taken away as were added");
+    }
+
     /// Counts the table's entries with an expiry up or down.
     pub(crate) fn add_volatile(&mut self, by: i64) {
         *self.volatile = self.volatile.checked_add_signed(by as i32).expect("as many are taken away as were added");

@@ -5,6 +5,7 @@
 //! old value saved for a snapshot that has not reached the key.
 
 pub(crate) mod by_slot;
+mod fields;
 mod sample;
 mod sweep;
 
@@ -55,11 +56,11 @@ pub struct Scope {
     pub lazy: Lazy,
     /// Whether anybody wants to hear of keys that come into being (event class `n`).
     pub reports_new: bool,
-    /// Dice for the LFU counter and for random keys.
     /// Whether anybody wants to hear of every change ([`crate::Tracking`]).
     pub broadcasts: bool,
     /// The client that makes the changes, if it does not want to hear of its own; else 0.
     pub acting: Cell<u64>,
+    /// Dice for the LFU counter and for random keys.
     pub rng: RefCell<Rng>,
 }
 
@@ -74,6 +75,17 @@ pub enum Notice {
         db: Db,
         /// Its name.
         key: Box<[u8]>,
+    },
+    /// Fields of a hash were removed because their time had come.
+    Fields {
+        /// Its database.
+        db: Db,
+        /// Its name.
+        key: Box<[u8]>,
+        /// The fields.
+        fields: Vec<Box<[u8]>>,
+        /// Whether the hash went with them, because they were the last.
+        emptied: bool,
     },
 }
 
@@ -296,6 +308,9 @@ impl<'a> KeyView<'a> {
             }
             return None;
         }
+        if entry.field_expiry().is_some() && !self.look_after_fields(db, key) {
+            return None;
+        }
         if touch {
             let access = self.scope.access.touched(entry.access(), self.scope.now, &mut self.scope.rng.borrow_mut());
             if access != entry.access() {
@@ -318,7 +333,7 @@ impl<'a> KeyView<'a> {
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { space.data(slot) };
         let entry = data.table_mut(db, space.databases()).get_mut(hash, key)?;
-        let before = entry.expiry();
+        let before = (entry.expiry(), entry.field_expiry());
         Some(EntryMut { entry, before, space, counters, slot, db })
     }
 
@@ -334,7 +349,7 @@ impl<'a> KeyView<'a> {
         if entry.access() == 0 {
             entry.set_access(self.scope.access.initial(self.scope.now));
         }
-        let expiry = entry.expiry();
+        let (expiry, field_expiry) = (entry.expiry(), entry.field_expiry());
         let wakes = matches!(entry.value(), ValueRef::List(_) | ValueRef::ZSet(_) | ValueRef::Stream(_));
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { self.space.data(slot) };
@@ -344,9 +359,9 @@ impl<'a> KeyView<'a> {
         }
         let table = data.table_mut(db, self.space.databases());
         let old = table.insert(hash, entry);
-        let (keys, was_volatile) = match &old {
-            Some(old) => (0, old.expiry().is_some()),
-            None => (1, false),
+        let (keys, was_volatile, was_fielded) = match &old {
+            Some(old) => (0, old.expiry().is_some(), old.field_expiry().is_some()),
+            None => (1, false, false),
         };
         if keys == 1 && table.len() == 1 {
             self.space.set_occupied(db, slot, true);
@@ -354,7 +369,12 @@ impl<'a> KeyView<'a> {
         let volatile = i64::from(expiry.is_some()) - i64::from(was_volatile);
         table.add_volatile(volatile);
         self.count(db, keys, volatile);
-        if let Some(at) = expiry {
+        let fielded = i64::from(field_expiry.is_some()) - i64::from(was_fielded);
+        if fielded != 0 {
+            table.add_fielded(fielded);
+            self.counters.fielded[db.index()].add(fielded);
+        }
+        for at in [expiry, field_expiry].into_iter().flatten() {
             note_expiry(self.space, slot, at);
         }
         if let Some(old) = old {
@@ -426,6 +446,10 @@ impl<'a> KeyView<'a> {
             note_expiry(self.space, slot, at);
         }
         if let Some(replaced) = replaced {
+            if replaced.field_expiry().is_some() {
+                table.add_fielded(-1);
+                self.counters.fielded[db.index()].add(-1);
+            }
             if is_stream(&replaced) {
                 self.signal(db, key);
             }
@@ -442,6 +466,11 @@ impl<'a> KeyView<'a> {
 
     /// Removes `key`, expired or not.
     pub fn remove_raw(&mut self, db: Db, key: &[u8]) -> Option<Entry> {
+        self.take_out(db, key, self.scope.acting.get())
+    }
+
+    /// Removes `key`, which is `by`'s deed, or nobody's.
+    fn take_out(&mut self, db: Db, key: &[u8], by: u64) -> Option<Entry> {
         let slot = self.slot_of(key);
         let hash = self.hash_of(key);
         self.before_change(slot, db, hash, key);
@@ -451,6 +480,10 @@ impl<'a> KeyView<'a> {
         let entry = table.remove(hash, key)?;
         let volatile = -i64::from(entry.expiry().is_some());
         table.add_volatile(volatile);
+        if entry.field_expiry().is_some() {
+            table.add_fielded(-1);
+            self.counters.fielded[db.index()].add(-1);
+        }
         if table.len() == 0 {
             self.space.set_occupied(db, slot, false);
             if db != Db(0) {
@@ -466,17 +499,12 @@ impl<'a> KeyView<'a> {
     }
 
     /// Removes `key` if it holds a collection without elements.
-        self.take_out(db, key, self.scope.acting.get())
-    }
-
-    /// Removes `key`, which is `by`'s deed, or nobody's.
-    fn take_out(&mut self, db: Db, key: &[u8], by: u64) -> Option<Entry> {
     pub fn remove_if_empty(&mut self, db: Db, key: &[u8]) -> bool {
         let empty = self.peek_raw(db, key).is_some_and(|entry| match entry.value() {
             ValueRef::List(list) => list.is_empty(),
             ValueRef::Set(set) => set.is_empty(),
             ValueRef::ZSet(zset) => zset.is_empty(),
-            ValueRef::Hash(hash) => hash.is_empty(),
+            ValueRef::Hash(hash) => hash.len_of_all() == 0,
             ValueRef::Str(_) | ValueRef::Stream(_) => false,
         });
         empty && self.remove_raw(db, key).is_some()
@@ -751,7 +779,8 @@ fn note_expiry(space: &Keyspace, slot: Slot, at: UnixMs) {
 /// An entry that is being changed; keeps the counts of keys with an expiry right when it goes.
 pub struct EntryMut<'v> {
     entry: EntryGuard<'v>,
-    before: Option<UnixMs>,
+    /// When it and the first of its fields expired before the change.
+    before: (Option<UnixMs>, Option<UnixMs>),
     space: &'v Keyspace,
     counters: &'v Counters,
     slot: Slot,
@@ -780,16 +809,22 @@ impl EntryMut<'_> {
 
 impl Drop for EntryMut<'_> {
     fn drop(&mut self) {
-        let after = self.entry.expiry();
+        let after = (self.entry.expiry(), self.entry.field_expiry());
         if after == self.before {
             return;
         }
-        let change = i64::from(after.is_some()) - i64::from(self.before.is_some());
-        if change != 0 {
-            self.entry.add_volatile(change);
-            self.counters.expires[self.db.index()].add(change);
+        let change =
+            |after: Option<UnixMs>, before: Option<UnixMs>| i64::from(after.is_some()) - i64::from(before.is_some());
+        let (volatile, fielded) = (change(after.0, self.before.0), change(after.1, self.before.1));
+        if volatile != 0 {
+            self.entry.add_volatile(volatile);
+            self.counters.expires[self.db.index()].add(volatile);
         }
-        if let Some(at) = after {
+        if fielded != 0 {
+            self.entry.add_fielded(fielded);
+            self.counters.fielded[self.db.index()].add(fielded);
+        }
+        for at in [after.0, after.1].into_iter().flatten() {
             note_expiry(self.space, self.slot, at);
         }
     }
@@ -809,6 +844,8 @@ mod tests {
             no_touch: false,
             lazy: Lazy::default(),
             reports_new: false,
+            broadcasts: false,
+            acting: 0.into(),
             rng: Rng::new(3).into(),
         }
     }
@@ -844,8 +881,6 @@ mod tests {
     }
 
     #[test]
-            broadcasts: false,
-            acting: 0.into(),
     fn what_befalls_keys_is_told_in_order_and_what_is_new_only_to_who_wants_it() {
         let told = |reports_new| {
             let space = Arc::new(Keyspace::new(1));

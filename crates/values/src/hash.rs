@@ -1,6 +1,11 @@
-//! Hashes: a listpack of fields and values while small, a table above that.
+//! Hashes: a listpack of fields and values while small, a table above that; and beside them, of the few hashes that have
+//! any, when fields expire.
 
-use quorate_stdx::Rng;
+mod expiries;
+
+use quorate_stdx::{Rng, UnixMs};
+
+use self::expiries::Expiries;
 
 use crate::Limits;
 use crate::dict::{Dict, hash_bytes};
@@ -8,7 +13,11 @@ use crate::listpack::{Corrupt, Item, Listpack, Pos};
 use crate::thin::{FieldValue, Pair};
 
 /// A hash; see the module's text.
-pub struct Hash(Form);
+pub struct Hash {
+    form: Form,
+    /// When fields expire; none if none does.
+    expiries: Option<Box<Expiries>>,
+}
 
 enum Form {
     Packed(Listpack),
@@ -31,16 +40,17 @@ impl Default for Hash {
 
 impl Clone for Hash {
     fn clone(&self) -> Hash {
-        match &self.0 {
-            Form::Packed(pack) => Hash(Form::Packed(pack.clone())),
+        let form = match &self.form {
+            Form::Packed(pack) => Form::Packed(pack.clone()),
             Form::Table(table) => {
                 let mut copy = Dict::new();
                 for pair in table.iter() {
                     copy.insert_new(hash_bytes(pair.field()), FieldValue::new(pair.field(), pair.value()));
                 }
-                Hash(Form::Table(copy))
+                Form::Table(copy)
             }
-        }
+        };
+        Hash { form, expiries: self.expiries.clone() }
     }
 }
 
@@ -48,14 +58,18 @@ impl Hash {
     /// Lets the cache fetch what a look at the value most likely begins with.
     #[inline]
     pub fn prefetch(&self) {
-        if let Form::Packed(pack) = &self.0 {
+        if let Form::Packed(pack) = &self.form {
             pack.prefetch();
         }
     }
 
+    fn packed(pack: Listpack) -> Hash {
+        Hash { form: Form::Packed(pack), expiries: None }
+    }
+
     /// The empty hash.
     pub fn new() -> Hash {
-        Hash(Form::Packed(Listpack::new()))
+        Hash::packed(Listpack::new())
     }
 
     /// A hash in the bytes of another: an even number of elements, no field twice.
@@ -72,7 +86,7 @@ impl Hash {
             }
         }
         let fits = pack.len() / 2 <= limits.hash_max_listpack_entries && longest <= limits.hash_max_listpack_value;
-        let mut hash = Hash(Form::Packed(pack));
+        let mut hash = Hash::packed(pack);
         if !fits {
             hash.convert();
         }
@@ -93,9 +107,14 @@ impl Hash {
         Ok(hash)
     }
 
-    /// How many fields there are.
+    /// How many fields there are, those that are hidden not counted.
     pub fn len(&self) -> usize {
-        match &self.0 {
+        self.len_of_all() - self.expiries.as_ref().map_or(0, |expiries| expiries.hidden())
+    }
+
+    /// How many fields there are, hidden ones included.
+    pub fn len_of_all(&self) -> usize {
+        match &self.form {
             Form::Packed(pack) => pack.len() / 2,
             Form::Table(table) => table.len(),
         }
@@ -108,7 +127,7 @@ impl Hash {
 
     /// As OBJECT ENCODING names it.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
+        match &self.form {
             Form::Packed(_) => "listpack",
             Form::Table(_) => "hashtable",
         }
@@ -116,7 +135,7 @@ impl Hash {
 
     /// How it lies in memory.
     pub fn view(&self) -> HashView<'_> {
-        match &self.0 {
+        match &self.form {
             Form::Packed(pack) => HashView::Listpack(pack),
             Form::Table(table) => HashView::Table(table),
         }
@@ -129,7 +148,10 @@ impl Hash {
 
     /// The value of `field`.
     pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
-        match &self.0 {
+        if self.hides(field) {
+            return None;
+        }
+        match &self.form {
             Form::Packed(pack) => Hash::packed_value(pack, field).map(|(_, value)| pack.item(value)),
             Form::Table(table) => table.find(hash_bytes(field), field).map(|pair| Item::Bytes(pair.value())),
         }
@@ -140,9 +162,18 @@ impl Hash {
         self.get(field).is_some()
     }
 
-    /// Sets `field`; whether it is new.
+    /// Sets `field`, which never expires then; whether it is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        if let Form::Packed(pack) = &mut self.0 {
+        let was_hidden = self.hides(field);
+        if self.expiries.is_some() {
+            self.set_expiry(field, None);
+        }
+        self.set_value(field, value, limits) || was_hidden
+    }
+
+    /// Sets the value of `field`, and leaves alone when it expires; whether it is new.
+    pub fn set_value(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+        if let Form::Packed(pack) = &mut self.form {
             let fits = field.len() <= limits.hash_max_listpack_value
                 && value.len() <= limits.hash_max_listpack_value
                 && pack.has_room_for(field.len() + value.len() + 24);
@@ -158,7 +189,7 @@ impl Hash {
             }
             self.convert();
         }
-        let Form::Table(table) = &mut self.0 else { unreachable!("converted above") };
+        let Form::Table(table) = &mut self.form else { unreachable!("converted above") };
         let hash = hash_bytes(field);
         if let Some(mut pair) = table.find_mut(hash, field) {
             pair.set_value(value);
@@ -168,9 +199,75 @@ impl Hash {
         true
     }
 
+    /// When `field` expires, if it is there and does.
+    pub fn expiry(&self, field: &[u8]) -> Option<UnixMs> {
+        self.expiries.as_ref().and_then(|expiries| expiries.get(field))
+    }
+
+    /// Says when `field`, which is there, expires; `None` is never.
+    pub fn set_expiry(&mut self, field: &[u8], at: Option<UnixMs>) {
+        match at {
+            Some(at) => self.expiries.get_or_insert_default().set(field, at),
+            None => {
+                if let Some(expiries) = &mut self.expiries {
+                    expiries.remove(field);
+                    self.forget_expiries();
+                }
+            }
+        }
+    }
+
+    fn forget_expiries(&mut self) {
+        if self.expiries.as_ref().is_some_and(|expiries| expiries.len() == 0) {
+            self.expiries = None;
+        }
+    }
+
+    /// How many fields expire, hidden ones included.
+    pub fn expiring(&self) -> usize {
+        self.expiries.as_ref().map_or(0, |expiries| expiries.len())
+    }
+
+    /// When the first field expires, if any does.
+    #[inline]
+    pub fn soonest_expiry(&self) -> Option<UnixMs> {
+        self.expiries.as_ref().and_then(|expiries| expiries.soonest())
+    }
+
+    /// Removes up to `most` fields whose time has come, and returns their names.
+    pub fn remove_due(&mut self, now: UnixMs, most: usize) -> Vec<Box<[u8]>> {
+        let Some(expiries) = &mut self.expiries else { return Vec::new() };
+        let due = expiries.take_due(now, most);
+        for field in &due {
+            self.remove_value(field);
+        }
+        self.forget_expiries();
+        due.iter().map(|field| Box::from(&**field)).collect()
+    }
+
+    /// From now on hides the fields that expire up to `until`; shows all, if that is `None`.
+    pub fn hide_due(&self, until: Option<UnixMs>) {
+        if let Some(expiries) = &self.expiries {
+            expiries.hide(until);
+        }
+    }
+
+    #[inline]
+    fn hides(&self, field: &[u8]) -> bool {
+        self.expiries.as_ref().is_some_and(|expiries| expiries.hides(field))
+    }
+
     /// Removes `field`; whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match &mut self.0 {
+        let was_hidden = self.hides(field);
+        if self.expiries.is_some() {
+            self.set_expiry(field, None);
+        }
+        self.remove_value(field) && !was_hidden
+    }
+
+    fn remove_value(&mut self, field: &[u8]) -> bool {
+        match &mut self.form {
             Form::Packed(pack) => match Hash::packed_value(pack, field) {
                 Some((at, _)) => pack.delete_from(at, 2) == 2,
                 None => false,
@@ -181,7 +278,7 @@ impl Hash {
 
     #[cold]
     fn convert(&mut self) {
-        let Form::Packed(pack) = &self.0 else { return };
+        let Form::Packed(pack) = &self.form else { return };
         let mut table = Dict::new();
         let mut items = pack.iter();
         while let (Some(field), Some(value)) = (items.next(), items.next()) {
@@ -189,12 +286,21 @@ impl Hash {
             let field = field.text(&mut field_text);
             table.insert_new(hash_bytes(field), FieldValue::new(field, value.text(&mut value_text)));
         }
-        self.0 = Form::Table(table);
+        self.form = Form::Table(table);
     }
 
-    /// All fields with their values.
+    /// All fields with their values, but for those that are hidden.
     pub fn iter(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
-        let (pack, table) = match &self.0 {
+        let expiries = self.expiries.as_deref().filter(|expiries| expiries.hides_any());
+        let is_hidden = move |field: Item<'_>| {
+            expiries.is_some_and(|expiries| expiries.hides(field.text(&mut itoa::Buffer::new())))
+        };
+        self.iter_all().filter(move |(field, _)| !is_hidden(*field))
+    }
+
+    /// All fields with their values, hidden ones included.
+    pub fn iter_all(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
+        let (pack, table) = match &self.form {
             Form::Packed(pack) => (Some(pack), None),
             Form::Table(table) => (None, Some(table)),
         };
@@ -208,7 +314,11 @@ impl Hash {
 
     /// A field with its value, each with the same probability.
     pub fn random(&self, rng: &mut Rng) -> Option<(Item<'_>, Item<'_>)> {
-        match &self.0 {
+        if self.expiries.as_ref().is_some_and(|expiries| expiries.hides_any()) {
+            let len = self.len();
+            return if len == 0 { None } else { self.iter().nth(rng.below(len as u64) as usize) };
+        }
+        match &self.form {
             Form::Packed(_) => self.iter().nth(rng.below(self.len() as u64) as usize),
             Form::Table(table) => table.random(rng).map(|pair| (Item::Bytes(pair.field()), Item::Bytes(pair.value()))),
         }
@@ -216,20 +326,27 @@ impl Hash {
 
     /// Shows a bounded piece; see [`Dict::scan`]. A small hash is shown whole.
     pub fn scan(&self, cursor: u64, budget: usize, mut each: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
-        match &self.0 {
+        match &self.form {
             Form::Packed(_) => {
                 self.iter().for_each(|(field, value)| each(field, value));
                 0
             }
-            Form::Table(table) => {
-                table.scan(cursor, budget, |pair| each(Item::Bytes(pair.field()), Item::Bytes(pair.value())))
-            }
+            Form::Table(table) => table.scan(cursor, budget, |pair| {
+                if !self.hides(pair.field()) {
+                    each(Item::Bytes(pair.field()), Item::Bytes(pair.value()));
+                }
+            }),
         }
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        match &self.0 {
+        let expiries = self.expiries.as_ref().map_or(0, |expiries| expiries.heap_bytes());
+        expiries + self.bytes_of_fields()
+    }
+
+    fn bytes_of_fields(&self) -> usize {
+        match &self.form {
             Form::Packed(pack) => pack.heap_bytes(),
             Form::Table(table) => {
                 let pairs = table.iter().map(|pair| FieldValue::heap_bytes(pair.field().len(), pair.value().len()));
@@ -269,6 +386,40 @@ mod tests {
             }
             prop_assert_eq!(contents(&hash), model);
             prop_assert_eq!(contents(&hash.clone()), contents(&hash));
+        }
+    }
+
+    #[test]
+    fn fields_expire_in_order_are_hidden_and_come_back_without_an_expiry_in_both_forms() {
+        for most in [0, 512] {
+            let limits = Limits { hash_max_listpack_entries: most, ..Limits::default() };
+            let mut hash = Hash::new();
+            for (field, at) in [("a", Some(5)), ("b", None), ("c", Some(3)), ("d", Some(9))] {
+                hash.insert(field.as_bytes(), b"v", &limits);
+                hash.set_expiry(field.as_bytes(), at.map(UnixMs));
+            }
+            let seen = |hash: &Hash| contents(hash).into_keys().map(|key| key[0] as char).collect::<String>();
+            assert_eq!((hash.expiring(), hash.soonest_expiry(), seen(&hash)), (3, Some(UnixMs(3)), "abcd".to_owned()));
+            hash.hide_due(Some(UnixMs(5)));
+            let mut scanned = 0;
+            assert_eq!(hash.scan(0, 100, |_, _| scanned += 1), 0);
+            assert_eq!((hash.len(), scanned, seen(&hash), hash.contains(b"a")), (2, 2, "bd".to_owned(), false));
+            assert_eq!(hash.iter_all().count(), 4);
+            for _ in 0..20 {
+                let (field, _) = hash.random(&mut Rng::new(7)).unwrap();
+                assert!(matches!(&*field.to_vec(), b"b" | b"d"));
+            }
+            // What is hidden is new to who sets it, and not there for who removes it.
+            assert!(hash.insert(b"a", b"w", &limits) && !hash.remove(b"c"));
+            assert_eq!((hash.expiring(), hash.expiry(b"a"), seen(&hash)), (1, None, "abd".to_owned()));
+            hash.hide_due(None);
+            hash.set_value(b"d", b"w", &limits);
+            assert_eq!(hash.expiry(b"d"), Some(UnixMs(9)));
+            let copy = hash.clone();
+            assert_eq!(hash.remove_due(UnixMs(8), 9), Vec::<Box<[u8]>>::new());
+            assert_eq!(hash.remove_due(UnixMs(9), 9), [Box::from(&b"d"[..])]);
+            assert_eq!((hash.expiring(), hash.soonest_expiry(), hash.len()), (0, None, 2));
+            assert_eq!((copy.expiring(), copy.len()), (1, 3));
         }
     }
 

@@ -39,7 +39,7 @@ fn hincrby(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
             Some(item) => item.as_int().ok_or(CommandError::text("ERR hash value is not an integer"))?,
         };
         let sum = number.checked_add(by).ok_or(CommandError::Overflow)?;
-        hash.insert(field, itoa::Buffer::new().format(sum).as_bytes(), limits);
+        hash.set_value(field, itoa::Buffer::new().format(sum).as_bytes(), limits);
         Ok::<i64, CommandError>(sum)
     })??;
     cx.modified(key, 1);
@@ -54,7 +54,7 @@ fn hincrbyfloat(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
     if !by.is_finite() {
         return Err(CommandError::text("ERR value is NaN or Infinity"));
     }
-    let text = cx.with_hash_or_new(key, |hash, limits| {
+    let (text, expiry) = cx.with_hash_or_new(key, |hash, limits| {
         let number = match hash.get(field) {
             None => LongDouble::parse(b"0"),
             Some(item) => LongDouble::parse(item.text(&mut itoa::Buffer::new())),
@@ -63,13 +63,17 @@ fn hincrbyfloat(cx: &mut Exec<'_, '_>, args: Args<'_>) -> Outcome {
         let sum = number.checked_add(by).ok_or(CommandError::text("ERR increment would produce NaN or Infinity"))?;
         let mut text = Vec::new();
         sum.write(&mut text);
-        hash.insert(field, &text, limits);
-        Ok::<Vec<u8>, CommandError>(text)
+        hash.set_value(field, &text, limits);
+        Ok::<_, CommandError>((text, hash.expiry(field)))
     })??;
     cx.modified(key, 1);
     cx.notify(Class::HASH, "hincrbyfloat", key);
     // Machines differ in how they add; the sum is the same everywhere.
     cx.propagate(&[b"HSET", key, field, &text]);
+    if let Some(at) = expiry {
+        let mut buffer = itoa::Buffer::new();
+        cx.propagate(&[b"HPEXPIREAT", key, buffer.format(at.0).as_bytes(), b"FIELDS", b"1", field]);
+    }
     cx.reply.bulk(&text);
     Ok(())
 }

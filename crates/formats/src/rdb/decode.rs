@@ -11,6 +11,7 @@
 //! ListQuicklist2             count, then for each: 1 and a string, a single large element,
 //!                            or 2 and a string, a listpack of elements
 //! Stream1, Stream2, Stream3  see stream.rs
+//! HashMetadata and its kin   see expiring.rs
 //! the others                 a string that is a zipmap, ziplist, intset or listpack
 //! ```
 //!
@@ -24,6 +25,7 @@ use quorate_values::{Hash, Intset, List, Listpack, Node, Set, Value, ZSet, parse
 
 use super::Type;
 use super::error::{Error, Malformed, ModuleName};
+use super::expiring;
 use super::reader::ReadOptions;
 use super::source::Source;
 use super::stream::{self, Form};
@@ -58,6 +60,9 @@ pub(crate) fn value<R: BufRead>(
         Type::ZSetZiplist => packed(source, ziplist, |packed| zset_of(packed, options)),
         Type::ZSetListpack => packed(source, listpack, |packed| zset_of(packed, options)),
         Type::Hash => plain_hash(source, options),
+        Type::HashMetadata | Type::HashListpackEx | Type::HashMetadataEarly | Type::HashListpackExEarly => {
+            expiring::read(source, kind, options)
+        }
         Type::HashZipmap => packed(source, zipmap, |packed| hash_of(packed, options)),
         Type::HashZiplist => packed(source, ziplist, |packed| hash_of(packed, options)),
         Type::HashListpack => packed(source, listpack, |packed| hash_of(packed, options)),

@@ -8,6 +8,7 @@ use quorate_values::{HashView, List, NodeRef, Set, SetView, StrRef, ValueRef, ZS
 
 use super::Type;
 use super::decode::{PACKED, PLAIN};
+use super::expiring;
 use super::record::{Version, WriteOptions};
 use super::stream::{self, Form};
 use super::string::{push_int, push_length, push_string};
@@ -31,6 +32,7 @@ pub(crate) fn push_body(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteO
                 }
             }
         },
+        ValueRef::Hash(hash) if hash.expiring() > 0 => expiring::push(out, hash, compress),
         ValueRef::Hash(hash) => match hash.view() {
             HashView::Listpack(packed) => push_string(out, packed.as_bytes(), compress),
             HashView::Table(table) => {
@@ -59,6 +61,7 @@ pub(crate) fn type_byte(value: ValueRef<'_>, version: Version) -> u8 {
             ZSetView::Listpack(_) => Type::ZSetListpack,
             ZSetView::Table(_) => Type::ZSet,
         },
+        ValueRef::Hash(hash) if hash.expiring() > 0 => expiring::type_of(hash),
         ValueRef::Hash(hash) => match hash.view() {
             HashView::Listpack(_) => Type::HashListpack,
             HashView::Table(_) => Type::Hash,

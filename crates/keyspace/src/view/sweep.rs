@@ -60,10 +60,10 @@ impl KeyView<'_> {
         let mut looked = 0;
         while sweep.db < space.databases() && looked < budget {
             let db = Db(sweep.db as u16);
-            if let Some(table) = self.table(slot, db).filter(|table| table.volatile() > 0) {
+            if let Some(table) = self.table(slot, db).filter(|table| table.volatile() + table.fielded() > 0) {
                 sweep.cursor = table.scan(sweep.cursor, STEP.min(budget - looked), |entry| {
                     looked += 1;
-                    match entry.expiry() {
+                    match [entry.expiry(), entry.field_expiry()].into_iter().flatten().min() {
                         Some(at) if at <= now => due.push((db, entry.key().into())),
                         Some(at) => sweep.soonest = sweep.soonest.min(at.0),
                         None => {}
@@ -76,9 +76,15 @@ impl KeyView<'_> {
                 sweep.db += 1;
             }
         }
-        let removed = due.len();
+        let mut removed = 0;
         for (db, key) in due {
-            self.expire_now(db, &key);
+            if self.peek_raw(db, &key).is_some_and(|entry| self.is_due(entry)) {
+                self.expire_now(db, &key);
+                removed += 1;
+            } else {
+                // What is left of it notes itself when it is due.
+                looked += self.expire_fields(db, &key);
+            }
         }
         let finished = sweep.db == space.databases();
         if finished && sweep.soonest != i64::MAX {
@@ -105,6 +111,8 @@ mod tests {
             no_touch: false,
             lazy: Lazy::default(),
             reports_new: false,
+            broadcasts: false,
+            acting: 0.into(),
             rng: Rng::new(1).into(),
         }
     }

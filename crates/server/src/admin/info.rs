@@ -174,14 +174,13 @@ fn keyspace(lines: &mut Lines, server: &Arc<Server>) {
         let db = Db(index as u16);
         let keys = server.space.len(db);
         if keys > 0 {
-            lines.field(
-                format_args!("db{index}"),
-                format_args!(
-                    "keys={keys},expires={},avg_ttl={}",
-                    server.space.volatile(db),
-                    server.expiry.average_ttl(db)
-                ),
-            );
+            let (volatile, ttl) = (server.space.volatile(db), server.expiry.average_ttl(db));
+            let text = match server.space.fielded(db) {
+                0 => format!("keys={keys},expires={volatile},avg_ttl={ttl}"),
+                // As Redis 7.4 says it.
+                fielded => format!("keys={keys},expires={volatile},avg_ttl={ttl},subexpiry={fielded}"),
+            };
+            lines.field(format_args!("db{index}"), text);
         }
     }
 }

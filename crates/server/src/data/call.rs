@@ -348,25 +348,48 @@ fn tell(server: &Server, local: &mut Local, args: Args<'_>, raw: Option<&[u8]>) 
 /// Passes on the removal of keys whose time had come, and tells of that and of new keys.
 #[cold]
 pub fn log_notices(server: &Server, view: &mut KeyView<'_>, local: &mut Local) {
-    for expired in tell_notices(view, local) {
+    let name: &[u8] = if local.published.lazy.expire { b"UNLINK" } else { b"DEL" };
+    for gone in tell_notices(view, local) {
         if server.feed.is_on() {
-            let name: &[u8] = if local.published.lazy.expire { b"UNLINK" } else { b"DEL" };
             let mut wire = Vec::new();
-            quorate_resp::encode_request(&mut wire, &[name, &expired.key]);
-            server.feed.append(expired.db, &wire);
+            quorate_resp::encode_request(&mut wire, &gone.words(name));
+            server.feed.append(gone.db, &wire);
         }
     }
 }
 
-/// Puts what befell keys before the events of the command that ran; the keys whose time had come.
+/// A key whose time had come, or fields of a hash.
+struct Gone {
+    db: Db,
+    key: Box<[u8]>,
+    /// None, if the key is gone as a whole.
+    fields: Vec<Box<[u8]>>,
+}
+
+impl Gone {
+    /// The request that tells others of it; `name` is that which removes a whole key.
+    fn words<'g>(&'g self, name: &'g [u8]) -> Vec<&'g [u8]> {
+        let name = if self.fields.is_empty() { name } else { b"HDEL" };
+        [name, &self.key].into_iter().chain(self.fields.iter().map(|field| &**field)).collect()
+    }
+}
+
+/// Puts what befell keys before the events of the command that ran; what is gone because its time had come.
 #[cold]
-fn tell_notices(view: &mut KeyView<'_>, local: &mut Local) -> Vec<Expired> {
+fn tell_notices(view: &mut KeyView<'_>, local: &mut Local) -> Vec<Gone> {
     let (mut told, mut gone) = (Vec::new(), Vec::new());
     for notice in view.take_notices() {
         match notice {
             Notice::Expired(expired) => {
                 told.push((Class::EXPIRED, "expired", expired.db, expired.key.clone()));
-                gone.push(expired);
+                gone.push(Gone { db: expired.db, key: expired.key, fields: Vec::new() });
+            }
+            Notice::Fields { db, key, fields, emptied } => {
+                told.push((Class::HASH, "hexpired", db, key.clone()));
+                if emptied {
+                    told.push((Class::GENERIC, "del", db, key.clone()));
+                }
+                gone.push(Gone { db, key, fields });
             }
             Notice::New { db, key } => told.push((Class::NEW, "new", db, key)),
         }
@@ -387,8 +410,8 @@ pub fn gather_notices(view: &mut KeyView<'_>, local: &mut Local) {
     if !view.has_notices() {
         return;
     }
-    for expired in tell_notices(view, local) {
-        local.total.record(expired.db, &[b"DEL", &expired.key]);
+    for gone in tell_notices(view, local) {
+        local.total.record(gone.db, &gone.words(b"DEL"));
     }
 }
 
@@ -514,6 +537,9 @@ impl Cx<'_, '_> {
             view.know(args.at(1), place);
         }
         let end = run_data(&mut view, self.local, &job, self.out);
+        if self.session.tracking.is_some() {
+            tracking::remember(&mut view, self.client, self.session, self.command, args);
+        }
         log_effects(self.server, &mut view, self.local, db, args, raw);
         if !self.local.published.all_clear && self.local.effects.dirty() > 0 {
             own_expiries::note(self.server, self.local, &view, self.origin, db, spec.keys_of(args));
@@ -537,9 +563,6 @@ impl Cx<'_, '_> {
     #[cold]
     fn settle(&mut self, expired: &Expired) {
         let slots = SlotSet::of_keys(std::iter::once(&*expired.key));
-        if self.session.tracking.is_some() {
-            tracking::remember(&mut view, self.client, self.session, self.command, args);
-        }
         let Some(mut view) = self.access.view_unless(slots, self.scope, || self.server.scripts.is_busy()) else {
             return;
         };
@@ -603,10 +626,24 @@ impl Cx<'_, '_> {
         }
     }
 
+    /// Notes that the client is about to read keys by a command of the server, which locks them itself.
+    #[cold]
+    fn remember_before(&mut self, args: Args<'_>) {
+        if self.command.spec.keys.is_empty() {
+            return;
+        }
+        let slots = SlotSet::of_keys(self.command.spec.keys_of(args));
+        let mut view = self.access.view(slots, self.scope);
+        tracking::remember(&mut view, self.client, self.session, self.command, args);
+    }
+
     fn call_server(&mut self, run: crate::data::table::ServerRun, args: Args<'_>, raw: Option<&[u8]>) -> Verdict {
         let start = self.out.len();
         self.local.effects.clear();
         let db = self.session.db;
+        if self.session.tracking.is_some() && self.origin == Origin::Client {
+            self.remember_before(args);
+        }
         let outcome = run(self, args);
         let verdict = match outcome {
             Ok(()) => match std::mem::take(&mut self.local.after) {
@@ -626,24 +663,10 @@ impl Cx<'_, '_> {
             // What the command has published holds for how it is itself accounted for.
             self.local.adopt(self.server.published());
         }
-    /// Notes that the client is about to read keys by a command of the server, which locks them itself.
-    #[cold]
-    fn remember_before(&mut self, args: Args<'_>) {
-        if self.command.spec.keys.is_empty() {
-            return;
-        }
-        let slots = SlotSet::of_keys(self.command.spec.keys_of(args));
-        let mut view = self.access.view(slots, self.scope);
-        tracking::remember(&mut view, self.client, self.session, self.command, args);
-    }
-
         if self.origin == Origin::Client {
             let mut view = self.access.view(SlotSet::None, self.scope);
             log_effects(self.server, &mut view, self.local, db, args, raw);
             drop(view);
-        if self.session.tracking.is_some() && self.origin == Origin::Client {
-            self.remember_before(args);
-        }
             if !self.local.ready.is_empty() {
                 blocked::serve_noted(self.server, self.local, self.access.alone(), self.scope);
             }

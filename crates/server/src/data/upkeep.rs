@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quorate_keyspace::{Db, Expiry, Member, Scope, SlotSet, Sweep};
+use quorate_keyspace::{Counters, Db, Expiry, Member, Scope, SlotSet, Sweep};
 use quorate_stdx::{Rng, UnixMs};
 
 use crate::data::blocked;
@@ -314,7 +314,8 @@ impl Upkeep {
 
     fn volatile(&self) -> usize {
         let space = &self.server.space;
-        usize::try_from(space.sum(|counters| counters.expires.iter().map(|tally| tally.get()).sum())).unwrap_or(0)
+        let of = |counters: &Counters| counters.expires.iter().chain(&*counters.fielded).map(|tally| tally.get()).sum();
+        usize::try_from(space.sum(of)).unwrap_or(0)
     }
 
     /// Sweeps due slots for a bite; whether there is more to sweep.

@@ -44,7 +44,13 @@ impl Print {
             ValueRef::Str(string) => self.chain(&string.to_cow()),
             ValueRef::Set(set) => set.iter().for_each(|member| self.fold(&text(member))),
             ValueRef::Hash(hash) => {
-                hash.iter().for_each(|(field, value)| self.fold_parts([&text(field), &text(value)]));
+                for (field, value) in hash.iter_all() {
+                    let field = text(field);
+                    self.fold_parts([&field, &text(value)]);
+                    if let Some(at) = hash.expiry(&field) {
+                        self.fold_parts([b"!!hexpire!!", &field, &at.0.to_be_bytes()]);
+                    }
+                }
             }
             ValueRef::List(list) => list.iter().for_each(|item| self.chain(&text(item))),
             ValueRef::ZSet(zset) => {

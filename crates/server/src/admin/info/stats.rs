@@ -68,6 +68,7 @@ fn keys(lines: &mut Lines, server: &Arc<Server>) {
     let space = &server.space;
     let (exceeded, exceeded_now) = server.evictor.exceeded();
     lines.field("expired_keys", space.sum(|counters| counters.expired.get()));
+    lines.field("expired_subkeys", space.sum(|counters| counters.expired_fields.get()));
     lines.field("expired_stale_perc", format_args!("{:.2}", server.expiry.stale_percent()));
     lines.field("expired_time_cap_reached_count", server.expiry.cut_short.load(Ordering::Relaxed));
     lines.field("expire_cycle_cpu_milliseconds", server.expiry.nanos.load(Ordering::Relaxed) / 1_000_000);

@@ -45,8 +45,16 @@ pub(in crate::persist) fn entry(out: &mut Vec<u8>, selected: &mut Option<Db>, db
             spread(out, b"ZADD", key, 2, words);
         }
         ValueRef::Hash(hash) => {
-            let words = hash.iter().flat_map(|(field, value)| [text(&field), text(&value)]);
+            let words = hash.iter_all().flat_map(|(field, value)| [text(&field), text(&value)]);
             spread(out, b"HMSET", key, 2, words);
+            if hash.expiring() > 0 {
+                for (field, _) in hash.iter_all() {
+                    let field = text(&field);
+                    let Some(at) = hash.expiry(&field) else { continue };
+                    let at = at.0.to_string();
+                    encode_request(out, &[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", &field]);
+                }
+            }
         }
         value @ ValueRef::Stream(_) => {
             let mut payload = Vec::new();

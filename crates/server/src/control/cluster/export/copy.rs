@@ -83,11 +83,21 @@ impl Partial {
             }
             ValueRef::Hash(hash) => {
                 let mut words = Words::of(b"HSET", &self.key);
+                let mut expiries: Vec<(Vec<u8>, UnixMs)> = Vec::new();
                 let next = hash.scan(self.at, PIECE, |field, value| {
                     words.push(field);
                     words.push(value);
+                    if hash.expiring() > 0 {
+                        let field = field.to_vec();
+                        expiries.extend(hash.expiry(&field).map(|at| (field, at)));
+                    }
                 });
                 words.encode(out);
+                for (field, at) in expiries {
+                    let at = at.0.to_string();
+                    let words: [&[u8]; 6] = [b"HPEXPIREAT", &self.key, at.as_bytes(), b"FIELDS", b"1", &field];
+                    encode_request(out, &words);
+                }
                 next
             }
             ValueRef::ZSet(zset) => {
