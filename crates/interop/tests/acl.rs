@@ -286,6 +286,9 @@ fn whoever_waits_or_listens_loses_it_with_the_right_to() {
     assert_eq!(call(&mut admin, "RPUSH l 1"), "1");
     assert_eq!(text(&waiter.receive().unwrap()), "-NOPERM User u has no permissions to run the 'blpop' command");
     assert_eq!(call(&mut admin, "LLEN l"), "1");
+    let log = call(&mut admin, "ACL LOG 1");
+    assert!(log.contains("reason, command, context, toplevel, object, blpop, username, u"), "{log}");
+    assert!(log.contains("cmd=blpop user=u"), "{log}");
     // Whoever listens to what it may not hear any more is closed.
     let mut listener = logged_in(&server, "u", "x");
     assert_eq!(call(&mut listener, "SUBSCRIBE c"), "[subscribe, c, 1]");

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use quorate_acl::{Denied, User};
-use quorate_commands::{Args, Block, CommandError, Group, Origin, TimeoutReply};
-use quorate_keyspace::{Alone, Db, KeyView, Scope, SlotSet, Ticket};
+use quorate_acl::{Denied, Reason, User};
+use quorate_commands::{Args, Block, CommandError, Flags, Group, Origin, TimeoutReply};
+use quorate_keyspace::{Alone, Db, Holder, KeyView, Scope, SlotSet, Ticket};
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_values::ValueRef;
 
@@ -315,7 +315,15 @@ pub fn redirect(server: &Server, elsewhere: impl Fn(&SlotSet, bool) -> Option<Co
 
 /// The user of a client that waits may not do any more what it waits for.
 #[cold]
-fn turn_away(server: &Server, local: &Local, waiter: &Waiter, user: &User, denied: Denied) {
+fn turn_away(server: &Server, local: &Local, waiter: &Waiter, user: &Arc<User>, denied: Denied) {
+    let (reason, object) = match denied {
+        Denied::Command => (Reason::Command, waiter.command.full_name.as_bytes()),
+        Denied::Key(index) => (Reason::Key, &*waiter.words[index]),
+        Denied::Channel(index) => (Reason::Channel, &*waiter.words[index]),
+    };
+    // The thread of the client notes it, which knows the client.
+    let (client, object, of) = (waiter.client, object.into(), Arc::clone(user));
+    server.mail(waiter.worker, Mail::Denied { client, reason, object, user: of });
     let sentence = guard::sentence(denied, user.name(), &waiter.command.full_name, None);
     let (text, mut reply) = ([b"NOPERM ", &*sentence].concat(), Vec::new());
     local.stats.error(&text);
@@ -342,7 +350,13 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
     let job =
         Job { spec: waiter.command.spec, run, args, db: waiter.db, protocol: waiter.protocol, origin: Origin::Client };
     let (mut reply, began) = (Vec::new(), Instant::now());
+    // What is done for it is not done by who has served it.
+    let acting = view.scope().acting.replace(0);
     let end = run_data(view, local, &job, &mut reply);
+    view.scope().acting.set(acting);
+    if let Some(holder) = waiter.holder.filter(|_| waiter.command.spec.flags.has(Flags::READONLY)) {
+        waiter.command.spec.keys_of(args).for_each(|key| view.remember(key, holder));
+    }
     // One that waits on may have changed something all the same (a group's consumer).
     log_effects(server, view, local, waiter.db, args, None);
     if let End::Blocks(_) = end {
@@ -350,13 +364,7 @@ fn try_serve(server: &Arc<Server>, local: &mut Local, view: &mut KeyView<'_>, wa
         waiter.over.store(false, Ordering::Release);
         return;
     }
-    // What is done for it is not done by who has served it.
-    let acting = view.scope().acting.replace(0);
     slowlog::note_served(server, local, (waiter.command, args), nanos(began.elapsed()), &waiter.whose);
-    view.scope().acting.set(acting);
-    if let Some(holder) = waiter.holder.filter(|_| waiter.command.spec.flags.has(Flags::READONLY)) {
-        waiter.command.spec.keys_of(args).for_each(|key| view.remember(key, holder));
-    }
     if let End::Failed = end {
         local.stats.failed_at_last(waiter.command);
     }

@@ -12,6 +12,7 @@
 mod ahead;
 mod aside;
 mod deadline;
+mod denied;
 mod durable;
 mod follow;
 pub(crate) mod inbox;
@@ -19,8 +20,8 @@ mod mail;
 mod plain;
 mod stock;
 mod sweep;
-mod weigh;
 mod tracked;
+mod weigh;
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -39,8 +40,8 @@ use crate::data::dispatch;
 use crate::data::net::Net;
 use crate::data::stats::Rate;
 use crate::data::stream;
-use crate::listen::Seat;
 use crate::data::tracking;
+use crate::listen::Seat;
 use crate::server::Server;
 use ahead::Ahead;
 use deadline::Deadline;
@@ -206,8 +207,8 @@ impl Worker {
             self.hand_to_disk();
         }
         self.server.replicas.flush(&self.server.feed);
-        self.write_all();
         tracking::pass_on(&self.server);
+        self.write_all();
         if self.grown > 0 {
             self.evict_clients();
         }
@@ -270,11 +271,11 @@ impl Worker {
         match mail {
             Mail::Adopt { socket, peer, seat, refusal } => self.adopt(socket, peer, seat, refusal),
             Mail::Message { client, message } => self.pass_message(client, message),
-            Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
             Mail::Stale { client, note } => self.tell_stale(client, &note),
             Mail::Redirected { client, keys } => {
                 self.with(client, |session| tracking::tell_redirected(session, keys.as_deref()));
             }
+            Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
             Mail::Follow { socket, peer, input, upstream } => {
                 if let Some(client) = self.net.follow(&self.server, socket, peer, input, &upstream, self.now) {
                     self.follow_on(&client, false);
@@ -289,6 +290,7 @@ impl Worker {
                 self.go_on(&client);
             }
             Mail::Served { client, ticket, reply } => self.served(client, ticket, &reply),
+            Mail::Denied { client, reason, object, user } => self.note_denied(client, reason, &object, &user),
             Mail::Answer { client, reply } => {
                 let Some(client) = self.net.clients.get(&client).map(Arc::clone) else { return };
                 // SAFETY: this thread owns the client and is active.

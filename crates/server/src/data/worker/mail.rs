@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crossbeam_queue::SegQueue;
 use mio::Waker;
+use quorate_acl::{Reason, User};
 use quorate_keyspace::Ticket;
 
 use crate::control::observers::{Back, Visit};
 use crate::control::upstream::Upstream;
 use crate::data::client::{ClientId, Peer, Socket};
 use crate::data::pubsub::Message;
-use crate::listen::Seat;
 use crate::data::tracking::Note;
+use crate::listen::Seat;
 
 /// What other threads tell a network thread.
 pub enum Mail {
@@ -33,7 +34,6 @@ pub enum Mail {
         /// The message.
         message: Arc<Message>,
     },
-    /// A client of yours that waited for keys was served.
     /// What is stale of the copies that a client of yours holds.
     Stale {
         /// The client.
@@ -48,6 +48,7 @@ pub enum Mail {
         /// The keys; `None` is all.
         keys: Option<Vec<Box<[u8]>>>,
     },
+    /// A client of yours that waited for keys was served.
     Served {
         /// The client.
         client: ClientId,
@@ -55,6 +56,17 @@ pub enum Mail {
         ticket: Ticket,
         /// What it gets.
         reply: Vec<u8>,
+    },
+    /// A client of yours waited for what its user may not do any more: for the list of what was denied.
+    Denied {
+        /// The client.
+        client: ClientId,
+        /// What was denied.
+        reason: Reason,
+        /// The command, or the key.
+        object: Box<[u8]>,
+        /// To whom.
+        user: Arc<User>,
     },
     /// A client of yours that waited for another thread's answer gets it.
     Answer {
