@@ -152,6 +152,7 @@ fn a_stream_of_nonsense_ends_the_link() {
         ("garbage", &b"\x00\xff\xfe\x01garbage\r\n*\r\n"[..]),
         ("garbage behind empty lines and empty arrays", b"\r\n\n*0\r\n*-1\r\n\xff\r\n*x\r\n"),
         ("a negative count", b"*2\r\n$-7\r\nab\r\n"),
+        ("a request in one line", b"SET key value\r\n"),
         ("too many words", b"*2147483647\r\n$1\r\na\r\n"),
         ("a word of absurd length", b"*1\r\n$99999999999\r\n"),
     ];

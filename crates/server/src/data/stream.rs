@@ -46,6 +46,10 @@ pub fn request(worker: &mut Worker, client: &Arc<Client>, words: &[&[u8]], raw: 
         passed(worker, client, raw);
         return Step::Done;
     }
+    // SAFETY: the worker owns the client and is active.
+    if !is_of_a_primary(raw, unsafe { client.session() }) {
+        return Step::Done;
+    }
     let args = Args::new(words);
     match dispatch::resolve(args) {
         // A busy script keeps the stream waiting as a pause does, and not the thread with it.
@@ -144,6 +148,10 @@ fn apply_alone(
         // SAFETY: the caller is alone.
         return append(server, unsafe { client.session() }, raw, true);
     }
+    // SAFETY: the caller is alone.
+    if !is_of_a_primary(raw, unsafe { client.session() }) {
+        return;
+    }
     let args = Args::new(words);
     match dispatch::resolve(args) {
         Ok(command) => {
@@ -198,6 +206,18 @@ pub fn is_aside(command: &Command) -> bool {
 
 fn is_getack(words: &[&[u8]]) -> bool {
     words.len() >= 2 && words[0].eq_ignore_ascii_case(b"replconf") && words[1].eq_ignore_ascii_case(b"getack")
+}
+
+/// Whether a request has the only form in which a primary sends any. Another one ends the link before it has any effect: what
+/// goes into our log, and from there into the append-only file and to our replicas, are these very bytes, and there a request
+/// of another form could not be read any more.
+fn is_of_a_primary(raw: &[u8], session: &mut Session) -> bool {
+    let is_array = raw.first() == Some(&b'*');
+    if !is_array && session.closing.is_none() {
+        log::warning("Our primary has sent an inline request, which no primary does: the link is closed");
+        session.closing = Some(Closing::Now);
+    }
+    is_array && session.closing.is_none()
 }
 
 /// A request that changes nothing.
