@@ -4,12 +4,14 @@
 //! *floor*, an epoll server that does the network's work only (`floor.rs`). Time on the clock depends on the machine
 //! and on who else uses it, CPU time much less, a ratio of two CPU times hardly. The servers take turns on one core,
 //! while the load generator has another one (`throughput.rs`, `load.rs`). Beside that stand the figures that throughput
-//! does not show: memory (`memory.rs`), stalls (`stalls.rs`) and the cost of a replica (`replica.rs`).
+//! does not show: memory (`memory.rs`), stalls (`stalls.rs`), the cost of a replica (`replica.rs`) and of a message to many
+//! (`fanout.rs`).
 //!
 //! It is not a tester of correctness: replies are checked as far as needed to know that the work was done.
 
 mod cases;
 mod client;
+mod fanout;
 mod floor;
 mod instructions;
 mod interrupt;
@@ -48,6 +50,7 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("bgsave", "latency during BGSAVE"),
     ("snapshot-memory", "extra memory of BGSAVE under full write load"),
     ("replica", "CPU that an attached replica adds to a write"),
+    ("fanout", "CPU that a message to each of 100 subscribers costs"),
 ];
 
 /// Runs `bench ARGS`; `bench floor` and `bench profile` are the floor server and the profiler.
@@ -114,6 +117,7 @@ fn measure(options: &Options) -> Result<Report> {
             "bgsave" => stalls::bgsave(&launcher, &kinds, keys, repeats)?,
             "snapshot-memory" => memory::during_snapshot(&launcher, &kinds, keys, repeats)?,
             "replica" => replica::cost(&launcher, &kinds, &effort)?,
+            "fanout" => fanout::cost(&launcher, &kinds, &effort)?,
             other => unreachable!("SCENARIOS lists {other}"),
         });
     }

@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
+use super::options::Append;
+
 /// The clients of every case.
 pub(super) const CLIENTS: usize = 50;
 /// Bytes of a stored value; keys have 16.
@@ -33,6 +35,8 @@ pub(super) struct Case {
     most_keys: u64,
     /// Clients come over TLS. The floor has none of it.
     pub(super) encrypted: bool,
+    /// Directives of the servers beyond those of the run.
+    pub(super) directives: &'static [&'static str],
 }
 
 /// How long a filled server serves a case before the case has changed what it measures.
@@ -73,6 +77,10 @@ pub(super) enum Reply {
     Integer(u64),
     /// A bulk string of so many bytes.
     Bulk(usize),
+    /// A bulk string, of typically so many bytes.
+    AnyBulk(usize),
+    /// An array of whatever depth; typically of so many elements of 16 bytes.
+    Array(usize),
 }
 
 /// One element stays in each key, since a server that pops faster would otherwise delete more keys in its round.
@@ -86,6 +94,18 @@ const FILL_HASHES: &[Part] =
 const FILL_SORTED_SETS: &[Part] =
     &[Word("ZADD"), Key, Score, Element(0), Score, Element(1), Score, Element(2), Score, Element(3)];
 
+/// Streams of some entries, with a group that has read none of them.
+const FILL_STREAMS: &[Part] = &[
+    Word("EVAL"),
+    Word(
+        "for id = 1, 4 do redis.call('XADD', KEYS[1], id, 'field', ARGV[1]) end \
+         return redis.call('XGROUP', 'CREATE', KEYS[1], 'group', 0)",
+    ),
+    Word("1"),
+    Key,
+    Value,
+];
+
 const BLANK: Case = Case {
     name: "",
     request: &[],
@@ -96,6 +116,7 @@ const BLANK: Case = Case {
     supply: Supply::Steady,
     most_keys: u64::MAX,
     encrypted: false,
+    directives: &[],
 };
 
 const GET: Case = Case { request: &[Word("GET"), Key], reply: Reply::Bulk(VALUE_LEN), ..BLANK };
@@ -176,6 +197,54 @@ pub(super) static CASES: &[Case] = &[
         fill_reply: ADDED_ALL,
         ..BLANK
     },
+    Case {
+        name: "zrange-p16",
+        request: &[Word("ZRANGE"), Key, Word("0"), Word("-1")],
+        reply: Reply::Array(ELEMENTS as usize),
+        fill: FILL_SORTED_SETS,
+        fill_reply: ADDED_ALL,
+        ..BLANK
+    },
+    Case {
+        name: "xadd-p16",
+        request: &[Word("XADD"), Key, Word("*"), Word("field"), Value],
+        reply: Reply::AnyBulk(15),
+        fill: FILL_STREAMS,
+        supply: Supply::Grows,
+        ..BLANK
+    },
+    Case {
+        name: "xreadgroup-p16",
+        request: &[
+            Word("XREADGROUP"),
+            Word("GROUP"),
+            Word("group"),
+            Word("consumer"),
+            Word("COUNT"),
+            Word("1"),
+            Word("STREAMS"),
+            Key,
+            Word(">"),
+        ],
+        reply: Reply::Array(ELEMENTS as usize),
+        fill: FILL_STREAMS,
+        supply: POPS,
+        ..BLANK
+    },
+    Case {
+        name: "eval-get-p16",
+        request: &[Word("EVAL"), Word("return redis.call('GET', KEYS[1])"), Word("1"), Key],
+        reply: Reply::Bulk(VALUE_LEN),
+        ..BLANK
+    },
+    Case {
+        name: "eval-set-p16",
+        request: &[Word("EVAL"), Word("return redis.call('SET', KEYS[1], ARGV[1])"), Word("1"), Key, Value],
+        ..BLANK
+    },
+    Case { name: "set-everysec-p16", directives: Append::Everysec.arguments(), ..SET },
+    Case { name: "set-always-p16", directives: Append::Always.arguments(), ..SET },
+    Case { name: "set-always", pipeline: 1, directives: Append::Always.arguments(), ..SET },
 ];
 
 /// The case of that name, or an error that lists the names.
@@ -212,7 +281,10 @@ impl Reply {
         match self {
             Reply::Ok => b"+OK\r\n".to_vec(),
             Reply::Integer(value) => format!(":{value}\r\n").into_bytes(),
-            Reply::Bulk(len) => format!("${len}\r\n{}\r\n", "x".repeat(len)).into_bytes(),
+            Reply::Bulk(len) | Reply::AnyBulk(len) => format!("${len}\r\n{}\r\n", "x".repeat(len)).into_bytes(),
+            Reply::Array(elements) => {
+                format!("*{elements}\r\n{}", format!("$16\r\n{}\r\n", "x".repeat(16)).repeat(elements)).into_bytes()
+            }
         }
     }
 }
@@ -223,6 +295,8 @@ impl fmt::Display for Reply {
             Reply::Ok => write!(f, "ok"),
             Reply::Integer(value) => write!(f, "integer:{value}"),
             Reply::Bulk(len) => write!(f, "bulk:{len}"),
+            Reply::AnyBulk(len) => write!(f, "any-bulk:{len}"),
+            Reply::Array(elements) => write!(f, "array:{elements}"),
         }
     }
 }
@@ -235,6 +309,8 @@ impl FromStr for Reply {
             None if text == "ok" => Reply::Ok,
             Some(("integer", value)) => Reply::Integer(value.parse()?),
             Some(("bulk", len)) => Reply::Bulk(len.parse()?),
+            Some(("any-bulk", len)) => Reply::AnyBulk(len.parse()?),
+            Some(("array", elements)) => Reply::Array(elements.parse()?),
             _ => bail!("{text:?} is not a reply"),
         })
     }
@@ -431,7 +507,7 @@ mod tests {
 
     #[test]
     fn a_reply_survives_being_spelled() {
-        for reply in [Reply::Ok, Reply::Integer(100_001), Reply::Bulk(64)] {
+        for reply in [Reply::Ok, Reply::Integer(100_001), Reply::Bulk(64), Reply::AnyBulk(15), Reply::Array(4)] {
             assert_eq!(reply.to_string().parse::<Reply>().unwrap(), reply);
         }
     }

@@ -110,7 +110,13 @@ fn control(server: &Server, order: &str) -> Result<()> {
 }
 
 fn prepare(launcher: &Launcher, case: &Case, kind: Kind, under: &[&str]) -> Result<(Server, Load)> {
-    let launch = Launch { reply: case.reply, under, encrypted: case.encrypted, ..Launch::of(kind, Place::ServerCore) };
+    let launch = Launch {
+        reply: case.reply,
+        extra: case.directives,
+        under,
+        encrypted: case.encrypted,
+        ..Launch::of(kind, Place::ServerCore)
+    };
     let server = launcher.start(&launch)?;
     throughput::fill(&server, kind, case, KEYS)?;
     let mut load = Load::connect(&server.door, CLIENTS, case.pipeline, case.batch(KEYS), case.reply)?;

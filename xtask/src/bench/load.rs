@@ -234,7 +234,8 @@ struct Replies {
 fn whole_replies(bytes: &[u8], expected: Reply) -> Result<Replies> {
     let mut found = Replies::default();
     while let Some(len) = reply_len(&bytes[found.end..], expected)? {
-        found.nils += usize::from(bytes[found.end..].starts_with(b"$-1") || bytes[found.end] == b'_');
+        let start = &bytes[found.end..];
+        found.nils += usize::from(start.starts_with(b"$-1") || start.starts_with(b"*-1") || start[0] == b'_');
         found.end += len;
         found.count += 1;
     }
@@ -251,19 +252,48 @@ pub(super) fn reply_len(bytes: &[u8], expected: Reply) -> Result<Option<usize>> 
         Reply::Integer(_) if bytes[0] == b':' => line_len,
         Reply::Bulk(_) if bytes.starts_with(b"$-1\r") || bytes[0] == b'_' => line_len,
         Reply::Bulk(len) if bytes[0] == b'$' && spells(&bytes[1..feed], len) => line_len + len + 2,
+        Reply::AnyBulk(_) if bytes[0] == b'$' => match number(&bytes[1..feed]) {
+            Some(len) => line_len + len + 2,
+            None => line_len,
+        },
+        Reply::Array(_) if bytes[0] == b'*' || bytes[0] == b'_' => return Ok(nested_len(bytes)),
         _ => bail!("{expected} was expected, and the server said {:?}", bytes[..line_len].escape_ascii().to_string()),
     };
     Ok((whole <= bytes.len()).then_some(whole))
 }
 
+/// The length of a reply of any kind and depth, `None` if it is not all there.
+fn nested_len(bytes: &[u8]) -> Option<usize> {
+    let (mut at, mut open) = (0, 1_usize);
+    while open > 0 {
+        let rest = bytes.get(at..)?;
+        let feed = rest.iter().position(|&byte| byte == b'\n')?;
+        let count = number(&rest[1..feed]).unwrap_or(0);
+        at += feed + 1;
+        open -= 1;
+        match rest[0] {
+            b'*' | b'~' | b'>' => open += count,
+            b'%' => open += 2 * count,
+            // Nil has no body, and no count.
+            b'$' if rest[1] != b'-' => at += count + 2,
+            _ => {}
+        }
+    }
+    (at <= bytes.len()).then_some(at)
+}
+
 /// Whether `line`, which ends in a carriage return, is that number.
-fn spells(line: &[u8], number: usize) -> bool {
-    let Some((b'\r', digits)) = line.split_last() else { return false };
-    let value = digits.iter().try_fold(0_usize, |value, &digit| {
+fn spells(line: &[u8], expected: usize) -> bool {
+    number(line) == Some(expected)
+}
+
+/// The number that `line` is, which ends in a carriage return.
+fn number(line: &[u8]) -> Option<usize> {
+    let (b'\r', digits) = line.split_last()? else { return None };
+    digits.iter().try_fold(0_usize, |value, &digit| {
         let digit = digit.is_ascii_digit().then(|| usize::from(digit - b'0'))?;
         value.checked_mul(10)?.checked_add(digit)
-    });
-    value == Some(number)
+    })
 }
 
 #[cfg(test)]
@@ -320,6 +350,18 @@ mod tests {
     }
 
     #[test]
+    fn an_array_counts_when_its_last_element_is_there() {
+        let bytes = b"*2\r\n$1\r\nk\r\n*2\r\n*2\r\n$3\r\n1-1\r\n$-1\r\n:7\r\n*-1\r\n*0\r\n";
+        let first = bytes.len() - b"*-1\r\n*0\r\n".len();
+        assert_eq!(whole_replies(bytes, Reply::Array(2)).unwrap().count, 3);
+        for cut in 0..first {
+            assert_eq!(reply_len(&bytes[..cut], Reply::Array(2)).unwrap(), None, "cut at {cut}");
+        }
+        assert_eq!(reply_len(bytes, Reply::Array(2)).unwrap(), Some(first));
+        assert_eq!(reply_len(b"$15\r\n1764200000000-0\r\n", Reply::AnyBulk(3)).unwrap(), Some(22));
+    }
+
+    #[test]
     fn a_reply_of_another_kind_or_size_is_an_error() {
         for (bytes, expected) in [
             (&b"-ERR no\r\n"[..], Reply::Ok),
@@ -327,6 +369,8 @@ mod tests {
             (b"+OK\r\n", Reply::Integer(1)),
             (b"$4\r\nabcd\r\n", Reply::Bulk(3)),
             (b"$x\r\n", Reply::Bulk(3)),
+            (b"$1\r\na\r\n", Reply::Array(1)),
+            (b"*0\r\n", Reply::AnyBulk(1)),
         ] {
             assert!(whole_replies(bytes, expected).is_err(), "{:?}", bytes.escape_ascii().to_string());
         }

@@ -102,7 +102,7 @@ pub(super) enum Append {
 
 impl Append {
     /// The servers' directives.
-    pub(super) fn arguments(self) -> &'static [&'static str] {
+    pub(super) const fn arguments(self) -> &'static [&'static str] {
         match self {
             Append::No => &["--appendonly", "no"],
             Append::Everysec => {

@@ -41,7 +41,12 @@ fn perf_records(scratch: &Path) -> bool {
 }
 
 fn sample(launcher: &Launcher, case: &Case, options: &ProfileOptions, scratch: &Path) -> Result<()> {
-    let launch = Launch { reply: case.reply, encrypted: case.encrypted, ..Launch::of(options.on, Place::ServerCore) };
+    let launch = Launch {
+        reply: case.reply,
+        extra: case.directives,
+        encrypted: case.encrypted,
+        ..Launch::of(options.on, Place::ServerCore)
+    };
     let server = launcher.start(&launch)?;
     throughput::fill(&server, options.on, case, options.keys)?;
     let mut load = Load::connect(&server.door, CLIENTS, case.pipeline, case.batch(options.keys), case.reply)?;

@@ -52,7 +52,12 @@ pub(super) fn measure(
     let mut subjects = Vec::new();
     // The floor knows nothing of encryption.
     for &kind in kinds.iter().filter(|kind| **kind != Kind::Floor || !case.encrypted) {
-        let launch = Launch { reply: case.reply, encrypted: case.encrypted, ..Launch::of(kind, Place::ServerCore) };
+        let launch = Launch {
+            reply: case.reply,
+            extra: case.directives,
+            encrypted: case.encrypted,
+            ..Launch::of(kind, Place::ServerCore)
+        };
         let server = launcher.start(&launch)?;
         fill(&server, kind, case, effort.keys).with_context(|| format!("fill {}", kind.name()))?;
         let load = Load::connect(&server.door, CLIENTS, case.pipeline, case.batch(effort.keys), case.reply)?;
