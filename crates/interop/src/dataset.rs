@@ -73,6 +73,27 @@ pub fn fill(client: &mut Client, keys: u64, seed: u64) -> io::Result<()> {
     settle(client, &mut pending)
 }
 
+/// Makes what [`fill`] leaves out, because it takes its time: a library of functions, of which `FCALL twice 0 21` answers 42,
+/// and values of many megabytes.
+///
+/// # Errors
+/// The connection breaks, or a request is refused.
+pub fn fill_large(client: &mut Client) -> io::Result<()> {
+    let library = "#!lua name=numbers\n redis.register_function('twice', function(keys, args) return args[1] * 2 end)";
+    client.push(&["FUNCTION", "LOAD", library]);
+    client.push(&["SETRANGE", "large:string", &(16 << 20).to_string(), "the end"]);
+    let mut noise = Rng::new(9);
+    let text: String = (0..1 << 20).map(|_| char::from(b'a' + noise.below(26) as u8)).collect();
+    for _ in 0..4 {
+        client.push(&["APPEND", "large:noise", &text]);
+        client.push(&["RPUSH", "large:list", &text, "and a short one"]);
+        client.push(&["HSET", "large:hash", &text[..noise.below(1 << 16) as usize], &text]);
+        client.push(&["XADD", "large:stream", "*", "field", &text]);
+    }
+    let mut pending = 18;
+    settle(client, &mut pending)
+}
+
 fn settle(client: &mut Client, pending: &mut usize) -> io::Result<()> {
     client.flush()?;
     for _ in 0..std::mem::take(pending) {

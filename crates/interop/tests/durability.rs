@@ -181,10 +181,12 @@ fn real_redis_goes_on_with_our_files_and_we_with_its() {
         let options = [&options[..], &["--aof-use-rdb-preamble", preamble]].concat();
         let Some(mut server) = Server::start_redis(&options, None) else { return };
         dataset::fill(&mut server.connect(), 2000, 7).unwrap();
+        dataset::fill_large(&mut server.connect()).unwrap();
         let expected = digest(&server);
         for (round, program) in [&ours()[..], &["redis-server".into()], &ours()].into_iter().enumerate() {
             server.kill_and_start(program, &options);
             assert_eq!(digest(&server), expected, "preamble {preamble}, round {round}");
+            assert_eq!(ask(&server, &["FCALL", "twice", "0", "21"]), Reply::Int(42));
             ask(&server, &["BGREWRITEAOF"]);
             // Redis counts a rewrite when it begins.
             wait_until("the file is rewritten", || {

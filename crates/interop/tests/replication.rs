@@ -235,6 +235,7 @@ const OPTIONS: &[&str] = &["--enable-debug-command", "yes", "--repl-diskless-syn
 fn a_dataset_of_a_real_redis_goes_through_ours_and_back() {
     let Some(redis) = Server::start_redis(OPTIONS, None) else { return };
     dataset::fill(&mut redis.connect(), keys(), 1).expect("Redis takes the dataset");
+    dataset::fill_large(&mut redis.connect()).expect("Redis takes the dataset");
     assert_eq!(ask(&redis, &["SAVE"]), Reply::Simple(b"OK".to_vec()));
 
     // Its file starts ours.
@@ -242,8 +243,14 @@ fn a_dataset_of_a_real_redis_goes_through_ours_and_back() {
     assert_eq!(digest(&ours), digest(&redis), "loaded from the file");
     // Ours starts a real one.
     assert_eq!(ask(&ours, &["SAVE"]), Reply::Simple(b"OK".to_vec()));
-    let Some(back) = Server::start_redis(OPTIONS, Some(&ours.directory().join("dump.rdb"))) else { return };
+    let file = ours.directory().join("dump.rdb");
+    let checked = std::process::Command::new("redis-check-rdb").arg(&file).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    let Some(back) = Server::start_redis(OPTIONS, Some(&file)) else { return };
     assert_eq!(digest(&back), digest(&redis), "and back");
+    for server in [&ours, &back] {
+        assert_eq!(ask(server, &["FCALL", "twice", "0", "21"]), Reply::Int(42));
+    }
 
     // Values one by one, both ways.
     let (mut from, mut to) = (redis.connect(), ours.connect());
