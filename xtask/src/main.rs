@@ -14,6 +14,7 @@ mod package;
 mod peers;
 mod process;
 mod sbom;
+mod soak;
 mod tidy;
 mod workspace;
 
@@ -41,6 +42,7 @@ enum Command {
     Fuzz(fuzz::Options),
     Package(package::Options),
     Sbom(sbom::Options),
+    Soak(soak::Options),
     /// Measures Quorate beside Redis (cargo xtask bench --help).
     #[command(disable_help_flag = true)]
     Bench(Rest),
@@ -74,6 +76,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Package(options) => package::run(&options),
         Command::Sbom(options) => sbom::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Bench(rest) => bench::run(&rest.words).map(|()| ExitCode::SUCCESS),
         Command::Profile(rest) => bench::profile(&rest.words).map(|()| ExitCode::SUCCESS),
     }

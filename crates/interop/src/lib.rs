@@ -17,6 +17,7 @@ pub mod peers;
 pub mod pseudo_terminal;
 mod server;
 pub mod shards;
+pub mod soak;
 
 pub use checker::{Model, Record, linearize};
 pub use server::{PATIENCE, Server, await_that, binary, free_port, is_redis_installed, pause};
