@@ -436,6 +436,11 @@ impl Record {
     /// When the first field of a hash expires; `None` if none does, or this is no hash.
     #[inline]
     pub fn field_expiry(&self) -> Option<UnixMs> {
+        // Each search asks, and most entries are no hashes.
+        if self.kind() == Kind::Hash { self.soonest_field() } else { None }
+    }
+
+    fn soonest_field(&self) -> Option<UnixMs> {
         match self.value() {
             ValueRef::Hash(hash) => hash.soonest_expiry(),
             _ => None,

@@ -7,7 +7,10 @@
 
 use std::sync::atomic::Ordering;
 
+use quorate_stdx::UnixMs;
+
 use super::{KeyView, note_expiry};
+use crate::entry::Record;
 use crate::slot::Slot;
 use crate::space::Db;
 
@@ -48,6 +51,11 @@ impl Sweep {
     }
 }
 
+/// When the first of an entry's expiries is, its own or that of a field.
+fn soonest_of(entry: &Record) -> Option<UnixMs> {
+    [entry.expiry(), entry.field_expiry()].into_iter().flatten().min()
+}
+
 impl KeyView<'_> {
     /// Removes keys of the sweep's slot whose time has come, until about `budget` entries were looked at.
     pub fn sweep(&mut self, sweep: &mut Sweep, budget: usize) -> Bite {
@@ -63,7 +71,7 @@ impl KeyView<'_> {
             if let Some(table) = self.table(slot, db).filter(|table| table.volatile() + table.fielded() > 0) {
                 sweep.cursor = table.scan(sweep.cursor, STEP.min(budget - looked), |entry| {
                     looked += 1;
-                    match [entry.expiry(), entry.field_expiry()].into_iter().flatten().min() {
+                    match soonest_of(entry) {
                         Some(at) if at <= now => due.push((db, entry.key().into())),
                         Some(at) => sweep.soonest = sweep.soonest.min(at.0),
                         None => {}
@@ -82,13 +90,14 @@ impl KeyView<'_> {
                 self.expire_now(db, &key);
                 removed += 1;
             } else {
-                // What is left of it notes itself when it is due.
                 looked += self.expire_fields(db, &key);
+                let rest = self.peek_raw(db, &key).and_then(soonest_of);
+                sweep.soonest = rest.map_or(sweep.soonest, |at| sweep.soonest.min(at.0));
             }
         }
         let finished = sweep.db == space.databases();
         if finished && sweep.soonest != i64::MAX {
-            note_expiry(space, slot, quorate_stdx::UnixMs(sweep.soonest));
+            note_expiry(space, slot, UnixMs(sweep.soonest));
         }
         Bite { looked, removed, finished }
     }
@@ -98,7 +107,7 @@ impl KeyView<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use quorate_stdx::{Rng, UnixMs};
+    use quorate_stdx::Rng;
 
     use super::*;
     use crate::{AccessPolicy, Expiry, Keyspace, Lazy, Member, Scope, SlotSet};
