@@ -284,12 +284,6 @@ impl Server {
         self.serving().map(|thread| pick(&thread.stats)).sum()
     }
 
-    /// Whether more memory is in use than may be.
-    pub fn is_out_of_memory(&self) -> bool {
-        let limit = self.published.load().memory.max;
-        limit > 0 && self.memory.used().saturating_sub(self.feed.excess_bytes()) > limit
-    }
-
     /// Lets the upkeep thread look at once what there is to do.
     pub fn wake_upkeep(&self) {
         if let Some(thread) = self.upkeep.get() {

@@ -59,6 +59,8 @@ pub struct Local {
     pub after: After,
     /// A script was busy when the thread last looked.
     pub saw_busy: bool,
+    /// There was no room, and nothing to evict, before the request that runs.
+    pub no_room: bool,
 }
 
 /// What is to be done after a command of the server that has not returned an error.
@@ -116,6 +118,7 @@ impl Local {
             script_reply: Vec::new(),
             after: After::Nothing,
             saw_busy: false,
+            no_room: false,
             appended: Offset(0),
         }
     }

@@ -57,6 +57,7 @@ pub fn request(
         return Step::Done;
     }
     let no_room = evict::make_room(server, member, local, scope) == Room::None;
+    local.no_room = no_room;
     let mut if_present = false;
     match gates::pass(server, &local.published, session, command, Asked { args, no_room }) {
         Gate::Open => {}

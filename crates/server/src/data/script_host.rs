@@ -140,7 +140,8 @@ impl<'h, 'b> ScriptHost<'h, 'b> {
             Access::Withheld => unreachable!("no script is run by a script"),
         };
         let slot = declared.iter().next();
-        let short_of_memory = cx.local.published.memory.max > 0 && cx.server.is_out_of_memory();
+        // What is being freed at this moment is room, as it is for every other request.
+        let short_of_memory = cx.local.published.memory.max > 0 && cx.local.no_room;
         cx.session.protocol = Protocol::Resp2;
         Some(ScriptHost {
             server: cx.server,

@@ -214,14 +214,20 @@ pub fn tell_redirected(session: &mut Session, keys: Option<&[Box<[u8]>]>) {
 /// Passes on what has become stale.
 #[inline]
 pub fn pass_on(server: &Server) {
+    pass_on_by(server, &mut |thread, client, note| server.mail(thread, Mail::Stale { client, note }));
+}
+
+/// As [`pass_on`], by a way of the caller's; it is given a client's thread, the client, and what to tell it.
+#[inline]
+pub fn pass_on_by(server: &Server, way: &mut dyn FnMut(usize, ClientId, Arc<Note>)) {
     let tracking = server.space.tracking();
     if tracking.has_stale() {
-        tracking.pass_on(|stale| send(server, stale));
+        tracking.pass_on(|stale| send(server, stale, way));
     }
 }
 
 #[cold]
-fn send(server: &Server, stale: Vec<Stale>) {
+fn send(server: &Server, stale: Vec<Stale>, way: &mut dyn FnMut(usize, ClientId, Arc<Note>)) {
     let mut changed = BTreeMap::new();
     for stale in stale {
         match stale {
@@ -229,7 +235,7 @@ fn send(server: &Server, stale: Vec<Stale>) {
                 if !holders.is_empty() {
                     let note = Arc::new(Note::Read(key.clone(), by));
                     for Holder { client, thread } in holders {
-                        server.mail(thread, Mail::Stale { client: ClientId(client), note: Arc::clone(&note) });
+                        way(thread, ClientId(client), Arc::clone(&note));
                     }
                 }
                 if is_change {
@@ -238,19 +244,19 @@ fn send(server: &Server, stale: Vec<Stale>) {
                 }
             }
             Stale::All => {
-                broadcast(server, std::mem::take(&mut changed));
+                broadcast(server, std::mem::take(&mut changed), way);
                 let note = Arc::new(Note::All);
                 for (&client, &thread) in &*server.trackers.clients.lock() {
-                    server.mail(thread, Mail::Stale { client, note: Arc::clone(&note) });
+                    way(thread, client, Arc::clone(&note));
                 }
             }
         }
     }
-    broadcast(server, changed);
+    broadcast(server, changed, way);
 }
 
 /// Tells those who want to hear of keys that begin in a certain way.
-fn broadcast(server: &Server, changed: BTreeMap<Box<[u8]>, u64>) {
+fn broadcast(server: &Server, changed: BTreeMap<Box<[u8]>, u64>, way: &mut dyn FnMut(usize, ClientId, Arc<Note>)) {
     if changed.is_empty() {
         return;
     }
@@ -262,7 +268,7 @@ fn broadcast(server: &Server, changed: BTreeMap<Box<[u8]>, u64>) {
         }
         let note = Arc::new(Note::Changed(keys));
         for (&client, &thread) in threads {
-            server.mail(thread, Mail::Stale { client, note: Arc::clone(&note) });
+            way(thread, client, Arc::clone(&note));
         }
     }
 }

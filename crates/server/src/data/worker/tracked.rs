@@ -6,8 +6,9 @@ use quorate_keyspace::Place;
 
 use crate::data::client::{Client, ClientId};
 use crate::data::dispatch;
+use crate::data::evict;
 use crate::data::tracking::{self, Note};
-use crate::data::worker::Worker;
+use crate::data::worker::{Mail, Worker};
 
 impl Worker {
     /// Tells a client what is stale of the copies that it holds.
@@ -20,6 +21,24 @@ impl Worker {
         self.queue_write(&client);
     }
 
+    /// Makes room for a request, and tells the thread's own clients what that has made stale before anything is answered: it
+    /// was done before.
+    #[cold]
+    fn make_room_first(&mut self) {
+        evict::make_room(&self.server, &mut self.member, &mut self.local, &self.scope);
+        let (server, mut own) = (Arc::clone(&self.server), Vec::new());
+        tracking::pass_on_by(&server, &mut |thread, client, note| {
+            if thread == self.net.index {
+                own.push((client, note));
+            } else {
+                server.mail(thread, Mail::Stale { client, note });
+            }
+        });
+        for (client, note) in own {
+            self.tell_stale(client, &note);
+        }
+    }
+
     /// Runs a request of a client that tracks keys.
     #[cold]
     pub(super) fn request_of_tracker(
@@ -29,6 +48,9 @@ impl Worker {
         raw: Option<&[u8]>,
         place: Option<Place>,
     ) -> dispatch::Step {
+        if self.local.published.memory.max > 0 {
+            self.make_room_first();
+        }
         // SAFETY: this thread owns the client and is active; the reference ends before it is ever not.
         let noloop = unsafe { client.session() }.tracking.as_ref().is_some_and(|tracking| tracking.noloop);
         self.scope.acting.set(if noloop { client.id.0 } else { 0 });
