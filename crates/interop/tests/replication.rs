@@ -269,6 +269,48 @@ fn a_dataset_of_a_real_redis_goes_through_ours_and_back() {
 }
 
 #[test]
+fn fields_of_hashes_go_everywhere_when_the_primary_says_so_and_are_hidden_before() {
+    let primary = Server::start(&[OPTIONS, &["--appendonly", "yes"]].concat());
+    let replica = Server::start(OPTIONS);
+    follow(&replica, &primary);
+    await_link(&replica);
+    let mut client = primary.connect();
+    for number in 0..500 {
+        let key = format!("hash:{number}");
+        client.push(&["HSET", &key, "stays", "1", "goes", "2"]);
+        client.push(&["HPEXPIRE", &key, &(1 + number % 100).to_string(), "FIELDS", "1", "goes"]);
+    }
+    client.flush().unwrap();
+    for _ in 0..1000 {
+        assert!(!matches!(client.receive().unwrap(), Reply::Error(_)));
+    }
+    wait_until("all fields are gone", &"500".to_owned(), || info(&primary, "stats", "expired_subkeys"));
+    assert_same(&primary, &[&replica]);
+    let stays = Reply::Array(vec![Reply::Bulk(b"stays".to_vec()), Reply::Bulk(b"1".to_vec())]);
+    assert_eq!(ask(&replica, &["HGETALL", "hash:7"]), stays);
+    assert_eq!(info(&replica, "stats", "expired_subkeys"), "0");
+
+    // Nobody looks for it on the primary, and the replica must not remove it.
+    ask(&primary, &["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+    ask(&primary, &["HPEXPIRE", "hash:7", "1", "FIELDS", "1", "stays"]);
+    wait_until("the replica hides the field", &Reply::Null, || ask(&replica, &["HGET", "hash:7", "stays"]));
+    assert_eq!(ask(&replica, &["HLEN", "hash:7"]), Reply::Int(0));
+    assert_eq!(ask(&replica, &["DBSIZE"]), Reply::Int(500));
+    assert_eq!(ask(&primary, &["HGET", "hash:7", "stays"]), Reply::Null);
+    wait_until("the hash is gone", &Reply::Int(499), || ask(&replica, &["DBSIZE"]));
+
+    // What the file says is the same.
+    ask(&primary, &["HEXPIRE", "hash:8", "1000", "FIELDS", "1", "stays"]);
+    assert_same(&primary, &[&replica]);
+    ask(&primary, &["DEBUG", "LOADAOF"]);
+    assert_eq!(digest(&primary), digest(&replica));
+    ask(&primary, &["BGREWRITEAOF"]);
+    wait_until("the file is rewritten", &"1".to_owned(), || info(&primary, "persistence", "aof_rewrites"));
+    ask(&primary, &["DEBUG", "LOADAOF"]);
+    assert_eq!(digest(&primary), digest(&replica));
+}
+
+#[test]
 fn ours_follows_a_real_primary_and_takes_its_place() {
     let Some(redis) = Server::start_redis(OPTIONS, None) else { return };
     dataset::fill(&mut redis.connect(), keys(), 2).expect("Redis takes the dataset");
