@@ -29,6 +29,8 @@ pub struct Plan {
     pub lasts: Duration,
     /// `maxmemory`, bytes.
     pub max_memory: u64,
+    /// The longest value, bytes.
+    pub longest: u64,
     /// Requests a second that the load asks for, over all its connections.
     pub pace: u64,
     /// What all dice begin with.
@@ -54,7 +56,7 @@ pub struct Outcome {
 }
 
 /// Replicas do not leave their primary because it is busy.
-const OF_ALL: &[&str] = &["--repl-diskless-sync-delay", "0", "--repl-timeout", "60"];
+const OF_ALL: &[&str] = &["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--repl-timeout", "60"];
 
 fn info(server: &Server, field: &str) -> u64 {
     let Ok(Reply::Bulk(text)) = server.connect().call(&["INFO", "everything"]) else { return 0 };

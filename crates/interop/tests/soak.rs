@@ -8,7 +8,7 @@ use quorate_interop::soak::{Plan, run};
 
 #[test]
 fn after_a_day_in_ten_seconds_all_nodes_hold_the_same_within_their_limit() {
-    let plan = Plan { lasts: Duration::from_secs(10), max_memory: 8 << 20, pace: 6000, seed: 3 };
+    let plan = Plan { lasts: Duration::from_secs(10), max_memory: 24 << 20, longest: 4000, pace: 6000, seed: 3 };
     let outcome = run(&plan, |_| ());
     for (name, figure) in &outcome.figures {
         assert!(*figure > 0, "{name}: {:?}", outcome.figures);

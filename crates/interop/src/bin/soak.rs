@@ -16,6 +16,9 @@ struct Options {
     /// `maxmemory` of the primary, MiB.
     #[arg(long, default_value_t = 64)]
     memory: u64,
+    /// The longest value, bytes.
+    #[arg(long, default_value_t = 400)]
+    longest: u64,
     /// Requests a second.
     #[arg(long, default_value_t = 8000)]
     pace: u64,
@@ -25,9 +28,9 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let Options { minutes, memory, pace, seed } = Options::parse();
+    let Options { minutes, memory, longest, pace, seed } = Options::parse();
     let lasts = Duration::from_secs_f64(minutes.clamp(0.1, 1e6) * 60.0);
-    let plan = Plan { lasts, max_memory: memory << 20, pace: pace.max(100), seed };
+    let plan = Plan { lasts, max_memory: memory << 20, longest, pace: pace.max(100), seed };
     let outcome = run(&plan, |sample| println!("{sample}"));
     println!("\n{} requests were answered", outcome.answered);
     for (name, figure) in &outcome.figures {

@@ -59,17 +59,19 @@ pub(super) fn start(
     let pause = Duration::from_secs_f64(BATCH as f64 * CONNECTIONS as f64 / plan.pace as f64);
     let start = |number: u64| {
         let (mut client, mut rng) = (server.connect(), Rng::new(plan.seed.wrapping_add(number)));
-        let (stop, answered) = (Arc::clone(stop), Arc::clone(answered));
+        let (stop, answered, longest) = (Arc::clone(stop), Arc::clone(answered), plan.longest);
         std::thread::spawn(move || {
             let mut due = Instant::now();
             while !stop.load(Ordering::Acquire) {
                 for _ in 0..BATCH {
-                    client.push(&request(&mut rng));
+                    client.push(&request(&mut rng, longest));
                 }
                 client.flush().expect("the server takes requests");
                 for _ in 0..BATCH {
                     let reply = client.receive().expect("the server answers");
-                    assert!(!matches!(reply, Reply::Error(_)), "{reply:?}");
+                    if let Reply::Error(text) = reply {
+                        panic!("{}", String::from_utf8_lossy(&text));
+                    }
                 }
                 answered.fetch_add(BATCH as u64, Ordering::Relaxed);
                 // What could not be asked in time is left out.
@@ -100,9 +102,9 @@ pub(super) fn probe(server: &Server, stop: &Arc<AtomicBool>, trips: &Arc<Trips>)
     })
 }
 
-fn request(rng: &mut Rng) -> Vec<String> {
+fn request(rng: &mut Rng, longest: u64) -> Vec<String> {
     let name = rng.below(NAMES);
-    let value = "v".repeat(20 + rng.below(400) as usize);
+    let value = "v".repeat(1 + rng.below(longest.max(1)) as usize);
     let member = format!("member:{}", rng.below(50));
     let time = (1 + rng.below(LONGEST)).to_string();
     // Fewer names of what grows: each of them holds as much as many strings.
