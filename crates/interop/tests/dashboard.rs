@@ -130,6 +130,8 @@ fn follow_a_cluster(make: Make) {
     browser.await_that("return document.querySelectorAll('#table tbody tr').length === 6");
     browser.await_that("return document.querySelector('#verdict').textContent === 'healthy'");
     browser.await_that("return document.querySelectorAll('.graph .node').length === 6");
+    // What looks after them asks them something each second.
+    browser.await_that("return !document.querySelector('#throughput-now').textContent.startsWith('0 ')");
     browser.keep(&picture(&format!("{make:?}-cluster.png")));
     if let Some(found) = barriers(&browser) {
         assert!(found.is_empty(), "{found:#?}");

@@ -1,4 +1,4 @@
-//! What deploy/ holds: the Debian package is built, unpacked and started, the units are verified, and the manifests are read by a
+//! What deploy/ holds: the Debian package is built, installed and started, the units are verified, and the manifests are read by a
 //! parser and their commands run.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -44,7 +44,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn the_debian_package_is_built_unpacked_and_started() {
+fn the_debian_package_is_built_installed_and_started() {
     if !is_there("dpkg-deb", "--version") {
         return;
     }
@@ -77,17 +77,62 @@ fn the_debian_package_is_built_unpacked_and_started() {
     assert!(page.contains("quorate status \\-\\-json"), "{page}");
     must(Command::new("bash").arg("-n").arg(root.join("usr/share/bash-completion/completions/quorate")));
     verify_units(&root);
-    // The server with its configuration, on other ports.
+    install(package, &place.path().join("layer"));
+}
+
+/// Installs a package over what this machine has, in a layer of its own that goes with the process, starts the server as its
+/// user, and when the server has ended takes the package away again.
+const INSTALL: &str = r#"
+set -e
+mount -t tmpfs none "$2"
+mkdir "$2/upper" "$2/work" "$2/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$2/upper,workdir=$2/work" "$2/root"
+echo layered
+cd "$2/root"
+mount --bind /dev dev
+cp "$1" quorate.deb
+chroot . dpkg --install /quorate.deb
+echo installed
+chroot . setpriv --reuid quorate --regid quorate --clear-groups \
+    quorate server /etc/quorate/main.conf --dir /var/lib/quorate --port "$3" --metrics-port "$4"
+chroot . dpkg --purge quorate
+[ ! -e usr/bin/quorate ] && [ ! -e etc/quorate ] && [ -s var/lib/quorate/dump.rdb ]
+echo purged
+"#;
+
+fn install(package: &Path, layer: &Path) {
+    if !["unshare", "setpriv", "adduser"].iter().all(|program| is_there(program, "--version")) {
+        return;
+    }
+    std::fs::create_dir(layer).unwrap();
     let [port, metrics] = [free_port(), free_port()].map(|port| port.to_string());
-    let mut server = Command::new(&program);
-    server.arg("server").arg(root.join("etc/quorate/main.conf")).args(["--port", &port, "--metrics-port", &metrics]);
-    server.args(["--save", "", "--dir"]).arg(place.path()).stdin(Stdio::null()).stdout(Stdio::null());
-    let _server = Running(server.spawn().unwrap());
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", INSTALL, "sh"]).args([package, layer]).args([&port, &metrics]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
     let address = ([127, 0, 0, 1], port.parse().unwrap()).into();
-    await_that("the packaged server answers", || {
-        let ping = |mut client: Client| client.call(&["PING"]).ok();
-        Client::connect(address, PATIENCE).ok().and_then(ping) == Some(Reply::Simple(b"PONG".to_vec()))
+    await_that("the installed server answers, or it can't be installed", || {
+        let ask = |mut client: Client| client.call(&["SET", "key", "value"]).ok();
+        Client::connect(address, PATIENCE).ok().and_then(ask) == Some(Reply::Simple(b"OK".to_vec()))
+            || running.0.try_wait().unwrap().is_some()
     });
+    if let Ok(mut client) = Client::connect(address, PATIENCE) {
+        let reply = client.call(&["SHUTDOWN", "SAVE"]);
+        assert!(reply.is_err(), "it goes on: {reply:?}");
+    }
+    await_that("the server is stopped, and the package taken away", || running.0.try_wait().unwrap().is_some());
+    let status = running.0.wait().unwrap();
+    let read = |mut from: Box<dyn std::io::Read>| {
+        let mut text = String::new();
+        from.read_to_string(&mut text).unwrap();
+        text
+    };
+    let said = read(Box::new(running.0.stdout.take().unwrap()));
+    let errors = read(Box::new(running.0.stderr.take().unwrap()));
+    if !said.contains("layered") {
+        return println!("SKIPPED dpkg --install: no layer can be made over this machine: {}", errors.trim());
+    }
+    assert!(status.success() && said.ends_with("purged\n"), "{status}: {said}\n{errors}");
 }
 
 /// The units, as they lie in the package.

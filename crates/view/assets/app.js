@@ -12,6 +12,8 @@ let chosen = null;
 let filter = "";
 let all = false;
 let heard = 0;
+// How many samples there were in the last state.
+let samples = null;
 let drawing = false;
 
 function choose(address) {
@@ -157,7 +159,8 @@ async function follow() {
   source.addEventListener("message", (event) => {
     state = JSON.parse(event.data);
     heard = performance.now();
-    if (state.sample) history.add(state);
+    if (state.samples !== samples) history.add(state);
+    samples = state.samples;
     pulse("live", "live");
     draw();
   });

@@ -1,6 +1,6 @@
 //! What is published for whoever asks over HTTP, and how their orders reach the loop.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -32,13 +32,20 @@ pub(super) enum What {
 pub(super) struct Board {
     state: watch::Sender<Bytes>,
     history: RefCell<History>,
+    /// How many samples there have been.
+    samples: Cell<u64>,
     orders: mpsc::Sender<Order>,
 }
 
 impl Board {
     pub(super) fn new() -> (Rc<Board>, mpsc::Receiver<Order>) {
         let (orders, ordered) = mpsc::channel(ORDERS);
-        let board = Board { state: watch::Sender::new(Bytes::new()), history: RefCell::default(), orders };
+        let board = Board {
+            state: watch::Sender::new(Bytes::new()),
+            history: RefCell::default(),
+            samples: Cell::new(0),
+            orders,
+        };
         (Rc::new(board), ordered)
     }
 
@@ -54,10 +61,12 @@ impl Board {
     ) {
         if is_sample {
             self.history.borrow_mut().add(now, explorer.topology());
+            self.samples.set(self.samples.get() + 1);
         }
         let mut state = state(explorer, now, jobs.json(), may_act, seeds);
         if let Value::Object(fields) = &mut state {
-            fields.insert("sample".to_owned(), Value::Bool(is_sample));
+            // Not whether it is one: a page that is slow gets the latest state only, and must not miss that a second has passed.
+            fields.insert("samples".to_owned(), Value::from(self.samples.get()));
         }
         self.state.send_replace(Bytes::from(state.to_string()));
     }
