@@ -34,9 +34,9 @@ pub(super) fn command(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// QUIT and RESET are understood, but belong to the connection more than to what runs behind it: Redis' Sentinel does not
-/// list them either.
+/// list them either. DEBUG is for tests of ours, and no other Sentinel has it.
 fn listed() -> impl Iterator<Item = &'static Command> {
-    COMMANDS.iter().filter(|command| !["quit", "reset"].contains(&command.name))
+    COMMANDS.iter().filter(|command| !["quit", "reset", "debug"].contains(&command.name))
 }
 
 /// A command's name and those of its subcommands that every Sentinel since 7.0 has; HELP tells of the others.
