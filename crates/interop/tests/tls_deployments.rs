@@ -187,6 +187,19 @@ fn a_cluster_whose_bus_is_encrypted_works_and_tells_each_client_the_ports_of_its
     assert!(over_tls.contains(&format!("127.0.0.1:{tls}@")), "{over_tls}");
     let conf = std::fs::read_to_string(nodes[0].server.directory().join("nodes.conf")).unwrap();
     assert!(conf.contains(&format!("127.0.0.1:{tls}@")) && conf.contains(&format!(",tcp-port={plain}")), "{conf}");
+    // What operators use speaks it, too.
+    let tool = |words: &[&str]| {
+        let files = ["ca.crt", "client.crt", "client.key"].map(|name| authority.path(name));
+        let encryption = ["--tls", "--cacert", &files[0], "--cert", &files[1], "--key", &files[2]];
+        let output =
+            std::process::Command::new(quorate_interop::binary()).args(words).args(encryption).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let entry = at(nodes[0].tls).to_string();
+    let (is_well, told) = tool(&["cluster", "check", &entry]);
+    assert!(is_well && told.contains(&format!("127.0.0.1:{tls}")), "{told}");
+    let (is_well, told) = tool(&["status", &entry]);
+    assert!(is_well && told.contains(&format!("127.0.0.1:{tls}")), "{told}");
     // Slots move between nodes over TLS, too.
     for number in 0..500 {
         assert_eq!(nodes[1].ask(&format!("SET {{a}}{number} {number}")), "OK");

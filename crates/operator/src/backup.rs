@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use quorate_tls::Connection;
 
 use crate::Manner;
 use crate::node::Credentials;
@@ -69,21 +70,21 @@ fn describe(member: &Member) -> String {
 fn fetch(address: SocketAddr, credentials: &Credentials, path: &Path) -> Result<u64> {
     let stream =
         TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("can't connect to {address}"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let ask = |words: &[&str]| -> Result<()> {
+    let tls = credentials.encryption.outgoing()?;
+    let mut reader = BufReader::new(Connection::over(stream, tls.as_ref(), PATIENCE)?);
+    let ask = |reader: &mut BufReader<Connection>, words: &[&str]| -> Result<()> {
         let mut request = format!("*{}\r\n", words.len());
         words.iter().for_each(|word| request += &format!("${}\r\n{word}\r\n", word.len()));
-        Ok((&stream).write_all(request.as_bytes())?)
+        Ok(reader.get_mut().write_all(request.as_bytes())?)
     };
     if let Some(password) = credentials.secret() {
         let user = credentials.user.as_deref();
         let words: Vec<&str> = ["AUTH"].into_iter().chain(user).chain([password.as_str()]).collect();
-        ask(&words)?;
+        ask(&mut reader, &words)?;
         let line = read_line(&mut reader)?;
         ensure!(line == "+OK", "{address} answers AUTH: {line}");
     }
-    ask(&["SYNC"])?;
+    ask(&mut reader, &["SYNC"])?;
     // Empty lines are signs of life.
     let header = loop {
         let line = read_line(&mut reader).with_context(|| format!("{address} sends no snapshot"))?;

@@ -42,7 +42,12 @@ pub(crate) struct How {
 /// The server is a node of a cluster, has several databases, or a key is refused. What was moved by then stays moved.
 pub(crate) fn run(picture: &mut Picture, how: &How, manner: &Manner) -> Result<()> {
     let from = crate::node::address(&how.from)?;
-    let theirs = Credentials { password: how.from_pass.clone(), user: how.from_user.clone() };
+    // That server need not speak TLS where the cluster does; from where it is moved by MIGRATE, it does or does not itself.
+    let theirs = Credentials {
+        password: how.from_pass.clone(),
+        user: how.from_user.clone(),
+        encryption: quorate_tls::Encryption::default(),
+    };
     let mut source = Node::connect(from, &theirs)?;
     if source.say("INFO cluster")?.contains("cluster_enabled:1") {
         bail!("{from} is a node of a cluster itself");

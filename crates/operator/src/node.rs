@@ -18,6 +18,8 @@ pub(crate) struct Credentials {
     /// The user's name.
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) encryption: quorate_tls::Encryption,
 }
 
 impl Credentials {
@@ -40,7 +42,9 @@ impl Node {
     /// # Errors
     /// There is no such node, or it doesn't let us in.
     pub(crate) fn connect(address: SocketAddr, credentials: &Credentials) -> Result<Node> {
-        let client = Client::connect(address, PATIENCE).with_context(|| format!("can't connect to {address}"))?;
+        let tls = credentials.encryption.outgoing()?;
+        let client = Client::connect_over(address, tls.as_ref(), PATIENCE)
+            .with_context(|| format!("can't connect to {address}"))?;
         let mut node = Node { address, client };
         if let Some(password) = credentials.secret() {
             let mut words = vec!["AUTH".to_owned()];

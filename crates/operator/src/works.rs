@@ -32,7 +32,7 @@ impl Works {
     /// # Errors
     /// That node can't be asked, or is none of a cluster.
     pub fn reach(entry: SocketAddr, user: Option<String>, password: Option<String>) -> Result<Works> {
-        let credentials = Credentials { password, user };
+        let credentials = Credentials { password, user, ..Credentials::default() };
         Ok(Works { picture: Picture::settled(entry, &credentials)?, credentials })
     }
 

@@ -89,7 +89,7 @@ pub struct Contexts {
 }
 
 /// What connections that go out are made from, for those to whom nobody comes.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Outgoing(Arc<ClientConfig>);
 
 impl Contexts {

@@ -7,6 +7,7 @@
 mod blocking;
 mod contexts;
 mod encrypted_key;
+mod encryption;
 mod files;
 mod sessions;
 mod stream;
@@ -17,4 +18,5 @@ mod tests;
 
 pub use blocking::{Blocking, Connection};
 pub use contexts::{Contexts, Error, Outgoing};
+pub use encryption::Encryption;
 pub use stream::Stream;

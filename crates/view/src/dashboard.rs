@@ -81,7 +81,7 @@ pub(crate) async fn show(options: Options) -> anyhow::Result<u8> {
     });
     println!("The page is at http://{place}");
     let gate = gate::Gate::new(options.names, token);
-    serve(listener, &options.watch, options.access.manners(), gate).await;
+    serve(listener, &options.watch, options.access.manners()?, gate).await;
     Ok(0)
 }
 
@@ -95,7 +95,7 @@ pub fn start(address: SocketAddr, node: SocketAddr, password: Option<String>) ->
     let place = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seed = Address { host: node.ip().to_string(), port: node.port() };
-    let manners = Manners { user: None, passwords: password.into_iter().collect(), limit: PATIENCE };
+    let manners = Manners { user: None, passwords: password.into_iter().collect(), limit: PATIENCE, tls: None };
     std::thread::Builder::new().name("dashboard".to_owned()).spawn(move || {
         runtime.block_on(async {
             // It was a listener a moment ago.

@@ -40,7 +40,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn hand_over(options: Options) -> Result<u8> {
-    let manners = options.access.manners();
+    let manners = options.access.manners()?;
     let mut watch = Watch::new(std::slice::from_ref(&options.server), manners.clone(), Pace::default());
     let handing = async {
         watch.until("looking", Explorer::is_settled).await;

@@ -19,6 +19,7 @@ mod status;
 mod text;
 mod top;
 mod watch;
+mod wire;
 
 pub use dashboard::start as serve_dashboard;
 

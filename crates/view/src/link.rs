@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use quorate_resp::{Reply, encode_request, parse_reply};
 use quorate_topology::{Address, Fault};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::options::Manners;
+use crate::wire::Wire;
 
 /// No answer that is looked for is longer; a server that sends more is not listened to.
 const LONGEST: usize = 16 << 20;
 
 pub(crate) struct Link {
-    stream: TcpStream,
+    wire: Wire,
     /// What was received; what lies before `at` has been handed out.
     input: Vec<u8>,
     at: usize,
@@ -29,7 +29,9 @@ impl Link {
         let stream = timeout(manners.limit, connecting).await.map_err(|_| Fault::Silent)?.map_err(|e| fault(&e))?;
         // Without it answers come later, and that is all.
         let _ = stream.set_nodelay(true);
-        let mut link = Link { stream, input: Vec::new(), at: 0, limit: manners.limit };
+        let shaking_hands = Wire::over(stream, manners.tls.as_ref());
+        let wire = timeout(manners.limit, shaking_hands).await.map_err(|_| Fault::Silent)?.map_err(|e| fault(&e))?;
+        let mut link = Link { wire, input: Vec::new(), at: 0, limit: manners.limit };
         let mut refusal = None;
         for password in &manners.passwords {
             let words = [Some("AUTH"), manners.user.as_deref(), Some(password)];
@@ -54,7 +56,7 @@ impl Link {
         }
         let limit = self.limit;
         let exchange = async {
-            self.stream.write_all(&output).await.map_err(|error| fault(&error))?;
+            self.wire.write_all(&output).await.map_err(|error| fault(&error))?;
             let mut replies = Vec::with_capacity(requests.len());
             for _ in requests {
                 replies.push(self.receive().await?);
@@ -94,7 +96,7 @@ impl Link {
     }
 
     async fn read(&mut self) -> Result<(), Fault> {
-        match self.stream.read_buf(&mut self.input).await {
+        match self.wire.read(&mut self.input).await {
             Ok(0) => Err(Fault::Closed),
             Ok(_) => Ok(()),
             Err(error) => Err(fault(&error)),
@@ -118,6 +120,8 @@ fn fault(error: &std::io::Error) -> Fault {
         ErrorKind::ConnectionRefused => Fault::Refused,
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Fault::Closed,
         ErrorKind::TimedOut => Fault::Silent,
+        ErrorKind::UnexpectedEof => Fault::Closed,
+        ErrorKind::InvalidData => Fault::Foreign(format!("TLS with it fails: {error}")),
         // What the resolver says has no kind of its own.
         _ if error.raw_os_error().is_none() => Fault::Unresolved,
         _ => Fault::Other(error.to_string()),

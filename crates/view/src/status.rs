@@ -39,7 +39,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn show(options: Options) -> anyhow::Result<u8> {
-    let manners = options.access.manners();
+    let manners = options.access.manners()?;
     let patience = manners.limit * ROUNDS + Duration::from_secs(5);
     let mut watch = Watch::new(&options.nodes, manners, Pace::default());
     let explored = watch.until("looking", Explorer::is_settled);

@@ -62,7 +62,7 @@ pub(crate) struct Options {
 
 pub(crate) async fn show(options: Options) -> Result<u8> {
     ensure!(stage::is_terminal(), "it needs a terminal; quorate status prints the same once");
-    let mut watch = Watch::new(&options.nodes, options.access.manners(), Pace::default());
+    let mut watch = Watch::new(&options.nodes, options.access.manners()?, Pace::default());
     let (mut history, mut desk) = (History::default(), Desk::new(options.sort));
     let mut ends = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()]
         .map(|kind| Ok::<_, std::io::Error>((kind.as_raw_value(), signal(kind)?)))

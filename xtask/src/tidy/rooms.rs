@@ -60,11 +60,14 @@ pub(super) const ROOMS: &[Room] = &[
     room("quorate-demo", Only(&["quorate-client", "quorate-redlock"])),
     room("quorate-lock", Only(&["quorate-redlock"])),
     // It reads CLUSTER NODES as a node reads its own file.
-    room("quorate-operator", Only(&["quorate-client", "quorate-cluster"])),
+    room("quorate-operator", Only(&["quorate-client", "quorate-cluster", "quorate-tls"])),
     // Replies are read here too.
     machine("quorate-topology", Only(&["quorate-resp", "quorate-stdx"])),
     // What its page plans with slots is the operator's.
-    room("quorate-view", Only(&["quorate-operator", "quorate-topology", "quorate-resp", "quorate-stdx"])),
+    room(
+        "quorate-view",
+        Only(&["quorate-operator", "quorate-topology", "quorate-resp", "quorate-stdx", "quorate-tls"]),
+    ),
     room(
         "quorate-interop",
         Only(&[

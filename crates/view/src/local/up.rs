@@ -167,7 +167,7 @@ fn configure(folder: &Folder, name: &str, port: u16, source: &str, more: &str) -
 }
 
 pub(super) fn manners() -> Manners {
-    Manners { user: None, passwords: Vec::new(), limit: Duration::from_secs(10) }
+    Manners { user: None, passwords: Vec::new(), limit: Duration::from_secs(10), tls: None }
 }
 
 /// Asks a node that has just been started.
