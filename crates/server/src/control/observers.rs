@@ -134,7 +134,9 @@ impl Observers {
         while let Some(mail) = self.server.observers.get().and_then(|own| own.mailbox.take()) {
             match mail {
                 Mail::Observe(visit) => self.admit(*visit),
-                Mail::Message { client, message } => self.tell(client, &message),
+                Mail::Message { clients, message } => {
+                    clients.into_iter().for_each(|client| self.tell(client, &message));
+                }
                 Mail::ResetStatistics => self.stats().reset(),
                 // Nothing else is sent to who is set aside.
                 _ => {}

@@ -1,17 +1,18 @@
 //! Pub/Sub: who listens to which channel, and the way of a message to them.
 //!
 //! The registry says which clients, and which network threads they live on. A publisher puts one shared
-//! message into the mailbox of each such thread; the thread writes it to its clients in the form that
+//! message, with the clients that it is for, into the mailbox of each such thread; the thread writes it to its clients in the form that
 //! each one's protocol wants. So messages of one publisher arrive in order everywhere.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use quorate_commands::{Class, Events};
 use quorate_keyspace::Alone;
 use quorate_resp::{Protocol, ReplyWriter};
 use quorate_values::{Case, glob_matches};
+use smallvec::SmallVec;
 
 use crate::data::client::{ClientId, Session};
 use crate::data::worker::Mail;
@@ -47,21 +48,33 @@ pub enum Kind {
     Shard,
 }
 
-/// A message under way to one client.
+/// A message under way to clients.
 pub struct Message {
     /// The pattern that matched, if a pattern did.
-    pub pattern: Option<Name>,
-    /// The channel.
-    pub channel: Name,
-    /// What was published.
-    pub payload: Name,
+    pattern: Option<Name>,
+    channel: Name,
+    payload: Name,
     /// Whether the channel is a shard's.
-    pub shard: bool,
+    shard: bool,
+    /// As the clients of each protocol want it, once one of them has got it: most messages are for many.
+    written: [OnceLock<Box<[u8]>>; 2],
 }
 
 impl Message {
     /// Writes the message as a client of this protocol wants it.
     pub fn write(&self, out: &mut Vec<u8>, protocol: Protocol) {
+        let written = match protocol {
+            Protocol::Resp2 => &self.written[0],
+            Protocol::Resp3 => &self.written[1],
+        };
+        out.extend_from_slice(written.get_or_init(|| {
+            let mut bytes = Vec::new();
+            self.write_anew(&mut bytes, protocol);
+            bytes.into()
+        }));
+    }
+
+    fn write_anew(&self, out: &mut Vec<u8>, protocol: Protocol) {
         let mut reply = ReplyWriter::new(out, protocol);
         match &self.pattern {
             Some(pattern) => {
@@ -177,10 +190,18 @@ fn send(
     payload: &[u8],
     shard: bool,
 ) -> usize {
-    let message =
-        Arc::new(Message { pattern: pattern.cloned(), channel: channel.into(), payload: payload.into(), shard });
+    let (pattern, channel, payload, written) = (pattern.cloned(), channel.into(), payload.into(), Default::default());
+    let message = Arc::new(Message { pattern, channel, payload, shard, written });
+    // There are few threads, and maybe many clients of each.
+    let mut of_threads: SmallVec<[(usize, Vec<ClientId>); 4]> = SmallVec::new();
     for listener in listeners {
-        server.mail(listener.worker, Mail::Message { client: listener.client, message: Arc::clone(&message) });
+        match of_threads.iter_mut().find(|(thread, _)| *thread == listener.worker) {
+            Some((_, clients)) => clients.push(listener.client),
+            None => of_threads.push((listener.worker, vec![listener.client])),
+        }
+    }
+    for (thread, clients) in of_threads {
+        server.mail(thread, Mail::Message { clients, message: Arc::clone(&message) });
     }
     listeners.len()
 }

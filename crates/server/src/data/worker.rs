@@ -270,7 +270,7 @@ impl Worker {
     fn deliver(&mut self, mail: Mail) {
         match mail {
             Mail::Adopt { socket, peer, seat, refusal } => self.adopt(socket, peer, seat, refusal),
-            Mail::Message { client, message } => self.pass_message(client, message),
+            Mail::Message { clients, message } => self.pass_message(&clients, &message),
             Mail::Stale { client, note } => self.tell_stale(client, &note),
             Mail::Redirected { client, keys } => {
                 self.with(client, |session| tracking::tell_redirected(session, keys.as_deref()));

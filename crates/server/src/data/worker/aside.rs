@@ -55,14 +55,21 @@ impl Worker {
         self.read(&client, false);
     }
 
-    /// A message for a subscriber, who may have been set aside while it was under way.
-    pub(super) fn pass_message(&mut self, client: ClientId, message: Arc<Message>) {
-        let Some(found) = self.net.clients.get(&client) else { return };
-        // SAFETY: this thread owns the client and is active.
-        if unsafe { found.session() }.aside {
-            return self.server.mail(OBSERVERS, Mail::Message { client, message });
+    /// A message for subscribers, some of whom may have been set aside while it was under way.
+    pub(super) fn pass_message(&mut self, clients: &[ClientId], message: &Arc<Message>) {
+        for client in clients {
+            let Some(found) = self.net.clients.get(client).map(Arc::clone) else { continue };
+            // SAFETY: this thread owns the client and is active.
+            let session = unsafe { found.session() };
+            if session.aside {
+                let (clients, message) = (vec![*client], Arc::clone(message));
+                self.server.mail(OBSERVERS, Mail::Message { clients, message });
+                continue;
+            }
+            message.write(&mut session.out, session.protocol);
+            self.weigh(&found);
+            self.queue_write(&found);
         }
-        self.with(client, |session| message.write(&mut session.out, session.protocol));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What threads tell each other: mail, in the order in which it was sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_queue::SegQueue;
 use mio::Waker;
@@ -27,10 +28,10 @@ pub enum Mail {
         /// It is told this and closed: whom we don't serve can be told so behind a handshake only.
         refusal: Option<&'static str>,
     },
-    /// A message for a subscriber of yours.
+    /// A message for subscribers of yours.
     Message {
-        /// The subscriber.
-        client: ClientId,
+        /// The subscribers.
+        clients: Vec<ClientId>,
         /// The message.
         message: Arc<Message>,
     },
@@ -123,23 +124,88 @@ pub enum Mail {
 pub struct Mailbox {
     queue: SegQueue<Mail>,
     waker: Waker,
+    /// The thread has been woken and has not found the box empty since: it will see what is put in.
+    woken: AtomicBool,
 }
 
 impl Mailbox {
     /// An empty one; `waker` wakes the thread.
     pub fn new(waker: Waker) -> Mailbox {
-        Mailbox { queue: SegQueue::new(), waker }
+        Mailbox { queue: SegQueue::new(), waker, woken: AtomicBool::new(false) }
     }
 
-    /// Puts `mail` in and wakes the thread.
+    /// Puts `mail` in and wakes the thread, unless that has been done already.
     pub fn send(&self, mail: Mail) {
         self.queue.push(mail);
-        // A waker fails only if its descriptor is gone, and it lives as long as the thread.
-        let _ = self.waker.wake();
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            // A waker fails only if its descriptor is gone, and it lives as long as the thread.
+            let _ = self.waker.wake();
+        }
     }
 
-    /// The next mail.
+    /// The next mail. Whoever has begun to take has to go on until there is none: only then is he woken again.
     pub fn take(&self) -> Option<Mail> {
-        self.queue.pop()
+        self.queue.pop().or_else(|| {
+            // Whoever has put something in and found the thread woken has done so before this, and it is found now; whoever
+            // comes later wakes it.
+            self.woken.swap(false, Ordering::AcqRel);
+            self.queue.pop()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+
+    fn mailbox() -> (Poll, Mailbox) {
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), Token(0)).unwrap();
+        (poll, Mailbox::new(waker))
+    }
+
+    fn is_woken(poll: &mut Poll, patience: Duration) -> bool {
+        let mut events = Events::with_capacity(4);
+        poll.poll(&mut events, Some(patience)).unwrap();
+        !events.is_empty()
+    }
+
+    #[test]
+    fn a_thread_is_woken_once_until_it_has_found_the_box_empty() {
+        let (mut poll, mailbox) = mailbox();
+        for _ in 0..2 {
+            mailbox.send(Mail::Durable);
+            assert!(is_woken(&mut poll, Duration::from_secs(30)));
+            mailbox.send(Mail::Durable);
+            assert!(!is_woken(&mut poll, Duration::ZERO));
+            assert_eq!((0..3).map(|_| mailbox.take().is_some()).collect::<Vec<_>>(), [true, true, false]);
+        }
+    }
+
+    #[test]
+    fn no_mail_is_left_behind_by_a_thread_that_sleeps_when_it_has_found_none() {
+        const MAILS: usize = 20_000;
+        let (mut poll, mailbox) = mailbox();
+        let mut taken = 0;
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..MAILS).for_each(|_| mailbox.send(Mail::Durable)));
+            }
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while taken < 2 * MAILS {
+                assert!(
+                    is_woken(&mut poll, Duration::from_secs(60)) && Instant::now() < deadline,
+                    "{taken} were taken"
+                );
+                while mailbox.take().is_some() {
+                    taken += 1;
+                }
+            }
+        });
+        assert!(mailbox.take().is_none());
     }
 }
