@@ -123,7 +123,10 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(&Sample)) -> Outcome {
             used: info(&primary, "used_memory"),
             resident: info(&primary, "used_memory_rss"),
             of_replica: info(&stays, "used_memory_rss"),
-            keys: ask(&primary, &["DBSIZE"]).trim_start_matches("Int(").trim_end_matches(')').parse().unwrap_or(0),
+            keys: match primary.connect().call(&["DBSIZE"]) {
+                Ok(Reply::Int(keys)) => u64::try_from(keys).unwrap_or(0),
+                _ => 0,
+            },
             latency: trips.take(),
         };
         tell(&sample);

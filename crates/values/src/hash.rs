@@ -406,7 +406,7 @@ mod tests {
             assert_eq!((hash.len(), scanned, seen(&hash), hash.contains(b"a")), (2, 2, "bd".to_owned(), false));
             assert_eq!(hash.iter_all().count(), 4);
             for _ in 0..20 {
-                let (field, _) = hash.random(&mut Rng::new(7)).unwrap();
+                let (field, _) = hash.random(&mut quorate_stdx::Rng::new(7)).unwrap();
                 assert!(matches!(&*field.to_vec(), b"b" | b"d"));
             }
             // What is hidden is new to who sets it, and not there for who removes it.

@@ -322,7 +322,7 @@ pub fn limit(server: &Server, member: &mut Member, scope: &Scope, most: usize) {
 
 /// As [`limit`], of a thread that is alone, and to the end.
 pub fn limit_alone(server: &Server, alone: &mut quorate_keyspace::Alone<'_>, scope: &Scope, most: usize) {
-    while are_too_many(server, most) {
+    while are_too_many(server, most) && server.space.tracking().next_slot(0).is_some() {
         let mut view = alone.view(scope);
         forget(server, scope, most, |slot| view.forget_some(slot));
     }
