@@ -5,6 +5,9 @@
 //! speaks the protocol (`--binary redis-server`).
 
 mod board;
+mod cluster;
+mod interrupt;
+mod lane;
 mod node;
 mod redlock;
 mod replication;
@@ -23,11 +26,24 @@ use clap::Parser;
     name = "quorate demo",
     about = "Shows on real processes what Quorate is for",
     after_help = "Examples:\n  \
+                  quorate demo                         a cluster loses a primary, and gets two more nodes\n  \
                   quorate demo sentinel                a primary dies under load, and another takes its place\n  \
                   quorate demo redlock --seconds 10    a lock of five servers, while they die and hang\n  \
                   quorate demo replication --keep      leaves the survivors running"
 )]
-enum Demo {
+struct Demo {
+    /// Which; a cluster's, unless it is said.
+    #[command(subcommand)]
+    which: Option<Which>,
+}
+
+#[derive(clap::Subcommand)]
+enum Which {
+    /// Kills a primary of a cluster under load, and lets two more nodes join; shows how long writes to which slots paused.
+    #[command(after_help = "Examples:\n  \
+        quorate demo cluster --dashboard 7379              watch it at http://127.0.0.1:7379\n  \
+        quorate demo cluster --binary redis-server         the same with another server")]
+    Cluster(Options),
     #[command(after_help = "Examples:\n  \
         quorate demo replication --dashboard 7379          watch it at http://127.0.0.1:7379\n  \
         quorate demo replication --binary redis-server     the same with another server")]
@@ -91,11 +107,14 @@ pub fn run(words: &[String]) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let shown = match demo {
-        Demo::Replication(options) => replication::show(&options),
-        Demo::Sentinel(options) => sentinel::show(&options),
-        Demo::Redlock(options) => redlock::show(&options),
-    };
+    let which =
+        demo.which.unwrap_or(Which::Cluster(Options { keep: false, binary: None, dashboard: None, seconds: 3 }));
+    let shown = interrupt::listen().and_then(|()| match which {
+        Which::Cluster(options) => cluster::show(&options),
+        Which::Replication(options) => replication::show(&options),
+        Which::Sentinel(options) => sentinel::show(&options),
+        Which::Redlock(options) => redlock::show(&options),
+    });
     match shown {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

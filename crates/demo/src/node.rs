@@ -42,6 +42,15 @@ impl Node {
         Node::launch(binary, port, directory.join("log"), arguments)
     }
 
+    /// Starts a server that can be a node of a cluster.
+    pub(crate) fn start_in_cluster(binary: &Path, place: &Path) -> Result<Node> {
+        // Both ports are held until both are known, so that they differ.
+        let bus = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = bus.local_addr()?.port().to_string();
+        let options = ["--cluster-enabled", "yes", "--cluster-port", &port, "--repl-diskless-sync-delay", "0"];
+        Node::start_with(binary, place, &options)
+    }
+
     /// Starts a server or a Sentinel that keeps its configuration in a file and finds it there when it is started again.
     pub(crate) fn start_with_file(binary: &Path, place: &Path, lines: &str, is_sentinel: bool) -> Result<Node> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();

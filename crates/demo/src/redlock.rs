@@ -16,6 +16,7 @@ use quorate_redlock::RedLock;
 
 use crate::RedlockOptions;
 use crate::board::Board;
+use crate::interrupt;
 use crate::node::Node;
 use crate::screen::Screen;
 
@@ -131,7 +132,6 @@ struct Story {
     nodes: Vec<Node>,
     shared: Arc<Shared>,
     screen: Screen,
-    interrupted: Arc<AtomicBool>,
     runtime: tokio::runtime::Runtime,
     contenders: Vec<tokio::task::JoinHandle<Result<()>>>,
     /// Time, how many acquisitions, and how long they took, for each part.
@@ -144,10 +144,6 @@ struct Story {
 
 impl Story {
     fn begin(options: &RedlockOptions) -> Result<Story> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-        }
         let (binary, is_ours) = match &options.binary {
             Some(path) => (path.clone(), !is_another(path)),
             None => (std::env::current_exe().context("find this program")?, true),
@@ -164,7 +160,6 @@ impl Story {
             nodes,
             shared,
             screen: Screen::new(),
-            interrupted,
             runtime,
             contenders: Vec::new(),
             parts: Vec::new(),
@@ -184,7 +179,7 @@ impl Story {
     fn await_first_lock(&mut self) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
         while self.shared.tally().waits.is_empty() {
-            ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+            interrupt::check()?;
             ensure!(Instant::now() < deadline, "nobody gets the lock");
             std::thread::sleep(PROBE);
         }
@@ -210,7 +205,7 @@ impl Story {
     fn await_ready(&mut self, index: usize) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
         while !self.nodes[index].is_ready()? {
-            ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+            interrupt::check()?;
             ensure!(Instant::now() < deadline, "the server on port {} does not answer", self.nodes[index].port());
             std::thread::sleep(PROBE);
         }
@@ -227,7 +222,7 @@ impl Story {
         self.shared.tally().waits.clear();
         let began = Instant::now();
         while began.elapsed() < time {
-            ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+            interrupt::check()?;
             if let Some(index) = self.contenders.iter().position(tokio::task::JoinHandle::is_finished) {
                 let contender = self.contenders.swap_remove(index);
                 self.runtime.block_on(contender)??;

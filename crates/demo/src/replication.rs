@@ -4,8 +4,6 @@
 //! acknowledged are read back from both survivors at the end, one by one.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +11,7 @@ use quorate_client::Reply;
 
 use crate::Options;
 use crate::board::Board;
+use crate::interrupt;
 use crate::node::Node;
 use crate::screen::Screen;
 use crate::view::{Role, View};
@@ -51,7 +50,6 @@ struct Story {
     nodes: Vec<Node>,
     writer: Option<Writer>,
     screen: Screen,
-    interrupted: Arc<AtomicBool>,
     /// Where the servers' files are; gone at the end, after the servers.
     place: tempfile::TempDir,
     /// When and how much the writer had written when that was shown last.
@@ -60,10 +58,6 @@ struct Story {
 
 impl Story {
     fn begin(options: &Options) -> Result<Story> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-        }
         let binary: PathBuf = match &options.binary {
             Some(path) => path.clone(),
             None => std::env::current_exe().context("find this program")?,
@@ -71,7 +65,7 @@ impl Story {
         let place = tempfile::Builder::new().prefix("quorate-demo-").tempdir()?;
         let nodes = (0..3).map(|_| Node::start(&binary, place.path())).collect::<Result<Vec<Node>>>()?;
         let pace = (Instant::now(), 0);
-        let mut story = Story { nodes, writer: None, screen: Screen::new(), interrupted, place, pace };
+        let mut story = Story { nodes, writer: None, screen: Screen::new(), place, pace };
         for index in 0..story.nodes.len() {
             story.until("a server starts", |story| Ok(story.nodes[index].is_ready()?.then_some(())))?;
         }
@@ -87,7 +81,7 @@ impl Story {
             if let Some(answer) = ask(self).with_context(|| format!("wait until {what}"))? {
                 return Ok(answer);
             }
-            ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+            interrupt::check()?;
             ensure!(Instant::now() < deadline, "waited {} s in vain until {what}", LIMIT.as_secs());
             if self.writer.is_some() && self.screen.is_due() {
                 self.show_state();
@@ -204,7 +198,7 @@ impl Story {
     fn lost_on(&mut self, index: usize, acknowledged: u64) -> Result<u64> {
         let mut lost = 0;
         for start in (1..=acknowledged).step_by(usize::try_from(BATCH)?) {
-            ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+            interrupt::check()?;
             let numbers: Vec<u64> = (start..=acknowledged.min(start + BATCH - 1)).collect();
             let keys: Vec<String> = numbers.iter().map(|&number| key(number)).collect();
             let words: Vec<&str> = ["MGET"].into_iter().chain(keys.iter().map(String::as_str)).collect();

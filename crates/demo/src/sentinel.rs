@@ -14,6 +14,8 @@ use quorate_client::{Client, Reply};
 
 use crate::Options;
 use crate::board::Board;
+use crate::cluster::until;
+use crate::interrupt;
 use crate::node::Node;
 use crate::replication::{BATCH, LIMIT, PROBE};
 use crate::screen::Screen;
@@ -125,6 +127,7 @@ impl Story {
     fn watch(&mut self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         while Instant::now() < end {
+            interrupt::check()?;
             self.tell_events(None);
             if self.screen.is_due() {
                 let line = format!("{} writes acknowledged", self.writer.acknowledged());
@@ -145,6 +148,7 @@ impl Story {
         self.screen.event(format!("SIGKILL to the primary on port {old}; {before} writes are acknowledged"));
         let (mut next, deadline) = (old, killed + LIMIT);
         while self.writer.acknowledged() <= before || self.writer.outage().is_none() {
+            interrupt::check()?;
             ensure!(Instant::now() < deadline, "no Sentinel names a primary that takes writes");
             if let Some(target) = ask(&mut self.sentinels).filter(|target| target.port() != next) {
                 next = target.port();
@@ -229,15 +233,4 @@ fn listen(sentinel: SocketAddr) -> Result<Receiver<(Instant, String)>> {
         }
     });
     Ok(receiver)
-}
-
-fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        if let Some(answer) = ask().with_context(|| format!("wait until {what}"))? {
-            return Ok(answer);
-        }
-        ensure!(Instant::now() < deadline, "waited {} s in vain until {what}", LIMIT.as_secs());
-        std::thread::sleep(PROBE);
-    }
 }

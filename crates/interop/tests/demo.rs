@@ -35,6 +35,16 @@ fn writes_go_on_when_sentinels_have_found_another_primary() {
 }
 
 #[test]
+fn writes_to_a_cluster_go_on_when_a_primary_dies_and_when_slots_move() {
+    let (told, is_well) = shown("cluster");
+    for part in [" has taken over, and writes go on", "it follows port", "it owns ", " follows it and is in sync"] {
+        assert!(told.contains(part), "{part}");
+    }
+    assert_eq!(told.ends_with("\n0 acknowledged writes were lost\n"), is_well);
+    assert!(told.ends_with(" acknowledged writes were lost\n"));
+}
+
+#[test]
 fn nobody_is_under_a_lock_that_another_holds() {
     let (told, is_well) = shown("redlock");
     assert!(is_well && told.ends_with("\n0 violations (0 additions lost), 0 requests refused\n"));
