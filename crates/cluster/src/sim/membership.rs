@@ -66,8 +66,9 @@ impl World {
     }
 
     fn meet_somebody(&mut self, host: usize) {
+        let belongs = |other: &usize| self.machine(*other).is_some_and(|machine| !is_astray(machine));
         let others: Vec<usize> =
-            self.members.iter().copied().filter(|other| *other != host && self.machine(*other).is_some()).collect();
+            self.members.iter().copied().filter(|other| *other != host && belongs(other)).collect();
         if others.is_empty() {
             return;
         }
@@ -81,13 +82,14 @@ impl World {
             self.forget(id);
         }
         for host in self.members.clone() {
-            // A greeting that is under way may have been lost.
-            let is_lonely = |machine: &Cluster| {
-                machine.nodes.values().all(|node| node.id == machine.id() || node.is_in_handshake())
-            };
-            if self.machine(host).is_some_and(is_lonely) {
+            if self.machine(host).is_some_and(is_astray) {
                 self.meet_somebody(host);
             }
         }
     }
+}
+
+/// Whether a node does not belong to the cluster: it knows nobody who serves anything, whomever else it may have met.
+fn is_astray(machine: &Cluster) -> bool {
+    machine.nodes.values().all(|node| node.slots.is_empty())
 }
