@@ -17,8 +17,11 @@ const NEAR: u64 = 256 << 10;
 const THROTTLE: (u64, u64) = (8 << 20, 1 << 20);
 /// Writes wait for so long at most before the target has everything; then it has to come closer first.
 const LONGEST_HOLD: Duration = Duration::from_secs(2);
-/// A target is given so long to claim what it was granted before it is asked.
-const CLAIM_TIME: Duration = Duration::from_millis(500);
+/// A target is given so long to claim what it was granted before it is asked, as long as there is a connection to it: to ask
+/// ends a migration whose grant is still on its way, and on a busy machine that may be long.
+const CLAIM_TIME: Duration = Duration::from_secs(10);
+/// Without one it is asked at once, and so often again.
+const ASK_PERIOD: Duration = Duration::from_millis(500);
 
 /// What becomes of slots that we give.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +32,8 @@ pub enum GivingNews {
     Copied,
     /// So many bytes of the log are not confirmed.
     Behind(u64),
-    /// All that [`Output::Drain`] asked for is confirmed.
-    Drained,
+    /// All that [`Output::Drain`] asked for, up to this offset of the log, is confirmed.
+    Drained(u64),
     /// The target knows of this epoch, so that it can't claim slots with the one that it was granted.
     Outdated(Epoch),
     /// The target doesn't want the slots, and says why.
@@ -65,9 +68,10 @@ enum Stage {
     Holding {
         since: Mono,
     },
-    /// They are; the rest is on its way.
+    /// They are; the rest is on its way, up to where the log ends.
     Draining {
         since: Mono,
+        upto: u64,
     },
     Granted {
         epoch: Epoch,
@@ -237,7 +241,8 @@ impl Cluster {
                 giving.behind = bytes;
                 self.judge_distance(id);
             }
-            (GivingNews::Drained, Stage::Draining { .. }) => self.grant(id),
+            // What an earlier attempt asked for may be confirmed only now, and there is more since.
+            (GivingNews::Drained(reached), Stage::Draining { upto, .. }) if reached >= upto => self.grant(id),
             (GivingNews::Outdated(epoch), Stage::Granted { .. }) => {
                 self.current_epoch = self.current_epoch.max(epoch);
                 self.is_conf_dirty = true;
@@ -288,7 +293,7 @@ impl Cluster {
     /// No write to the slots runs any more; the log ends at `offset`.
     pub(crate) fn on_slots_held(&mut self, id: TransferId, offset: u64) {
         let Some(Stage::Holding { since }) = self.giving.get(&id).map(|giving| giving.stage) else { return };
-        self.set_stage(id, Stage::Draining { since });
+        self.set_stage(id, Stage::Draining { since, upto: offset });
         self.push(Output::Drain { id, upto: offset });
     }
 
@@ -352,7 +357,7 @@ impl Cluster {
         let now = self.now.mono;
         let giving = self.giving.get_mut(&id).expect("the caller has looked it up");
         if let Stage::Granted { ask_at, .. } = &mut giving.stage {
-            *ask_at = now + CLAIM_TIME;
+            *ask_at = now + ASK_PERIOD;
         }
         let (to, slots) = (giving.to, giving.slots.clone());
         let Some(address) = self.nodes.get(&to).map(|node| node.address.clone()) else { return };
@@ -395,7 +400,7 @@ impl Cluster {
             _ if is_lost => {
                 self.end_giving(id, Ending::Failed("The target node is down or no primary any more".into()))
             }
-            Stage::Holding { since } | Stage::Draining { since } if now.since(since) > LONGEST_HOLD => {
+            Stage::Holding { since } | Stage::Draining { since, .. } if now.since(since) > LONGEST_HOLD => {
                 self.set_stage(id, Stage::Following);
             }
             _ => {}

@@ -174,7 +174,7 @@ impl World {
                     return Some(GivingNews::Refused("it is no more".into()));
                 }
                 self.data[host].extend(keys);
-                Some(GivingNews::Drained)
+                Some(GivingNews::Drained(0))
             }
             Freight::Grant(epoch) => match self.ask(host, Order::Granted { id, epoch })? {
                 Answer::Outdated(epoch) => Some(GivingNews::Outdated(epoch)),

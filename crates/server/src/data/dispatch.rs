@@ -309,6 +309,11 @@ fn answered_importer(session: &mut Session, command: &Command, out: &[u8], start
     if !out[start..].starts_with(b"-") {
         return start;
     }
+    let error = String::from_utf8_lossy(&out[start + 1..]).trim_end().to_owned();
+    crate::log::warning(&format!(
+        "Closing the connection of a migration: {} was answered with {error}",
+        command.full_name
+    ));
     session.closing = Some(Closing::AfterReplies);
     out.len()
 }
@@ -404,6 +409,9 @@ pub(crate) fn refuse(local: &mut Local, session: &mut Session, command: Option<&
         ReplyWriter::new(&mut session.out, session.protocol).error(&text);
     }
     if session.kind == Kind::Importer {
+        let name = command.map_or("what it sends", |command| &command.full_name);
+        let error = String::from_utf8_lossy(&text).into_owned();
+        crate::log::warning(&format!("Closing the connection of a migration: {name} is refused with {error}"));
         session.closing = Some(Closing::AfterReplies);
     }
     if command.is_some_and(|command| command.spec.name == "quit") {

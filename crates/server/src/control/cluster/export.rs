@@ -53,7 +53,7 @@ const IDLE: Duration = Duration::from_millis(1);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long connecting may take, and how long the target may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long we ask whether the target is free of what an earlier migration has left.
+/// How long we ask whether the target is free of what an earlier migration has left, and knows that the slots are ours.
 const TIDY_UP: Duration = Duration::from_secs(30);
 /// A copy that was spoiled so often goes on while nobody writes.
 const MOST_SPOILED: u32 = 2;
@@ -101,6 +101,9 @@ pub(super) fn start(server: &Arc<Server>, job: Job) -> io::Result<Export> {
     std::thread::Builder::new().name("export".to_owned()).spawn(move || {
         let id = job.id;
         if let Err(End::Failed(news)) = run(&server, job, &received) {
+            if let GivingNews::Broken(why) = &news {
+                log::notice(&format!("Migration {id}: {why}"));
+            }
             tell(&server, id, news);
         }
     })?;
@@ -175,6 +178,8 @@ struct Pipe {
     marks: VecDeque<(u64, Offset)>,
     /// How far in the log the target has come.
     reached: Offset,
+    /// The target can't claim slots with the epoch that it was granted, because it knows of this one.
+    outdated: Option<Epoch>,
     heard: Instant,
     marked: Instant,
 }
@@ -197,6 +202,7 @@ impl Pipe {
             confirmed: 0,
             marks: VecDeque::new(),
             reached: Offset(0),
+            outdated: None,
             heard: now,
             marked: now,
         };
@@ -269,7 +275,12 @@ impl Pipe {
         }
         while let Some(line) = self.take_line() {
             if let Some(error) = line.strip_prefix('-') {
-                return Err(End::Failed(refusal(error)));
+                match refusal(error) {
+                    // It is granted another one through this connection.
+                    GivingNews::Outdated(epoch) => self.outdated = Some(epoch),
+                    news => return Err(End::Failed(news)),
+                }
+                continue;
             }
             if let Some((bytes, offset)) = self.marks.pop_front() {
                 (self.confirmed, self.reached) = (bytes, offset);
@@ -340,7 +351,13 @@ fn run(server: &Arc<Server>, job: Job, orders: &Receiver<Go>) -> Result<(), End>
     ended
 }
 
-/// Asks the target to take the slots, again and again while it is still deleting what it held of them before.
+/// Whether a target that refuses may not do so in a moment: it is still deleting what it held of the slots before, or has yet to
+/// hear that they are ours.
+fn is_passing(refusal: &str) -> bool {
+    refusal.contains("left over") || refusal.contains("as the target node knows")
+}
+
+/// Asks the target to take the slots, again and again while what it says against it is passing.
 fn establish(pipe: &mut Pipe, job: &Job, orders: &Receiver<Go>) -> Result<(), End> {
     let mut words = vec![b"CLUSTER".to_vec(), b"SYNCSLOTS".to_vec(), b"ESTABLISH".to_vec()];
     words.extend(job.words());
@@ -348,7 +365,7 @@ fn establish(pipe: &mut Pipe, job: &Job, orders: &Receiver<Go>) -> Result<(), En
     loop {
         match pipe.call(&words) {
             Ok(_) => return Ok(()),
-            Err(error) if error.to_string().contains("left over") && begun.elapsed() < TIDY_UP => {
+            Err(error) if is_passing(&error.to_string()) && begun.elapsed() < TIDY_UP => {
                 match orders.recv_timeout(Duration::from_millis(20)) {
                     Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return Err(End::Unwanted),
                     _ => continue,
@@ -422,9 +439,12 @@ impl Work<'_> {
             self.has_said_copied = true;
             self.say(GivingNews::Copied);
         }
-        if self.drain.is_some_and(|upto| reached >= upto) {
+        if let Some(epoch) = self.pipe.outdated.take() {
+            self.say(GivingNews::Outdated(epoch));
+        }
+        if let Some(upto) = self.drain.filter(|upto| reached >= *upto) {
             self.drain = None;
-            self.say(GivingNews::Drained);
+            self.say(GivingNews::Drained(upto.0));
         }
         if self.said.elapsed() >= NEWS {
             let behind = match self.progress.spoiled > MOST_SPOILED {
