@@ -235,7 +235,8 @@ pub fn set_watch(watch: &mut Watch, directive: &str, value: &str) -> Result<(), 
             watch.reboot_down_after = Duration::from_millis(millis.into());
         }
         "webhook" => {
-            let is_url = value.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.contains(' '));
+            let rest = value.strip_prefix("http://").or_else(|| value.strip_prefix("https://"));
+            let is_url = rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(' '));
             watch.webhook = Some(value.to_owned()).filter(|_| is_url);
             if !is_url && !value.is_empty() {
                 return Err(NotSet::Invalid);
@@ -397,7 +398,8 @@ mod tests {
     fn values_that_could_break_out_of_their_line_are_refused() {
         let mut watch = Watch::new(1, &Periods::default());
         assert_eq!(set_watch(&mut watch, "auth-pass", "a\nsentinel myid x"), Err(NotSet::Invalid));
-        for url in ["https://h/", "http://", "http://h/ x", "h"] {
+        assert_eq!(set_watch(&mut watch, "webhook", "https://h/"), Ok(()));
+        for url in ["ftp://h/", "https://", "http://", "http://h/ x", "h"] {
             assert_eq!(set_watch(&mut watch, "webhook", url), Err(NotSet::Invalid), "{url}");
         }
         assert!(set_global(&mut Globals::default(), "sentinel-user", "a\rb").is_err());

@@ -22,7 +22,14 @@ impl Blocking {
     /// # Errors
     /// The two don't agree, or not in time.
     pub fn connect(context: &Outgoing, socket: TcpStream, patience: Option<Duration>) -> io::Result<Blocking> {
-        let stream = context.connect().map_err(io::Error::other)?;
+        Blocking::over(context.connect().map_err(io::Error::other)?, socket, patience)
+    }
+
+    /// The same over a stream that was begun.
+    ///
+    /// # Errors
+    /// As [`Blocking::connect`].
+    pub fn over(stream: Stream, socket: TcpStream, patience: Option<Duration>) -> io::Result<Blocking> {
         socket.set_nonblocking(true)?;
         stream.shake_hands(&socket, patience.unwrap_or(Duration::MAX))?;
         Ok(Blocking { socket, stream, patience })

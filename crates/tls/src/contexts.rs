@@ -70,6 +70,12 @@ pub enum Error {
     /// No suite is left.
     #[error("Failed to configure {0}: there is none of '{1}' that can be spoken")]
     NoSuite(&'static str, String),
+    /// There is nobody who could vouch for a server.
+    #[error("nobody is trusted: there is no tls-ca-cert-file, and the system has no authorities")]
+    NobodyTrusted,
+    /// Certificates have no such names.
+    #[error("'{0}' is no name of a host")]
+    NoName(String),
     /// What fits each by itself does not fit together.
     #[error(transparent)]
     Library(#[from] rustls::Error),
@@ -172,6 +178,37 @@ impl Outgoing {
     pub fn connect(&self) -> Result<Stream, Error> {
         // Nobody's name is checked; see `Chain`. As sessions would be kept by names, none is.
         let name = ServerName::from(std::net::Ipv4Addr::UNSPECIFIED);
+        Ok(Stream::new(rustls::ClientConnection::new(Arc::clone(&self.0), name)?.into()))
+    }
+}
+
+/// What connections to servers of the web are made from: those are called by names, which their certificates have to bear.
+#[derive(Debug, Clone)]
+pub struct Web(Arc<ClientConfig>);
+
+impl Web {
+    /// Trusts whom the directives name, and whom the system trusts.
+    ///
+    /// # Errors
+    /// A file is not what it should be, or nobody is trusted.
+    pub fn load(settings: &Tls) -> Result<Web, Error> {
+        let mut authorities =
+            files::authorities(settings.authorities.as_ref(), settings.authorities_directory.as_ref())?;
+        files::add_those_of_the_system(&mut authorities);
+        if authorities.is_empty() {
+            return Err(Error::NobodyTrusted);
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider(settings)?));
+        let builder = builder.with_protocol_versions(&versions(settings)?)?;
+        Ok(Web(Arc::new(builder.with_root_certificates(authorities).with_no_client_auth())))
+    }
+
+    /// An encrypted connection to a host of this name.
+    ///
+    /// # Errors
+    /// It is no name.
+    pub fn connect(&self, host: &str) -> Result<Stream, Error> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::NoName(host.to_owned()))?;
         Ok(Stream::new(rustls::ClientConnection::new(Arc::clone(&self.0), name)?.into()))
     }
 }

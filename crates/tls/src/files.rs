@@ -72,6 +72,20 @@ pub(crate) fn authorities(file: Option<&Text>, directory: Option<&Text>) -> Resu
     Ok(store)
 }
 
+/// Where systems keep those whom they trust; the first that is there counts, and before them what SSL_CERT_FILE names.
+const OF_THE_SYSTEM: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Trusts whom the system trusts, too.
+pub(crate) fn add_those_of_the_system(store: &mut RootCertStore) {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let mut known = named.into_iter().chain(OF_THE_SYSTEM.map(PathBuf::from));
+    if let Some(path) = known.find(|path| path.is_file()) {
+        // One that can't be read is one less to be trusted.
+        store.add_parsable_certificates(read_certificates(&path).unwrap_or_default());
+    }
+}
+
 fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |error: std::io::Error| Error::Unreadable(directory.to_owned(), error);
     let mut paths = Vec::new();

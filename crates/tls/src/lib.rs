@@ -17,6 +17,6 @@ mod suites;
 mod tests;
 
 pub use blocking::{Blocking, Connection};
-pub use contexts::{Contexts, Error, Outgoing};
+pub use contexts::{Contexts, Error, Outgoing, Web};
 pub use encryption::Encryption;
 pub use stream::Stream;

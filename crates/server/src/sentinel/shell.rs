@@ -134,7 +134,7 @@ impl Shell {
             mail,
             machine,
             scripts: Scripts::default(),
-            webhooks: Webhooks::default(),
+            webhooks: Webhooks::new(context.config.tls.clone()),
             context,
             inputs: VecDeque::new(),
             accept_at: None,

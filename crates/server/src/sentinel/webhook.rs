@@ -1,15 +1,17 @@
 //! Events as HTTP: each is posted as JSON to the addresses that the configuration names.
 //!
 //! One thread posts them one after the other. What fails is tried again, three times in all; the queue is bounded, so that
-//! an address that hangs holds up nothing else. What is dropped is logged. There is no TLS yet: `https` is refused where
-//! it is configured.
+//! an address that hangs holds up nothing else. What is dropped is logged. A server of `https` has to be who it is called,
+//! by the word of somebody whom the system trusts or `tls-ca-cert-file` names.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
+use quorate_config::Tls;
 use quorate_sentinel::{Event, Level};
+use quorate_tls::{Blocking, Connection, Web};
 
 use crate::log;
 
@@ -29,17 +31,23 @@ struct Post {
 }
 
 /// The queue; its thread is started when it is first needed.
-#[derive(Default)]
-pub(super) struct Webhooks(Option<Sender<Post>>);
+pub(super) struct Webhooks {
+    queue: Option<Sender<Post>>,
+    tls: Tls,
+}
 
 impl Webhooks {
+    pub(super) fn new(tls: Tls) -> Webhooks {
+        Webhooks { queue: None, tls }
+    }
+
     /// Has an event posted.
     pub(super) fn post(&mut self, url: &str, event: &Event, id: &str, unix_ms: i64) {
         let post = Post { url: url.to_owned(), body: json(event, id, unix_ms), event: event.to_string() };
-        let queue = match &self.0 {
+        let queue = match &self.queue {
             Some(queue) => queue,
-            None => match start() {
-                Ok(queue) => self.0.insert(queue),
+            None => match start(self.tls.clone()) {
+                Ok(queue) => self.queue.insert(queue),
                 Err(error) => return dropped(&post, &error.to_string()),
             },
         };
@@ -55,11 +63,11 @@ fn dropped(post: &Post, why: &str) {
     log::warning(&format!("Webhook {} misses '{}': {why}", post.url, post.event));
 }
 
-fn start() -> io::Result<Sender<Post>> {
+fn start(tls: Tls) -> io::Result<Sender<Post>> {
     let (sender, receiver) = bounded::<Post>(QUEUE_MAX);
     std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || {
         for post in receiver {
-            if let Err(error) = deliver(&post) {
+            if let Err(error) = deliver(&post, &tls) {
                 dropped(&post, &error.to_string());
             }
         }
@@ -67,10 +75,10 @@ fn start() -> io::Result<Sender<Post>> {
     Ok(sender)
 }
 
-fn deliver(post: &Post) -> io::Result<()> {
+fn deliver(post: &Post, tls: &Tls) -> io::Result<()> {
     let mut tries = 1;
     loop {
-        match send(&post.url, &post.body) {
+        match send(&post.url, &post.body, tls) {
             Ok(()) => return Ok(()),
             Err(error) if tries == TRIES => return Err(error),
             Err(_) => std::thread::sleep(RETRY * tries),
@@ -80,15 +88,26 @@ fn deliver(post: &Post) -> io::Result<()> {
 }
 
 /// Sends one request, and reads whether it was taken.
-fn send(url: &str, body: &str) -> io::Result<()> {
+fn send(url: &str, body: &str, tls: &Tls) -> io::Result<()> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
-    let rest = url.strip_prefix("http://").ok_or_else(|| bad("not http"))?;
+    let (is_encrypted, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) => (true, rest),
+        (None, None) => return Err(bad("not http")),
+    };
     let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
-    let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    let port = if is_encrypted { 443 } else { 80 };
+    let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
     let address = with_port.to_socket_addrs()?.next().ok_or_else(|| bad("no such host"))?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let mut stream = if is_encrypted {
+        let name = with_port.rsplit_once(':').map_or(host, |(name, _)| name);
+        // Read anew each time: what is trusted may have changed.
+        let begun = Web::load(tls).and_then(|web| web.connect(name)).map_err(io::Error::other)?;
+        Connection::Encrypted(Box::new(Blocking::over(begun, socket, Some(PATIENCE))?))
+    } else {
+        Connection::over(socket, None, PATIENCE)?
+    };
     let length = body.len();
     stream.write_all(
         format!(
@@ -99,7 +118,11 @@ fn send(url: &str, body: &str) -> io::Result<()> {
     )?;
     let mut answer = Vec::new();
     // The status line is all that matters, however long the rest is.
-    stream.take(4096).read_to_end(&mut answer)?;
+    match stream.take(4096).read_to_end(&mut answer) {
+        // Behind the status it may end as it likes.
+        Err(error) if answer.is_empty() => return Err(error),
+        _ => {}
+    }
     let status = String::from_utf8_lossy(&answer).split(' ').nth(1).map(str::to_owned).unwrap_or_default();
     if status.starts_with('2') { Ok(()) } else { Err(bad(&format!("it answers '{status}'"))) }
 }
@@ -155,7 +178,7 @@ mod tests {
     fn what_fails_once_is_posted_again() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let mut hooks = Webhooks::default();
+        let mut hooks = Webhooks::new(Tls::default());
         hooks.post(&url, &event("x"), "id", 5);
         let answer = |status: &str| {
             let (mut stream, _) = listener.accept().unwrap();
@@ -167,5 +190,41 @@ mod tests {
         let first = answer("500 No");
         assert!(first.starts_with("POST /hook HTTP/1.1\r\n") && first.ends_with("\"unix_ms\":5}"), "{first}");
         assert_eq!(answer("204 Yes"), first);
+    }
+
+    #[test]
+    fn a_server_of_https_is_posted_to_if_it_is_who_it_is_called() {
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str| place.path().join(name).display().to_string();
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(file("crt"), made.cert.pem()).unwrap();
+        std::fs::write(file("key"), made.signing_key.serialize_pem()).unwrap();
+        let text = |name: &str| Some(quorate_config::Text::from(&*file(name)));
+        let trusting = Tls { authorities: text("crt"), ..Tls::default() };
+        let own = Tls {
+            certificate: text("crt"),
+            key: text("key"),
+            client_authentication: quorate_config::ClientAuthentication::No,
+            ..Tls::default()
+        };
+        let contexts = quorate_tls::Contexts::load(&own).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/hook", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let take = || {
+                let (socket, _) = listener.accept().unwrap();
+                let mut stream = Blocking::over(contexts.accept().unwrap(), socket, Some(PATIENCE * 10))?;
+                let mut request = [0; 2048];
+                let count = stream.read(&mut request)?;
+                stream.write_all(b"HTTP/1.1 204 Yes\r\n\r\n")?;
+                io::Result::Ok(String::from_utf8_lossy(&request[..count]).into_owned())
+            };
+            [take(), take()]
+        });
+        send(&url, "{}", &trusting).unwrap();
+        assert!(send(&url, "{}", &Tls::default()).is_err(), "nobody vouches for it");
+        let [first, second] = server.join().unwrap();
+        assert!(first.unwrap().ends_with("\r\n\r\n{}"));
+        assert!(second.is_err(), "nothing was said to it");
     }
 }
