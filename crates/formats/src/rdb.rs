@@ -17,8 +17,8 @@
 //!
 //! Names, keys and codes are strings, numbers are lengths (`string.rs`). The bodies of the types are
 //! described where they are read (`decode.rs`). [`Reader`] reads all that Redis up to 7.4 has written;
-//! [`Writer`] writes what Redis 7.0 reads, but for hashes of which fields expire. See <https://rdb.fnordig.de/file_format.html> for the older
-//! parts of the format.
+//! [`Writer`] writes what Redis 7.0 reads, but for hashes of which fields expire. See
+//! <https://rdb.fnordig.de/file_format.html> for the older parts of the format.
 
 mod decode;
 mod encode;

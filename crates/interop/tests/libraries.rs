@@ -1,8 +1,8 @@
 //! Client libraries as people use them, unchanged, in their default mode: redis-py, ioredis and redis-rs connect, pipeline,
 //! transact, run scripts, subscribe and wait for an element.
 //!
-//! redis-py and ioredis run as programs of their own (`redis_py.py`, `redis_py_cache.py`, `ioredis.js`); `cargo xtask peers` installs them. What
-//! is not installed is skipped, and says so.
+//! redis-py and ioredis run as programs of their own (`redis_py.py`, `redis_py_cache.py`, `ioredis.js`); `cargo xtask
+//! peers` installs them. What is not installed is skipped, and says so.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

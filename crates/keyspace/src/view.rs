@@ -5,6 +5,7 @@
 //! old value saved for a snapshot that has not reached the key.
 
 pub(crate) mod by_slot;
+mod changing;
 mod fields;
 mod sample;
 mod sweep;
@@ -20,14 +21,15 @@ use smallvec::SmallVec;
 
 use crate::access::AccessPolicy;
 use crate::counters::Counters;
-use crate::entry::{Entry, Record, ValueMut};
+use crate::entry::{Entry, Record};
 use crate::extras::{Ticket, WatchFlag};
 use crate::reclaim::Lazy;
 use crate::slot::Slot;
 use crate::space::{Db, Held, Keyspace, Place, SlotSet};
-use crate::table::{EntryGuard, Table};
+use crate::table::Table;
 use crate::undo::{self, Undo};
 
+pub use changing::EntryMut;
 pub use sweep::{Bite, Sweep};
 
 /// What a view does with a key whose time has come.
@@ -333,8 +335,7 @@ impl<'a> KeyView<'a> {
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { space.data(slot) };
         let entry = data.table_mut(db, space.databases()).get_mut(hash, key)?;
-        let before = (entry.expiry(), entry.field_expiry());
-        Some(EntryMut { entry, before, space, counters, slot, db })
+        Some(EntryMut::new(entry, space, counters, slot, db))
     }
 
     /// Puts a new entry in place of whatever `key` holds.
@@ -773,60 +774,6 @@ fn note_expiry(space: &Keyspace, slot: Slot, at: UnixMs) {
     let soonest = space.soonest(slot);
     if at.0 < soonest.load(Ordering::Relaxed) {
         soonest.store(at.0, Ordering::Relaxed);
-    }
-}
-
-/// An entry that is being changed; keeps the counts of keys with an expiry right when it goes.
-pub struct EntryMut<'v> {
-    entry: EntryGuard<'v>,
-    /// When it and the first of its fields expired before the change.
-    before: (Option<UnixMs>, Option<UnixMs>),
-    space: &'v Keyspace,
-    counters: &'v Counters,
-    slot: Slot,
-    db: Db,
-}
-
-impl std::ops::Deref for EntryMut<'_> {
-    type Target = Entry;
-    fn deref(&self) -> &Entry {
-        &self.entry
-    }
-}
-
-impl std::ops::DerefMut for EntryMut<'_> {
-    fn deref_mut(&mut self) -> &mut Entry {
-        &mut self.entry
-    }
-}
-
-impl EntryMut<'_> {
-    /// The value, to be changed in place.
-    pub fn value_mut(&mut self) -> ValueMut<'_> {
-        self.entry.value_mut()
-    }
-}
-
-impl Drop for EntryMut<'_> {
-    fn drop(&mut self) {
-        let after = (self.entry.expiry(), self.entry.field_expiry());
-        if after == self.before {
-            return;
-        }
-        let change =
-            |after: Option<UnixMs>, before: Option<UnixMs>| i64::from(after.is_some()) - i64::from(before.is_some());
-        let (volatile, fielded) = (change(after.0, self.before.0), change(after.1, self.before.1));
-        if volatile != 0 {
-            self.entry.add_volatile(volatile);
-            self.counters.expires[self.db.index()].add(volatile);
-        }
-        if fielded != 0 {
-            self.entry.add_fielded(fielded);
-            self.counters.fielded[self.db.index()].add(fielded);
-        }
-        for at in [after.0, after.1].into_iter().flatten() {
-            note_expiry(self.space, self.slot, at);
-        }
     }
 }
 

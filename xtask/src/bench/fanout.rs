@@ -122,7 +122,7 @@ impl Listeners {
         loop {
             let seen = self.bytes();
             std::thread::sleep(Duration::from_millis(20));
-            if self.bytes() == seen && (seen - before) % whole == 0 {
+            if self.bytes() == seen && (seen - before).is_multiple_of(whole) {
                 ensure!(seen > before, "no message has come");
                 return Ok((seen - before) / self.message);
             }

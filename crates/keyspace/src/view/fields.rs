@@ -42,8 +42,7 @@ impl KeyView<'_> {
         // SAFETY: the slot is held, and no other reference into it is alive.
         let data = unsafe { space.data(slot) };
         let Some(entry) = data.table_mut(db, space.databases()).get_mut(hash, key) else { return 0 };
-        let before = (entry.expiry(), entry.field_expiry());
-        let mut entry = EntryMut { entry, before, space, counters, slot, db };
+        let mut entry = EntryMut::new(entry, space, counters, slot, db);
         let ValueMut::Hash(value) = entry.value_mut() else { return 0 };
         let fields = value.remove_due(now, MOST);
         let emptied = value.len_of_all() == 0;
