@@ -150,6 +150,7 @@ impl Cluster {
         node.heard = now;
         node.offset = header.offset;
         // So that the answer to this can tell it all that it understands.
+        let is_news = header.knows_extensions && !node.knows_extensions();
         node.told = node.told.and_if(header.knows_extensions, NodeFlags::EXTENSIONS);
         // The epoch in the header is that of the slots; only a primary's own are its own.
         if header.primary.is_none() && header.config_epoch > node.config_epoch {
@@ -158,6 +159,10 @@ impl Cluster {
         }
         if header.paused && self.myself().primary() == Some(sender) {
             self.on_primary_paused(header.offset);
+        }
+        if is_news && !self.myself().hostname.is_empty() {
+            // What it has heard of us so far came without our host's name, and clients may be told so.
+            self.send_heartbeat(sender, Heartbeat::Pong);
         }
     }
 
