@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use quorate_client::Reply;
 use quorate_stdx::Rng;
 
-use crate::server::{PATIENCE, Server};
+use crate::server::{PATIENCE, Server, await_that};
 
 pub use load::Latency;
 pub use verdict::{Sample, Verdict};
@@ -143,7 +143,11 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(&Sample)) -> Outcome {
     ];
     let figures = figures.map(|field| (field.to_owned(), info(&primary, field))).into_iter().collect();
     let guest = guest.unwrap_or_else(|| follow(&primary));
+    // Nothing is evicted any more on account of what the last replica needs. What is evicted or expires is nobody's write, and
+    // may be on its way to the file when the process is killed.
+    ask(&primary, &["CONFIG", "SET", "maxmemory", "0"]);
     let mut digests = equal_digests(&primary, &[&stays, &guest]);
+    await_that("the file has all of the log", || info(&primary, "aof_buffer_length") == 0);
     // What it holds then lies otherwise in memory: without a limit, nothing is evicted on that account.
     let program = [crate::server::binary(), "server".into()];
     primary.kill_and_start(&program, &[OF_ALL, &own].concat());
