@@ -142,7 +142,7 @@ fn run_tests() -> Result<Tally> {
 fn play_seeds() -> Result<Tally> {
     let mut tally = Tally::default();
     // Those of a cluster take longer each; SIM_SEEDS=10000 is for hours in which nobody waits.
-    for (package, seeds) in [("quorate-sentinel", "10000"), ("quorate-cluster", "3000")] {
+    for (package, seeds) in [("quorate-sentinel", "10000"), ("quorate-cluster", "2000")] {
         let mut play = cargo();
         play.env("SIM_SEEDS", seeds).args(["test", "-p", package, "--lib", "nothing_breaks"]);
         tally.add(count_tests(&mut play)?);

@@ -418,6 +418,11 @@ impl Cluster {
         self.me
     }
 
+    /// Whether we follow another node.
+    pub fn is_replica(&self) -> bool {
+        self.myself().is_replica()
+    }
+
     /// Whether the cluster works, as we see it.
     pub fn is_ok(&self) -> bool {
         self.state.is_ok

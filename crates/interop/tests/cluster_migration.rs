@@ -274,8 +274,12 @@ fn the_source_may_die_and_its_replica_has_everything() {
 }
 
 #[test]
-fn the_target_may_die_and_nothing_has_happened_or_its_replica_has_everything() {
+fn the_target_may_die_over_a_snapshot_and_nothing_has_happened() {
     dies(1, "snapshotting");
+}
+
+#[test]
+fn the_target_may_die_when_it_may_take_over_and_its_replica_has_everything() {
     dies(1, "failover-granted");
 }
 

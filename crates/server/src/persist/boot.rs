@@ -88,7 +88,9 @@ pub fn finish(server: &Arc<Server>, source: Source) -> Result<Standing, String> 
 fn finish_snapshot(server: &Server, file: File, bytes: u64, path: &Path) -> Result<Loaded, String> {
     let began = Instant::now();
     let mut member = server.space.join();
-    let drop_expired = server.published().role == Role::Primary;
+    // A node of a cluster knows from its own file whether it leads, and takes its role only when all is loaded.
+    let follows = server.node().is_some_and(|node| node.look(|cluster| cluster.is_replica()));
+    let drop_expired = server.published().role == Role::Primary && !follows;
     let result = load(server, &mut member, BufReader::with_capacity(1 << 20, file), drop_expired);
     let loaded = result.map_err(|error| explain(&error, &path.display().to_string(), bytes))?;
     server.took_over(&loaded);
