@@ -175,9 +175,10 @@ fn operate(primary: &Server, guest: &mut Option<Server>, number: u32, rng: &mut 
 fn equal_digests(primary: &Server, replicas: &[&Server]) -> Vec<String> {
     let deadline = Instant::now() + 2 * PATIENCE;
     loop {
+        // In this order: what goes while the fingerprints are taken may be in them.
+        let is_settled = load::ends_by_itself(|words| ask(primary, words));
         let nodes = std::iter::once(primary).chain(replicas.iter().copied());
         let digests: Vec<String> = nodes.map(|node| ask(node, &["DEBUG", "DIGEST"])).collect();
-        let is_settled = load::ends_by_itself(|words| ask(primary, words));
         if (is_settled && digests.iter().all(|digest| *digest == digests[0])) || Instant::now() > deadline {
             return digests;
         }
