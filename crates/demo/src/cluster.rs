@@ -4,7 +4,7 @@
 //! The cluster is made and extended by `quorate cluster`, as an operator would.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use quorate_client::Reply;
 
 use crate::Options;
 use crate::board::Board;
-use crate::interrupt;
+use crate::interrupt::{self, until};
 use crate::lane::{Lane, Routes};
 use crate::node::Node;
 use crate::replication::{LIMIT, PROBE};
@@ -26,10 +26,7 @@ const THIRDS: [[u16; 2]; 3] = [[0, 5460], [5461, 10922], [10923, 16383]];
 
 /// Runs the demonstration; how many acknowledged writes were lost.
 pub(crate) fn show(options: &Options) -> Result<u64> {
-    let binary: PathBuf = match &options.binary {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().context("find this program")?,
-    };
+    let binary = options.program()?;
     let place = tempfile::Builder::new().prefix("quorate-demo-").tempdir()?;
     let mut story = Story::begin(&binary, place.path())?;
     let mut board = Board::open(options.dashboard, story.nodes.iter().map(Node::address), &mut story.screen)?;
@@ -223,17 +220,4 @@ fn manage(what: &str, words: &[&str], mut meanwhile: impl FnMut() -> Result<()>)
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     ensure!(output.status.success(), "quorate cluster {what} {}: {}\n{said}", words.join(" "), output.status);
     Ok(())
-}
-
-/// Asks until there is an answer.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        if let Some(answer) = ask().with_context(|| format!("wait until {what}"))? {
-            return Ok(answer);
-        }
-        interrupt::check()?;
-        ensure!(Instant::now() < deadline, "waited {} s in vain until {what}", LIMIT.as_secs());
-        std::thread::sleep(PROBE);
-    }
 }

@@ -19,6 +19,7 @@ mod writer;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -74,6 +75,16 @@ struct Options {
     /// How long the writes go on before the primary dies, and after.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
+}
+
+impl Options {
+    /// The program whose servers are shown.
+    fn program(&self) -> Result<PathBuf> {
+        match &self.binary {
+            Some(path) => Ok(path.clone()),
+            None => std::env::current_exe().context("find this program"),
+        }
+    }
 }
 
 /// Lets eight contenders share a file under a lock of five servers that die, hang and come back empty; counts violations.

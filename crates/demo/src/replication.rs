@@ -3,7 +3,6 @@
 //! The one question is whether a write that a client saw acknowledged can be missing afterwards. So the numbers that were
 //! acknowledged are read back from both survivors at the end, one by one.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -58,10 +57,7 @@ struct Story {
 
 impl Story {
     fn begin(options: &Options) -> Result<Story> {
-        let binary: PathBuf = match &options.binary {
-            Some(path) => path.clone(),
-            None => std::env::current_exe().context("find this program")?,
-        };
+        let binary = options.program()?;
         let place = tempfile::Builder::new().prefix("quorate-demo-").tempdir()?;
         let nodes = (0..3).map(|_| Node::start(&binary, place.path())).collect::<Result<Vec<Node>>>()?;
         let pace = (Instant::now(), 0);

@@ -5,7 +5,6 @@
 //! acknowledged are read back from the new primary, one by one, and the dead server is started again.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,7 @@ use quorate_client::{Client, Reply};
 
 use crate::Options;
 use crate::board::Board;
-use crate::cluster::until;
-use crate::interrupt;
+use crate::interrupt::{self, until};
 use crate::node::Node;
 use crate::replication::{BATCH, LIMIT, PROBE};
 use crate::screen::Screen;
@@ -39,10 +37,7 @@ const TOLD: [&str; 9] = [
 
 /// Runs the demonstration; how many acknowledged writes were lost.
 pub(crate) fn show(options: &Options) -> Result<u64> {
-    let binary: PathBuf = match &options.binary {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().context("find this program")?,
-    };
+    let binary = options.program()?;
     let place = tempfile::Builder::new().prefix("quorate-demo-").tempdir()?;
     let mut story = Story::begin(&binary, place.path())?;
     let all = story.servers.iter().chain(&story.sentinels).map(Node::address);

@@ -215,7 +215,7 @@ pub enum Blocked {
         /// When it gives up.
         until: Option<i64>,
     },
-    /// For CLIENT PAUSE or FAILOVER to end; the request is parsed again then.
+    /// For CLIENT PAUSE or FAILOVER to end, or with our primary's stream for a busy script; the request is parsed again then.
     OnPause,
     /// For the disk to have what its replies tell of (`appendfsync always`).
     OnDisk,
