@@ -118,9 +118,12 @@ pub(super) const CHANGES: &[Change] = &[
 /// Why texts of the tests of users are changed.
 const DENIALS: &str = "What a user may not do is told in the words of 7.2, which name the user.";
 /// Where the ranges of ports begin that stands choose from, and how many ports each has. Cluster buses use the same
-/// ports plus 10000.
-const RANGES: std::ops::Range<u16> = 22_000..32_000;
+/// ports plus 10000, which are none either that the kernel gives to connections.
+const RANGES: std::ops::Range<u16> = 12_000..22_000;
 const RANGE: u16 = 500;
+/// Where the frameworks of Sentinel and Cluster begin in a range with Sentinels, and with servers.
+const SENTINELS: u16 = 50;
+const SERVERS: u16 = 250;
 /// The suite's test server listens below its servers' ports.
 const CONTROL_PORTS: u16 = 50;
 /// A path of a Unix socket holds at most so many bytes.
@@ -217,6 +220,7 @@ impl<'a> Stand<'a> {
         if let Server::Ours(_) = self.server {
             self.change()?;
         }
+        self.set_ports()?;
         for tool in TOOLS {
             symlink(debian(tool)?, programs.join(tool))?;
         }
@@ -246,6 +250,21 @@ impl<'a> Stand<'a> {
             fs::write(&path, source.replace(text, instead))?;
         }
         Ok(())
+    }
+
+    /// The frameworks of Sentinel and Cluster have no option for where their ports begin.
+    fn set_ports(&self) -> Result<()> {
+        let first = self.ports.local_addr()?.port();
+        let path = self.tree.join("tests/instances.tcl");
+        let mut source = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        for (name, before, port) in
+            [("sentinel_base_port", 20000, first + SENTINELS), ("redis_base_port", 30000, first + SERVERS)]
+        {
+            let (line, instead) = (format!("set ::{name} {before}\n"), format!("set ::{name} {port}\n"));
+            ensure!(source.contains(&line), "{} does not set {name} as it did", path.display());
+            source = source.replace(&line, &instead);
+        }
+        fs::write(&path, source).with_context(|| format!("write {}", path.display()))
     }
 
     fn command(&self, file: &str, limit: Duration) -> Result<Command> {
