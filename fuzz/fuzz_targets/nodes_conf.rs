@@ -7,5 +7,7 @@ use quorate_cluster::NodesConf;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(Some(conf)) = NodesConf::parse(data) else { return };
-    assert_eq!(NodesConf::parse(conf.to_text().as_bytes()), Ok(Some(conf)));
+    for encrypted in [false, true] {
+        assert_eq!(NodesConf::parse(conf.to_text(encrypted).as_bytes()), Ok(Some(conf.clone())));
+    }
 });
