@@ -228,6 +228,8 @@ pub struct Upstream {
     /// What has come of a transaction that is not complete: it belongs into the log as a whole, because a
     /// link that breaks is taken up at the log's end.
     pub held: Vec<u8>,
+    /// Where SELECTs end in that.
+    pub selects: Vec<usize>,
     /// When the machine was last told that the primary lives.
     pub noted_at: Mono,
     /// What has come and was not applied.
@@ -302,6 +304,8 @@ pub struct Session {
     pub blocked: Option<Blocked>,
     /// CLIENT TRACKING.
     pub tracking: Option<Box<Tracking>>,
+    /// Bytes by which the buffer of replies has grown for what copies are stale, until it has been sent.
+    pub stale_bytes: usize,
     /// SUBSCRIBE.
     pub channels: HashSet<Box<[u8]>>,
     /// PSUBSCRIBE.
@@ -376,6 +380,7 @@ impl Session {
             watch: None,
             blocked: None,
             tracking: None,
+            stale_bytes: 0,
             channels: HashSet::new(),
             patterns: HashSet::new(),
             shard_channels: HashSet::new(),

@@ -4,6 +4,9 @@
 //! in a small pool, and the best of the pool goes. Before it goes it is looked at again, because it may
 //! have been used since it was drawn. One thread evicts at a time, the others wait for it; it does so for
 //! as long as `maxmemory-eviction-tenacity` allows, and the upkeep thread goes on from there.
+//!
+//! How much has to go is decided once, at the beginning. To remove a key takes memory, too: clients that hold copies of it have
+//! to hear of it. If that counted, the removal of one key would be the reason to remove the next, until none is left.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,22 +141,30 @@ fn make_room_slowly(server: &Arc<Server>, member: &mut Member, local: &mut Local
     let mut state = server.evictor.state.lock();
     let began = Instant::now();
     let patience = patience(published.memory.eviction_tenacity);
+    let mut left = excess(server, local, &published);
     let room = loop {
-        if !exceeds(server, local, &published) {
+        left = left.min(excess(server, local, &published));
+        if left == 0 {
             break Room::Enough;
         }
         if published.memory.policy == Policy::NoEviction {
             break Room::None;
         }
         server.evictor.note(&mut state, true);
-        let evicted = (0..BATCH).take_while(|_| {
-            exceeds(server, local, &published) && evict_one(server, member, local, scope, &published, &mut state.pool)
-        });
-        if evicted.count() == 0 && exceeds(server, local, &published) {
+        let mut evicted = false;
+        for _ in 0..BATCH {
+            let Some(bytes) = evict_one(server, member, local, scope, &published, &mut state.pool) else { break };
+            evicted = true;
+            left = left.saturating_sub(bytes as u64).min(excess(server, local, &published));
+            if left == 0 {
+                break;
+            }
+        }
+        if !evicted && left > 0 {
             // What the freeing thread has still to free is room as well.
             break if server.space.reclaim().pending() > 0 { Room::Soon } else { Room::None };
         }
-        if patience.is_some_and(|patience| began.elapsed() >= patience) && exceeds(server, local, &published) {
+        if patience.is_some_and(|patience| began.elapsed() >= patience) && left > 0 {
             break Room::Soon;
         }
     };
@@ -165,13 +176,14 @@ fn make_room_slowly(server: &Arc<Server>, member: &mut Member, local: &mut Local
     room
 }
 
-/// Whether more is in use than may be; what replicas have not read yet does not count, because to evict
-/// keys makes more of it.
-fn exceeds(server: &Server, local: &mut Local, published: &Published) -> bool {
-    local.meter.used(&server.memory).saturating_sub(server.feed.excess_bytes()) > published.memory.max
+/// How much more is in use than may be, bytes. What replicas have not read yet does not count, nor what clients have not read
+/// of stale copies: to evict keys makes more of it.
+fn excess(server: &Server, local: &mut Local, published: &Published) -> u64 {
+    let unsent = server.feed.excess_bytes() + server.trackers.unsent() as u64;
+    local.meter.used(&server.memory).saturating_sub(unsent).saturating_sub(published.memory.max)
 }
 
-/// Removes one key; false if there is none to remove.
+/// Removes one key; how many bytes it had, or nothing if there is none to remove.
 fn evict_one(
     server: &Server,
     member: &mut Member,
@@ -179,8 +191,8 @@ fn evict_one(
     scope: &Scope,
     published: &Published,
     pool: &mut Vec<Candidate>,
-) -> bool {
-    let Some((among, by)) = meaning(published.memory.policy) else { return false };
+) -> Option<usize> {
+    let (among, by) = meaning(published.memory.policy)?;
     for _ in 0..PATIENCE {
         draw(server, member, scope, published.memory.samples as usize, among, by, pool);
         while let Some(candidate) = pool.pop() {
@@ -191,19 +203,20 @@ fn evict_one(
                     && (among == Among::AllKeys || entry.expiry().is_some())
             };
             let lazily = published.lazy_eviction;
-            let freed_later =
-                if lazily { view.peek_raw(candidate.db, &candidate.key).map_or(0, Record::lazy_bytes) } else { 0 };
+            let record = view.peek_raw(candidate.db, &candidate.key);
+            let bytes = record.map_or(0, |record| record.heap_bytes());
+            let freed_later = record.filter(|_| lazily).map_or(0, Record::lazy_bytes);
             if view.evict(candidate.db, &candidate.key, lazily, still) {
                 server.memory.forgive(freed_later);
                 pass_on(server, local, published, candidate.db, &candidate.key);
-                return true;
+                return Some(bytes);
             }
         }
         if is_empty(server, among) {
-            return false;
+            return None;
         }
     }
-    false
+    None
 }
 
 /// Tells replicas and subscribers, under the lock of the key's slot.

@@ -8,10 +8,13 @@
 //!
 //! Who wants to hear of every change (BCAST) is told once a turn, by prefix.
 //!
+//! What clients have not been sent yet of this does not count for `maxmemory`: to evict keys makes more of it.
+//!
 //! A client that goes leaves behind what was noted of it, as in Redis: that is found to be of no use when a key changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use quorate_commands::{Args, Flags, Group};
@@ -82,6 +85,8 @@ type Threads = BTreeMap<ClientId, usize>;
 pub struct Trackers {
     clients: Mutex<Threads>,
     prefixes: RwLock<BTreeMap<Box<[u8]>, Threads>>,
+    /// Bytes in the clients' buffers of replies.
+    unsent: AtomicUsize,
 }
 
 impl Trackers {
@@ -93,6 +98,18 @@ impl Trackers {
     /// Whether nobody does.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes that wait to be sent to clients.
+    #[inline]
+    pub fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    /// A client's buffer has been sent, or is gone.
+    #[cold]
+    pub fn sent(&self, session: &mut Session) {
+        self.unsent.fetch_sub(std::mem::take(&mut session.stale_bytes), Ordering::Relaxed);
     }
 
     /// How many prefixes there are of which anybody wants to hear.
@@ -150,8 +167,16 @@ impl Note {
 }
 
 /// Writes that copies of `keys` are stale, or all; nothing to a client that can't be told.
-fn write(out: &mut Vec<u8>, session: (Protocol, bool), is_redirected: bool, keys: Option<&[&[u8]]>) {
-    let (protocol, subscribes) = session;
+fn write(server: &Server, session: &mut Session, is_redirected: bool, keys: Option<&[&[u8]]>) {
+    let before = session.out.capacity();
+    let about = (session.protocol, session.is_subscriber());
+    write_to(&mut session.out, about, is_redirected, keys);
+    let grown = session.out.capacity() - before;
+    session.stale_bytes += grown;
+    server.trackers.unsent.fetch_add(grown, Ordering::Relaxed);
+}
+
+fn write_to(out: &mut Vec<u8>, (protocol, subscribes): (Protocol, bool), is_redirected: bool, keys: Option<&[&[u8]]>) {
     let mut reply = ReplyWriter::new(out, protocol);
     match protocol {
         Protocol::Resp3 => {
@@ -176,14 +201,14 @@ fn write(out: &mut Vec<u8>, session: (Protocol, bool), is_redirected: bool, keys
 
 /// Tells a client of this thread what is stale, or has whoever told that is to hear it in its place.
 pub fn tell(server: &Server, client: &Client, session: &mut Session, note: &Note) {
-    let (protocol, subscribes) = (session.protocol, session.is_subscriber());
+    let protocol = session.protocol;
     let Some(tracking) = &mut session.tracking else { return };
     let keys = note.of_interest(client.id, tracking);
     if keys.as_ref().is_some_and(Vec::is_empty) {
         return;
     }
     let Some(target) = tracking.redirect else {
-        return write(&mut session.out, (protocol, subscribes), false, keys.as_deref());
+        return write(server, session, false, keys.as_deref());
     };
     let target = server.clients.lock().get(&target).cloned();
     match target {
@@ -205,10 +230,9 @@ pub fn tell(server: &Server, client: &Client, session: &mut Session, note: &Note
 }
 
 /// Tells a client of what concerns another, which has asked for that.
-pub fn tell_redirected(session: &mut Session, keys: Option<&[Box<[u8]>]>) {
-    let about = (session.protocol, session.is_subscriber());
+pub fn tell_redirected(server: &Server, session: &mut Session, keys: Option<&[Box<[u8]>]>) {
     let keys: Option<Vec<&[u8]>> = keys.map(|keys| keys.iter().map(|key| &**key).collect());
-    write(&mut session.out, about, true, keys.as_deref());
+    write(server, session, true, keys.as_deref());
 }
 
 /// Passes on what has become stale.
@@ -358,7 +382,7 @@ mod tests {
     fn the_form_of_a_message_is_that_of_who_gets_it() {
         let form = |protocol, subscribes, is_redirected, keys: Option<&[&[u8]]>| {
             let mut out = Vec::new();
-            write(&mut out, (protocol, subscribes), is_redirected, keys);
+            write_to(&mut out, (protocol, subscribes), is_redirected, keys);
             String::from_utf8(out).unwrap().replace("\r\n", " ")
         };
         let key: Option<&[&[u8]]> = Some(&[b"k"]);

@@ -273,7 +273,8 @@ impl Worker {
             Mail::Message { clients, message } => self.pass_message(&clients, &message),
             Mail::Stale { client, note } => self.tell_stale(client, &note),
             Mail::Redirected { client, keys } => {
-                self.with(client, |session| tracking::tell_redirected(session, keys.as_deref()));
+                let server = Arc::clone(&self.server);
+                self.with(client, |session| tracking::tell_redirected(&server, session, keys.as_deref()));
             }
             Mail::Feed { client, bytes } => self.with(client, |session| session.out.extend_from_slice(&bytes)),
             Mail::Follow { socket, peer, input, upstream } => {
@@ -712,8 +713,9 @@ impl Worker {
         if session.pending() == 0 {
             session.out.clear();
             session.sent = 0;
-            if session.out.capacity() > READ {
+            if session.out.capacity() > READ || session.stale_bytes > 0 {
                 session.out = Vec::new();
+                self.server.trackers.sent(session);
             }
         } else if session.sent > session.out.len() / 2 {
             session.out.drain(..session.sent);

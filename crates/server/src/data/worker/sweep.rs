@@ -105,6 +105,7 @@ impl Worker {
         if let Some(tracking) = session.tracking.take() {
             self.server.trackers.end(client.id, &tracking);
         }
+        self.server.trackers.sent(session);
         if session.kind == Kind::Monitor {
             self.server.monitors.remove(client.id);
         }
