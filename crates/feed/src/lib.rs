@@ -45,8 +45,17 @@ struct State {
     db: Option<Db>,
     /// Whether what commands do here is appended; a replica passes its primary's stream on instead.
     leading: bool,
-    /// Where bytes lie that change no data, in order, as far as somebody wants to know.
-    asides: Option<VecDeque<Range<Offset>>>,
+    /// What somebody wants to know about the bytes.
+    notes: Option<Notes>,
+}
+
+/// What is kept in mind about bytes of the log.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Notes {
+    /// Where those lie that change no data, in order.
+    asides: VecDeque<Range<Offset>>,
+    /// Where each SELECT ends, in order.
+    selects: VecDeque<Offset>,
 }
 
 /// How far a reader is; bytes behind it may be dropped.
@@ -125,7 +134,7 @@ impl Default for Feed {
                 readers: Vec::new(),
                 db: None,
                 leading: true,
-                asides: None,
+                notes: None,
             }),
             on: AtomicBool::new(false),
             end: AtomicU64::new(0),
@@ -182,13 +191,24 @@ impl Feed {
         self.publish(&state)
     }
 
+    /// As [`Feed::append_raw`], for requests among which are SELECTs, which end behind so many bytes each.
+    pub fn append_selecting(&self, bytes: &[u8], selects: &[usize]) -> Offset {
+        let mut state = self.state.lock();
+        let from = Offset(state.end);
+        state.push(bytes);
+        if let Some(notes) = &mut state.notes {
+            notes.selects.extend(selects.iter().map(|&end| from.advance(end)));
+        }
+        self.publish(&state)
+    }
+
     /// As [`Feed::append_raw`], for what followers of the stream have to hear and what changes no data.
     pub fn append_aside(&self, bytes: &[u8]) -> Offset {
         let mut state = self.state.lock();
         let from = Offset(state.end);
         state.push(bytes);
         let to = Offset(state.end);
-        if let Some(asides) = &mut state.asides {
+        if let Some(Notes { asides, .. }) = &mut state.notes {
             match asides.back_mut() {
                 Some(last) if last.end == from => last.end = to,
                 _ => asides.push_back(from..to),
@@ -197,15 +217,23 @@ impl Feed {
         self.publish(&state)
     }
 
-    /// From now on it is kept in mind, or not, where [`Feed::append_aside`] has put something.
-    pub fn keep_asides(&self, keeps: bool) {
-        self.state.lock().asides = keeps.then(VecDeque::new);
+    /// From now on it is kept in mind, or not, where [`Feed::append_aside`] has put something, and where SELECTs are.
+    pub fn keep_notes(&self, keeps: bool) {
+        self.state.lock().notes = keeps.then(Notes::default);
     }
 
-    /// Where that was, before `upto`; each is told once.
+    /// Where SELECTs end, up to `upto`; each is told once.
+    pub fn take_selects(&self, upto: Offset) -> Vec<Offset> {
+        let mut state = self.state.lock();
+        let Some(Notes { selects, .. }) = &mut state.notes else { return Vec::new() };
+        let count = selects.partition_point(|end| *end <= upto);
+        selects.drain(..count).collect()
+    }
+
+    /// Where what changes no data lies, before `upto`; each is told once.
     pub fn take_asides(&self, upto: Offset) -> Vec<Range<Offset>> {
         let mut state = self.state.lock();
-        let Some(asides) = &mut state.asides else { return Vec::new() };
+        let Some(Notes { asides, .. }) = &mut state.notes else { return Vec::new() };
         let count = asides.partition_point(|aside| aside.end <= upto);
         let mut taken: Vec<_> = asides.drain(..count).collect();
         if let Some(next) = asides.front_mut()
@@ -312,8 +340,8 @@ impl Feed {
         state.end = offset.0;
         state.origin = offset.0;
         state.db = None;
-        if let Some(asides) = &mut state.asides {
-            asides.clear();
+        if let Some(notes) = &mut state.notes {
+            *notes = Notes::default();
         }
         for reader in &state.readers {
             reader.set(offset);
@@ -375,6 +403,9 @@ impl State {
         self.db = Some(db);
         let number = db.0.to_string();
         self.push(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{number}\r\n", number.len()).as_bytes());
+        if let Some(notes) = &mut self.notes {
+            notes.selects.push_back(Offset(self.end));
+        }
     }
 
     fn push(&mut self, mut bytes: &[u8]) {
@@ -518,7 +549,7 @@ mod tests {
         let position = feed.read_from(Offset(0)).unwrap();
         feed.append_aside(b"before anybody asks");
         position.set(feed.end());
-        feed.keep_asides(true);
+        feed.keep_notes(true);
         let begin = feed.end();
         feed.append_raw(b"aa");
         feed.append_aside(b"-");
@@ -535,6 +566,23 @@ mod tests {
         feed.append_aside(b"gone");
         feed.restart_at(Offset(7));
         assert_eq!(feed.take_asides(Offset(1 << 40)), []);
+    }
+
+    #[test]
+    fn it_is_known_where_selects_end() {
+        let feed = Feed::default();
+        feed.set_backlog(1 << 20);
+        feed.append(Db(1), b"before anybody asks");
+        feed.keep_notes(true);
+        feed.append(Db(1), b"the same database");
+        let first = feed.append(Db(2), b"!").0 - 1;
+        let from = feed.append_raw(b"raw");
+        feed.append_selecting(b"SELECT-SET-SELECT-SET", &[6, 17]);
+        assert_eq!(feed.take_selects(from.advance(6)), [Offset(first), from.advance(6)]);
+        assert_eq!(feed.take_selects(feed.end()), [from.advance(17)]);
+        feed.append(Db(3), b"gone");
+        feed.restart_at(Offset(7));
+        assert_eq!(feed.take_selects(Offset(1 << 40)), []);
     }
 
     #[test]

@@ -281,7 +281,7 @@ pub fn apply(
     let session = unsafe { client.session() };
     if is_queued(session, command) {
         queue(local, session, command, args);
-        stream::append(server, session, raw, false);
+        stream::append(server, session, raw, stream::Matter::of(command));
         return Step::Done;
     }
     let scope = &Scope { expiry: stream::EXPIRY, rng: scope.rng.clone(), acting: scope.acting.clone(), ..*scope };
@@ -295,7 +295,7 @@ pub fn apply(
         stream::diverged(error, &command.full_name);
     }
     // SAFETY: as above; the context, which held the earlier reference, is gone.
-    stream::append(server, unsafe { client.session() }, raw, stream::is_aside(command));
+    stream::append(server, unsafe { client.session() }, raw, stream::Matter::of(command));
     Step::Done
 }
 

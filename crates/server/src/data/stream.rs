@@ -146,7 +146,7 @@ fn apply_alone(
 ) {
     if words.is_empty() {
         // SAFETY: the caller is alone.
-        return append(server, unsafe { client.session() }, raw, true);
+        return append(server, unsafe { client.session() }, raw, Matter::Aside);
     }
     // SAFETY: the caller is alone.
     if !is_of_a_primary(raw, unsafe { client.session() }) {
@@ -162,7 +162,7 @@ fn apply_alone(
         Err(error) => {
             diverged(&error.wire(), "(unknown)");
             // SAFETY: as above.
-            append(server, unsafe { client.session() }, raw, true);
+            append(server, unsafe { client.session() }, raw, Matter::Aside);
         }
     }
 }
@@ -199,9 +199,26 @@ pub fn diverged(error: &[u8], command: &str) {
     ));
 }
 
-/// Whether a command of the stream is for those who follow only, and changes no data.
-pub fn is_aside(command: &Command) -> bool {
-    matches!(command.spec.name, "ping" | "replconf" | "publish" | "spublish")
+/// What a request of the stream is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matter {
+    /// It may change data.
+    Data,
+    /// It selects a database.
+    Select,
+    /// It is for those who follow only, and changes no data.
+    Aside,
+}
+
+impl Matter {
+    /// What `command` is about.
+    pub fn of(command: &Command) -> Matter {
+        match command.spec.name {
+            "ping" | "replconf" | "publish" | "spublish" => Matter::Aside,
+            "select" => Matter::Select,
+            _ => Matter::Data,
+        }
+    }
 }
 
 fn is_getack(words: &[&[u8]]) -> bool {
@@ -224,27 +241,31 @@ fn is_of_a_primary(raw: &[u8], session: &mut Session) -> bool {
 fn passed(worker: &mut Worker, client: &Arc<Client>, raw: &[u8]) {
     let (server, ..) = worker.parts();
     // SAFETY: the worker owns the client and is active.
-    append(server, unsafe { client.session() }, raw, true);
+    append(server, unsafe { client.session() }, raw, Matter::Aside);
 }
 
 /// Appends a request that has been applied, or is queued, to the log. Nobody may have been alone since it
-/// was applied. `aside` if it changes no data.
-pub fn append(server: &Server, session: &mut Session, raw: &[u8], aside: bool) {
+/// was applied.
+pub fn append(server: &Server, session: &mut Session, raw: &[u8], matter: Matter) {
     let db = session.db;
     let in_transaction = session.transaction.is_some();
     let Some(upstream) = &mut session.upstream else { return };
-    if in_transaction {
+    if in_transaction || !upstream.held.is_empty() {
         upstream.held.extend_from_slice(raw);
+        upstream.selects.extend((matter == Matter::Select).then_some(upstream.held.len()));
+    }
+    if in_transaction {
         return;
     }
-    if upstream.held.is_empty() && aside {
-        server.feed.append_aside(raw);
-    } else if upstream.held.is_empty() {
-        server.feed.append_raw(raw);
+    if upstream.held.is_empty() {
+        match matter {
+            Matter::Data => server.feed.append_raw(raw),
+            Matter::Select => server.feed.append_selecting(raw, &[raw.len()]),
+            Matter::Aside => server.feed.append_aside(raw),
+        };
     } else {
-        upstream.held.extend_from_slice(raw);
-        server.feed.append_raw(&upstream.held);
-        upstream.held = Vec::new();
+        server.feed.append_selecting(&upstream.held, &upstream.selects);
+        (upstream.held, upstream.selects) = (Vec::new(), Vec::new());
     }
     server.set_stream_db(db);
 }
@@ -297,7 +318,8 @@ pub fn note_unapplied(server: &Server, upstream: &Upstream) {
 
 /// What a link's client starts with, and the beginning of the stream, which has come already.
 pub fn upstream(link: quorate_replication::LinkId, now: quorate_stdx::Mono, early: Vec<u8>) -> Box<Upstream> {
-    Box::new(Upstream { link, held: Vec::new(), noted_at: now, backlog: Backlog::new(early), ended: false })
+    let (held, selects, backlog) = (Vec::new(), Vec::new(), Backlog::new(early));
+    Box::new(Upstream { link, held, selects, noted_at: now, backlog, ended: false })
 }
 
 /// How keys expire for the stream: our primary decides what has.

@@ -355,7 +355,7 @@ impl Aof {
         if let Some(writer) = self.writer.lock().take() {
             writer.end(&server.feed);
         }
-        server.feed.keep_asides(false);
+        server.feed.keep_notes(false);
         self.follows.store(false, Ordering::Release);
         self.settle(server);
         self.tell(server);

@@ -183,18 +183,28 @@ impl<'a, 'b> Player<'a, 'b> {
         let mut count = 0u64;
         // What has come since what is whole ended.
         let mut fresh: Vec<u8> = Vec::new();
+        // Whether the last request is a SELECT, which has yet to be shown to be the history's.
+        let mut is_doubtful = false;
         self.enter();
         let result = loop {
             let item = match reader.next() {
                 Ok(Some(item)) => item,
                 Ok(None) if self.is_in_transaction() => break Err(Trouble::Truncated { valid, in_transaction: true }),
-                Ok(None) => break Ok(()),
+                Ok(None) => {
+                    if is_doubtful {
+                        self.standing.position = None;
+                    }
+                    break Ok(());
+                }
                 Err(Error::Truncated { .. }) => {
                     break Err(Trouble::Truncated { valid, in_transaction: self.is_in_transaction() });
                 }
                 Err(Error::Malformed { at, expected }) => break Err(Trouble::Malformed { at, expected }),
                 Err(Error::Io { source, .. }) => break Err(Trouble::Io(source)),
             };
+            if std::mem::take(&mut is_doubtful) && !matches!(item, Item::Annotation(Annotation::Selected)) {
+                position = None;
+            }
             match item {
                 Item::Annotation(Annotation::Position(id, offset)) => {
                     // The one that a history continues has the same bytes.
@@ -209,9 +219,10 @@ impl<'a, 'b> Player<'a, 'b> {
                     fresh.clear();
                     advance(&mut position, bytes);
                 }
-                Item::Annotation(Annotation::Time(_) | Annotation::Other) => {}
+                Item::Annotation(Annotation::Selected | Annotation::Time(_) | Annotation::Other) => {}
                 Item::Request(request) => {
                     if !is_base {
+                        is_doubtful = request.words().next().is_some_and(|word| word.eq_ignore_ascii_case(b"select"));
                         advance(&mut position, request.bytes().len() as u64);
                         fresh.extend_from_slice(request.bytes());
                     }

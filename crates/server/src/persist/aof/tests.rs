@@ -125,6 +125,35 @@ fn what_the_log_holds_comes_back_and_goes_on_behind_it() {
 }
 
 #[test]
+fn what_another_server_has_written_behind_the_log_is_loaded_and_is_not_of_the_history() {
+    let folder = tempfile::tempdir().unwrap();
+    sample(folder.path());
+    let continues = |foreign: &[&[&str]]| {
+        let copied = tempfile::tempdir().unwrap();
+        copy(folder.path(), copied.path());
+        let path = copied.path().join("appendonly.aof.1.incr.aof");
+        let mut bytes = fs::read(&path).unwrap();
+        foreign.iter().for_each(|words| quorate_resp::encode_request(&mut bytes, words));
+        fs::write(&path, bytes).unwrap();
+        let server = server(copied.path(), |_| {});
+        start(&server).unwrap();
+        let continues = server.control.history.load().previous().is_some();
+        // What is written from here on does not look like it either.
+        log(&server, 2, &["SET", "y", "25"]);
+        assert!(server.aof.write(&server));
+        let standing = start::find(&server).unwrap().unwrap();
+        let again = self::server(copied.path(), |_| {});
+        let position = standing.load(&again).unwrap().position;
+        assert_eq!(position.is_some(), continues);
+        continues
+    };
+    assert!(continues(&[]));
+    assert!(!continues(&[&["SELECT", "0"], &["SET", "z", "26"]]));
+    assert!(!continues(&[&["select", "3"]]));
+    assert!(!continues(&[&["MULTI"], &["SELECT", "0"], &["SET", "z", "26"], &["EXEC"]]));
+}
+
+#[test]
 fn an_increment_that_is_cut_anywhere_is_taken_up_to_its_last_whole_request_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let states = sample(folder.path());

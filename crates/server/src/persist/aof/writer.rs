@@ -8,8 +8,8 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use quorate_feed::{Feed, Position};
-use quorate_formats::aof::Annotation;
+use quorate_feed::{Feed, Position, Stretch};
+use quorate_formats::aof::{Annotation, SELECTED};
 use quorate_stdx::{Offset, ReplId, UnixMs};
 
 /// How much of the log is written at once.
@@ -32,6 +32,8 @@ pub(super) struct Writer {
     skipped: u64,
     /// What is to be left out, as far as that is known.
     asides: Vec<Range<Offset>>,
+    /// Where SELECTs end, as far as that is known.
+    selects: Vec<Offset>,
     /// The second that the last time in the file names.
     noted_second: i64,
     /// Whether the file knows where in a history it is.
@@ -46,7 +48,7 @@ impl Writer {
     /// Follows the log from its end on, in `file`, which has `size` bytes.
     pub(super) fn new(feed: &Feed, file: File, size: u64, size_before: u64) -> Writer {
         let position = feed.read_from(feed.end()).expect("the log's end can be read from");
-        feed.keep_asides(true);
+        feed.keep_notes(true);
         Writer {
             file: Arc::new(file),
             position,
@@ -55,6 +57,7 @@ impl Writer {
             head: Vec::new(),
             skipped: 0,
             asides: Vec::new(),
+            selects: Vec::new(),
             noted_second: 0,
             has_position: false,
             torn: false,
@@ -81,6 +84,7 @@ impl Writer {
     pub(super) fn select(&mut self, db: u16, position: Option<(ReplId, Offset)>) {
         let number = db.to_string();
         quorate_resp::encode_request(&mut self.head, &[b"SELECT", number.as_bytes()]);
+        Annotation::Selected.write(&mut self.head);
         // The request is not the history's.
         self.note_position(position);
     }
@@ -101,6 +105,7 @@ impl Writer {
     /// The log has begun anew.
     pub(super) fn restart(&mut self, feed: &Feed, position: Option<(ReplId, Offset)>) {
         self.asides.clear();
+        self.selects.clear();
         feed.forget(&self.position);
         self.position = feed.read_from(feed.end()).expect("the log's end can be read from");
         self.note_position(position);
@@ -160,6 +165,7 @@ impl Writer {
         match self.write_all(feed, now) {
             Ok(upto) => {
                 self.asides.retain(|aside| aside.end > upto);
+                self.selects.retain(|end| *end > upto);
                 self.position.set(upto);
                 Ok(())
             }
@@ -178,31 +184,44 @@ impl Writer {
             if stretch.is_empty() {
                 if self.skipped > 0 || !self.head.is_empty() {
                     // Where the history is has to be known also if nothing follows.
-                    self.put(std::iter::empty(), None)?;
+                    self.put(&[], None)?;
                 }
                 return Ok(at);
             }
             let end = stretch.end();
             self.asides.extend(feed.take_asides(end));
+            self.selects.extend(feed.take_selects(end));
             let asides: Vec<Range<Offset>> = self.asides.iter().filter(|aside| aside.end > at).cloned().collect();
             for aside in asides.iter().filter(|aside| aside.start < end) {
                 if aside.start > at {
-                    self.put(stretch.slices_between(at..aside.start), now)?;
+                    self.put(&self.marked(&stretch, at..aside.start), now)?;
                 }
                 let from = aside.start.max(at);
                 at = aside.end.min(end);
                 self.skipped += at.0 - from.0;
             }
             if at < end {
-                self.put(stretch.slices_between(at..end), now)?;
+                self.put(&self.marked(&stretch, at..end), now)?;
                 at = end;
             }
         }
     }
 
+    /// Requests as the file is to have them, with a line behind each SELECT.
+    fn marked<'s>(&self, stretch: &'s Stretch, range: Range<Offset>) -> Vec<&'s [u8]> {
+        let mut slices = Vec::new();
+        let mut at = range.start;
+        for &end in self.selects.iter().filter(|end| self.has_position && **end > range.start && **end <= range.end) {
+            slices.extend(stretch.slices_between(at..end));
+            slices.push(SELECTED.as_bytes());
+            at = end;
+        }
+        slices.extend(stretch.slices_between(at..range.end));
+        slices
+    }
+
     /// Writes requests, with what has to stand before them.
-    fn put<'s>(&mut self, requests: impl Iterator<Item = &'s [u8]>, now: Option<UnixMs>) -> io::Result<()> {
-        let requests: Vec<&[u8]> = requests.collect();
+    fn put(&mut self, requests: &[&[u8]], now: Option<UnixMs>) -> io::Result<()> {
         if self.skipped > 0 {
             if self.has_position {
                 Annotation::Skipped(self.skipped).write(&mut self.head);
@@ -218,7 +237,7 @@ impl Writer {
         let head = std::mem::take(&mut self.head);
         let mut slices: Vec<&[u8]> = Vec::with_capacity(requests.len() + 1);
         slices.push(&head);
-        slices.extend(requests);
+        slices.extend_from_slice(requests);
         slices.retain(|slice| !slice.is_empty());
         for some in slices.chunks(SLICES) {
             let mut left: Vec<IoSlice<'_>> = some.iter().map(|slice| IoSlice::new(slice)).collect();
