@@ -256,6 +256,8 @@ pub enum Timer {
     Tick,
     /// An election begins.
     Election,
+    /// To see how far the stream of the primary has come that waits for us.
+    Stream,
 }
 
 /// A node of the cluster.
@@ -652,8 +654,9 @@ impl Machine for Cluster {
 
     fn poll_timeout(&self) -> Option<(Mono, Timer)> {
         let election = self.election.wakes_at().map(|at| (at, Timer::Election));
+        let stream = self.manual.wakes_at(self.now.mono).map(|at| (at, Timer::Stream));
         let tick = (self.next_tick, Timer::Tick);
-        Some(election.filter(|(at, _)| *at < tick.0).unwrap_or(tick))
+        [Some(tick), election, stream].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }
 

@@ -13,10 +13,10 @@
 //!
 //! **When it asks.** Redis waits for half a second and a random time more, so that everybody may hear of the failure, and
 //! a second for each replica with more data. We tell of the failure ourselves, on each link just before we ask for the
-//! vote, so that nobody can hear the question first; what is left of the wait is there to compare replicas. If the
-//! process of our primary is known to be gone (`failure`), its offset is final: the replicas tell each other where they
-//! are, and the best one asks after a moment, or at once if it is alone. DIFFERS: from Redis; in a shard with real replicas
-//! they ask later, and find us elected.
+//! vote, so that nobody can hear the question first; what is left of the wait is there to compare replicas. They tell each
+//! other where they are when they hear of the failure, and the best one asks when all have spoken, after a moment, or at
+//! once if it is alone. Only for one that does not speak is waited as long as Redis waits. DIFFERS: from Redis; in a shard
+//! with real replicas they ask later, and find us elected, unless they have more data.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,15 +26,15 @@ use quorate_stdx::Mono;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::event::Event;
-use crate::node::Role;
-use crate::packet::{Body, Header, Heartbeat};
+use crate::node::{Node, Role};
+use crate::packet::{Body, Header};
 use crate::{Epoch, LinkId, NodeId};
 
-/// The wait before the first candidate of a silent primary asks, and the random time that is added to it at most.
+/// How long is waited for a replica that does not tell where it is, and the random time that is added to it at most.
 const FIXED_DELAY: Duration = Duration::from_millis(500);
 /// For each replica that has more data.
 const DELAY_A_RANK: Duration = Duration::from_secs(1);
-/// How long the replicas of a primary whose process is gone compare where they are.
+/// How long the replicas compare where they are at least, and how often they look whether all have told.
 const COMPARISON: Duration = Duration::from_millis(40);
 
 /// How far an election of ours is.
@@ -45,14 +45,21 @@ pub(crate) enum Election {
         /// No other begins before, because the last one has failed.
         not_before: Mono,
     },
-    /// It will begin.
-    Waiting {
-        /// When.
+    /// The replicas tell each other where they are.
+    Comparing {
+        /// Since when.
+        since: Mono,
+        /// When we look next.
         at: Mono,
-        /// How many replicas had more data when that was decided.
+        /// When we go on without those who have not told.
+        until: Mono,
+    },
+    /// Others go first, because they have more data.
+    Waiting {
+        /// When our time comes.
+        at: Mono,
+        /// How many had more data when that was decided.
         rank: usize,
-        /// Whether the delay is the short one.
-        is_quick: bool,
     },
     /// We have asked.
     Asking {
@@ -74,7 +81,7 @@ impl Default for Election {
 impl Election {
     pub(crate) fn wakes_at(&self) -> Option<Mono> {
         match self {
-            Election::Waiting { at, .. } => Some(*at),
+            Election::Comparing { at, .. } | Election::Waiting { at, .. } => Some(*at),
             Election::Idle { .. } | Election::Asking { .. } => None,
         }
     }
@@ -87,25 +94,16 @@ impl Cluster {
         let now = self.now.mono;
         match self.election.clone() {
             // A wait is over when the primary is back; but a vote that has been asked for may still come.
-            Election::Waiting { .. } if !wanted => self.election = Election::default(),
+            Election::Comparing { .. } | Election::Waiting { .. } if !wanted => self.election = Election::default(),
             Election::Idle { not_before } if wanted && now >= not_before => self.schedule_election(),
+            Election::Comparing { since, at, until } if now >= at => self.compare(since, until),
             Election::Waiting { at, .. } if now >= at => self.ask_for_votes(),
-            Election::Waiting { at, rank, is_quick: false } => self.wait_longer(at, rank),
+            Election::Waiting { at, rank } => self.wait_longer(at, rank),
             Election::Asking { since, .. } if now.since(since) > self.config.election_timeout() => {
                 self.announce(Event::ElectionExpired);
                 self.election = Election::Idle { not_before: since + self.config.election_retry() };
             }
             _ => {}
-        }
-    }
-
-    /// The process of `primary` is known to be gone: if it is ours, the long wait before an election makes no sense.
-    pub(crate) fn hasten_election(&mut self, primary: NodeId) {
-        if self.myself().primary() == Some(primary)
-            && matches!(self.election, Election::Waiting { is_quick: false, .. })
-        {
-            self.election = Election::default();
-            self.tend_election();
         }
     }
 
@@ -136,37 +134,51 @@ impl Cluster {
         let primary = self.myself().primary().expect("only a replica wants an election");
         let now = self.now.mono;
         let by_hand = self.may_start_by_hand();
-        let is_gone = self.nodes[&primary].is_gone;
-        let rivals = self.replicas(primary).filter(|node| node.id != self.me && !node.is_failed()).count();
         let rank = if by_hand { 0 } else { self.rank(primary) };
+        let is_alone = self.rivals(primary).next().is_none();
+        let delay = if by_hand || is_alone { Duration::ZERO } else { COMPARISON };
         let random = Duration::from_micros(self.rng.below(FIXED_DELAY.as_micros() as u64));
-        let (delay, is_quick) = match (by_hand, is_gone) {
-            (true, _) => (Duration::ZERO, true),
-            (false, true) if rivals == 0 => (Duration::ZERO, true),
-            (false, true) => (COMPARISON, true),
-            (false, false) => (FIXED_DELAY + random + DELAY_A_RANK * rank as u32, false),
-        };
         let offset = self.status.offset;
         self.announce(Event::ElectionDelayed { delay, rank, offset });
-        self.election = Election::Waiting { at: now + delay, rank, is_quick };
+        self.election = Election::Comparing { since: now, at: now + delay, until: now + FIXED_DELAY + random };
         // Those who compare themselves with us should know where we are.
-        let news = self.heartbeat(Heartbeat::Pong, None);
-        self.broadcast(news, |node| node.primary() == Some(primary));
+        self.tell(|node| node.primary() == Some(primary));
         if delay.is_zero() {
             self.ask_for_votes();
         }
     }
 
+    /// Who may lead in the place of our primary as well as we.
+    fn rivals(&self, primary: NodeId) -> impl Iterator<Item = &Node> {
+        let may_lead = |node: &&Node| {
+            node.id != self.me && !node.is_failed() && !node.told.any(crate::NodeFlags::NO_FAILOVER)
+        };
+        self.replicas(primary).filter(may_lead)
+    }
+
+    /// Asks, if we are the best one of those who have told where they are, and all have, or have had time enough.
+    fn compare(&mut self, since: Mono, until: Mono) {
+        let primary = self.myself().primary().expect("only a replica wants an election");
+        let now = self.now.mono;
+        // Whom we suspect as well is most likely gone with the primary.
+        let have_all_told = self.rivals(primary).all(|node| node.heard >= since || !node.is_fine());
+        if !have_all_told && now < until {
+            self.election = Election::Comparing { since, at: (now + COMPARISON).min(until), until };
+            return;
+        }
+        let rank = self.rank(primary);
+        if rank == 0 {
+            return self.ask_for_votes();
+        }
+        let delay = FIXED_DELAY + DELAY_A_RANK * rank as u32;
+        self.election = Election::Waiting { at: now + delay, rank };
+        self.announce(Event::RankChanged { rank, delay });
+    }
+
     /// How many replicas of our primary have more data than we; of equals those with smaller names count.
     fn rank(&self, primary: NodeId) -> usize {
         let ours = (self.status.offset, std::cmp::Reverse(self.me));
-        let is_better = |node: &&crate::node::Node| {
-            node.id != self.me
-                && !node.is_failed()
-                && !node.told.any(crate::NodeFlags::NO_FAILOVER)
-                && (node.offset, std::cmp::Reverse(node.id)) > ours
-        };
-        self.replicas(primary).filter(is_better).count()
+        self.rivals(primary).filter(|node| (node.offset, std::cmp::Reverse(node.id)) > ours).count()
     }
 
     /// Others have told meanwhile that they have more data.
@@ -175,24 +187,13 @@ impl Cluster {
         let new = self.rank(primary);
         if new > rank {
             let delay = DELAY_A_RANK * (new - rank) as u32;
-            self.election = Election::Waiting { at: at + delay, rank: new, is_quick: false };
+            self.election = Election::Waiting { at: at + delay, rank: new };
             self.announce(Event::RankChanged { rank: new, delay });
         }
     }
 
     fn ask_for_votes(&mut self) {
         let primary = self.myself().primary().expect("only a replica wants an election");
-        if let Election::Waiting { at, is_quick: true, .. } = self.election
-            && !self.may_start_by_hand()
-        {
-            // The comparison is over. Whoever is not the best one waits for the better ones to fail.
-            let rank = self.rank(primary);
-            if rank > 0 {
-                let delay = FIXED_DELAY + DELAY_A_RANK * rank as u32;
-                self.election = Election::Waiting { at: at + delay, rank, is_quick: false };
-                return self.announce(Event::RankChanged { rank, delay });
-            }
-        }
         let epoch = self.current_epoch.next();
         self.current_epoch = epoch;
         self.announce(Event::ElectionStarted(epoch));
@@ -200,8 +201,7 @@ impl Cluster {
         // An epoch that was used must not be used again after a crash.
         self.persist();
         // Nor is a vote given to whom a voter does not know for a replica of that primary yet, and gossip takes its time.
-        let news = self.heartbeat(Heartbeat::Pong, None);
-        self.broadcast(news, |node| node.primary() != Some(primary));
+        self.tell(|node| node.primary() != Some(primary));
         if self.nodes[&primary].is_failed() {
             self.broadcast(Body::Fail(primary), |_| true);
         }
@@ -259,8 +259,7 @@ impl Cluster {
         // What we claim from here on must not be forgotten either.
         self.persist();
         self.is_map_dirty = true;
-        let news = self.heartbeat(Heartbeat::Pong, None);
-        self.broadcast(news, |_| true);
+        self.tell(|_| true);
     }
 
     // ---- the voter --------------------------------------------------------------------------------------

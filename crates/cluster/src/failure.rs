@@ -8,22 +8,24 @@
 //! ```
 //!
 //! **A crash is no silence.** When a process dies its machine closes its links at once, and refuses new ones. That is
-//! evidence, and who has it suspects at once and tells all primaries at once, in a heartbeat such as any node
-//! understands: when a majority has it, the node has failed, without the node timeout. Silence still takes its time.
+//! evidence, and who has it suspects at once: when a majority has it, the node has failed, without the node timeout.
+//! Silence still takes its time. Whom a primary suspects, it tells the other primaries at once, in a heartbeat such as any
+//! node understands.
 //! DIFFERS: from Redis, which waits for the timeout in either case; a real node that hears of it counts the report, and
 //! decides by its own clock.
-
-use std::sync::Arc;
 
 use crate::NodeId;
 use crate::cluster::Cluster;
 use crate::event::Event;
-use crate::node::Health;
-use crate::packet::{Body, Heartbeat, Packet};
+use crate::node::{Health, Node};
+use crate::packet::Body;
 
 /// A primary with slots that has come back counts as failed for so many node timeouts more, so that a replica that has
 /// been elected meanwhile can tell.
 const RETURN_TIMEOUTS: u32 = 2;
+
+/// So many suspected nodes are told of at once.
+const SPREAD_AT_ONCE: usize = 4;
 
 impl Cluster {
     /// Its port refuses connections. That means something if there was a link before: a node that was never there may
@@ -35,8 +37,7 @@ impl Cluster {
         }
         node.is_gone = true;
         if !node.is_fine() {
-            // Others were faster. If we wait for its place, there is nothing more to wait for.
-            return self.hasten_election(id);
+            return; // Others were faster.
         }
         node.health = Health::Suspected;
         self.announce(Event::ProcessGone(id));
@@ -45,16 +46,15 @@ impl Cluster {
         self.fail_if_agreed(id);
     }
 
-    /// Tells all primaries at once whom we suspect, if our word counts.
+    /// Tells those who decide at once whom we suspect, if our word counts. When a large part of a cluster is cut off, it is left to
+    /// the heartbeats: news of each node from each one to each one would be too much.
     fn spread_suspicion(&mut self) {
-        if !self.myself().is_voter() {
+        let suspected = self.nodes.values().filter(|node| node.health == Health::Suspected);
+        if !self.myself().is_voter() || suspected.clone().count() > SPREAD_AT_ONCE {
             return;
         }
-        let body = self.heartbeat(Heartbeat::Pong, None);
-        let packet = Arc::new(Packet { header: Some(Box::new(self.header())), body });
-        for id in self.linked(|_| true) {
-            self.send_packet(id, &packet);
-        }
+        let suspected = suspected.map(|node| node.gossip(self.me)).collect();
+        self.tell_of(suspected, Node::is_voter);
     }
 
     /// At each tick: who has been silent for too long.
@@ -67,10 +67,15 @@ impl Cluster {
             .filter(|node| node.silence(now) > timeout)
             .map(|node| node.id)
             .collect();
-        for id in silent {
+        for &id in &silent {
             self.node_mut(id).health = Health::Suspected;
             self.announce(Event::Suspected(id));
             self.note_changed();
+        }
+        if !silent.is_empty() {
+            self.spread_suspicion();
+        }
+        for id in silent {
             self.fail_if_agreed(id);
         }
     }

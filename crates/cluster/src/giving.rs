@@ -6,7 +6,6 @@ use quorate_stdx::{Mono, UnixMs};
 
 use crate::cluster::{Cluster, Output};
 use crate::event::Event;
-use crate::packet::Heartbeat;
 use crate::transfer::{Ending, TransferId, TransferView};
 use crate::{Epoch, NodeId, SavedGrant, Slots};
 
@@ -423,8 +422,7 @@ impl Cluster {
         self.announce(Event::EpochSet(epoch));
         self.end_giving(id, Ending::Failed("The target node is down; the slots stay here".into()));
         self.persist();
-        let news = self.heartbeat(Heartbeat::Pong, None);
-        self.broadcast(news, |_| true);
+        self.tell(|_| true);
     }
 
     /// It is over, one way or the other.

@@ -1,5 +1,7 @@
 //! Heartbeats: what we tell of ourselves and of others, and what we learn.
 
+use std::sync::Arc;
+
 use quorate_stdx::{Mono, Now, UnixMs};
 
 use crate::claims::Claim;
@@ -53,6 +55,27 @@ impl Cluster {
     pub(crate) fn heartbeat(&mut self, kind: Heartbeat, to: Option<NodeId>) -> Body {
         let extensions = self.extensions(to.map(|to| &self.nodes[&to]));
         Body::Heartbeat { kind, entries: self.entries(to), extensions }
+    }
+
+    /// A heartbeat at once, with which we tell those whom `wanted` chooses what has become of us.
+    pub(crate) fn tell(&mut self, wanted: impl Fn(&Node) -> bool) {
+        let entries = self.entries(None);
+        self.tell_of(entries, wanted);
+    }
+
+    /// The same with these entries.
+    pub(crate) fn tell_of(&mut self, entries: Vec<Gossip>, wanted: impl Fn(&Node) -> bool) {
+        let header = self.header();
+        let packet = |extensions: Vec<Extension>| {
+            let body = Body::Heartbeat { kind: Heartbeat::Pong, entries: entries.clone(), extensions };
+            Arc::new(Packet { header: Some(Box::new(header.clone())), body })
+        };
+        // Who understands names takes one that is not told for one that is no more.
+        let (plain, named) = (packet(Vec::new()), packet(self.hostname_extension().into_iter().collect()));
+        for id in self.linked(wanted) {
+            let packet = if self.nodes[&id].knows_extensions() { &named } else { &plain };
+            self.send_packet(id, packet);
+        }
     }
 
     pub(crate) fn hostname_extension(&self) -> Option<Extension> {

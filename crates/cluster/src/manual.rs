@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the primary holds writes back at most: the replica may begin at the end of its patience.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// How often the replica looks whether it has all of the stream: its shard's clients wait for it.
+const LOOK_PERIOD: Duration = Duration::from_millis(1);
+
 /// A manual failover under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manual {
@@ -49,6 +52,13 @@ pub(crate) enum Manual {
         /// How long we try.
         until: Mono,
     },
+}
+
+impl Manual {
+    /// When to look again how far the stream has come, seen from `now`.
+    pub(crate) fn wakes_at(&self, now: Mono) -> Option<Mono> {
+        matches!(self, Manual::Taking { goal: Some(_), may_start: false, .. }).then(|| now + LOOK_PERIOD)
+    }
 }
 
 impl Cluster {

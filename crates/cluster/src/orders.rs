@@ -371,7 +371,6 @@ impl Cluster {
 
     /// Lets everybody know now what they would hear sooner or later.
     fn tell_everybody(&mut self) {
-        let news = self.heartbeat(Heartbeat::Pong, None);
-        self.broadcast(news, |_| true);
+        self.tell(|_| true);
     }
 }

@@ -5,7 +5,6 @@ use quorate_stdx::UnixMs;
 use crate::cluster::Cluster;
 use crate::event::Event;
 use crate::orders::Answer;
-use crate::packet::Heartbeat;
 use crate::transfer::{Ending, TransferId, TransferView};
 use crate::{Epoch, NodeId, SavedGrant, Slots};
 
@@ -99,8 +98,7 @@ impl Cluster {
         self.end_taking(id, Ending::Success);
         self.state.is_stale = true;
         self.persist();
-        let news = self.heartbeat(Heartbeat::Pong, None);
-        self.broadcast(news, |_| true);
+        self.tell(|_| true);
         Answer::Ok
     }
 
