@@ -180,7 +180,10 @@ pub enum Output {
         port: u16,
     },
     /// Follow nobody.
-    Lead,
+    Lead {
+        /// Whether nothing more comes of the stream: the primary has held its writes back, and we have all of it.
+        has_all: bool,
+    },
     /// No write may run until [`Output::ResumeWrites`]; say so by [`Input::WritesPaused`] when none runs any more.
     PauseWrites,
     /// Writes may run.
@@ -283,6 +286,8 @@ pub struct Cluster {
     pub(crate) holds_due: Vec<TransferId>,
     /// Writes that were held back for a replica of ours go on.
     pub(crate) resumes_writes: bool,
+    /// We are to lead instead of a primary whose stream we have all of.
+    pub(crate) has_all: bool,
     /// Slots whose keys are to be deleted, once the map says whose they are.
     pub(crate) drops_due: Slots,
     pub(crate) current_epoch: Epoch,
@@ -333,6 +338,7 @@ impl Cluster {
             ended: Ended::default(),
             holds_due: Vec::new(),
             resumes_writes: false,
+            has_all: false,
             drops_due: Slots::none(),
             current_epoch: saved.current_epoch,
             last_vote_epoch: saved.last_vote_epoch,
@@ -605,7 +611,10 @@ impl Cluster {
             self.following.clone_from(&wanted);
             match wanted {
                 Some((ip, port)) => self.push(Output::Follow { ip, port }),
-                None => self.push(Output::Lead),
+                None => {
+                    let has_all = std::mem::take(&mut self.has_all);
+                    self.push(Output::Lead { has_all });
+                }
             }
         }
     }

@@ -253,6 +253,7 @@ impl Cluster {
         self.give_slots(&self.nodes[&primary].slots.clone(), Some(self.me));
         self.drop_strays();
         self.election = Election::default();
+        self.has_all = self.has_reached_goal();
         self.end_manual();
         self.state.is_stale = true;
         self.update_state();

@@ -82,6 +82,11 @@ impl Cluster {
         matches!(self.manual, Manual::Taking { may_start: true, .. })
     }
 
+    /// Whether our primary holds its writes back for us and we have all that it had to say.
+    pub(crate) fn has_reached_goal(&self) -> bool {
+        matches!(self.manual, Manual::Taking { goal: Some(goal), .. } if self.status.offset >= goal)
+    }
+
     /// CLUSTER FAILOVER [FORCE] at a replica whose primary is known.
     pub(crate) fn begin_manual(&mut self, primary: NodeId, force: bool) {
         self.end_manual();

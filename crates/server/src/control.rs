@@ -251,12 +251,23 @@ impl Control {
     /// Gives an order while alone, and returns how it is answered.
     pub fn order(&self, server: &Arc<Server>, alone: &mut Alone<'_>, order: Order) -> Answer {
         if order == Order::Lead {
-            // Its commands may hand inputs in, so the lock is free meanwhile.
-            let upstream = self.inner.lock().upstream.clone();
-            if let Some(upstream) = upstream {
-                upstream.drain(server, alone);
-            }
+            return self.lead(server, alone, true);
         }
+        self.order_as_is(server, alone, order)
+    }
+
+    /// Orders this server to lead. What has come of the stream of its primary is applied first, and what is still on its way,
+    /// if more may come.
+    pub fn lead(&self, server: &Arc<Server>, alone: &mut Alone<'_>, more_may_come: bool) -> Answer {
+        // The stream's commands may hand inputs in, so the lock is free meanwhile.
+        let upstream = self.inner.lock().upstream.clone();
+        if let Some(upstream) = upstream {
+            upstream.drain(server, alone, more_may_come);
+        }
+        self.order_as_is(server, alone, Order::Lead)
+    }
+
+    fn order_as_is(&self, server: &Arc<Server>, alone: &mut Alone<'_>, order: Order) -> Answer {
         let mut inner = self.inner.lock();
         inner.orders += 1;
         let by = OrderId(inner.orders);

@@ -548,7 +548,7 @@ impl World {
             }
             Output::Send { link, packet } => self.send(host, link, &packet),
             Output::Follow { ip, .. } => self.process(host).following = Some(World::host_of(&ip)),
-            Output::Lead => self.process(host).following = None,
+            Output::Lead { .. } => self.process(host).following = None,
             Output::PauseWrites => {
                 let process = self.process(host);
                 process.is_paused = true;

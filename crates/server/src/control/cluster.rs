@@ -248,8 +248,8 @@ impl Node {
                 let by = replication::Authority::Standing;
                 server.control.order(server, alone, replication::Order::Follow { to, by });
             }
-            Output::Lead => {
-                server.control.order(server, alone, replication::Order::Lead);
+            Output::Lead { has_all } => {
+                server.control.lead(server, alone, !has_all);
             }
             Output::PauseWrites => {
                 server.publish(|next| next.handover = true);
@@ -282,7 +282,7 @@ impl Inner {
                 }
                 Output::Publish(_)
                 | Output::Follow { .. }
-                | Output::Lead
+                | Output::Lead { .. }
                 | Output::PauseWrites
                 | Output::ResumeWrites
                 | Output::HoldSlots { .. }

@@ -165,6 +165,8 @@ impl Inner {
                 server.replicas.remove(&server.feed, client);
                 server.condemn(client);
             }
+            // A replica that takes over waits for the end of the stream, and this server for its replica.
+            P::PingReplicas | P::AskAcks if server.published().handover => {}
             P::PingReplicas => {
                 server.feed.append_aside(PING);
                 server.replicas.flush(&server.feed);

@@ -150,9 +150,9 @@ impl Upstream {
     }
 
     /// Applies what has come and was not read, if the stream flows: see [`stream::drain`].
-    pub(super) fn drain(&self, server: &Arc<Server>, alone: &mut Alone<'_>) {
+    pub(super) fn drain(&self, server: &Arc<Server>, alone: &mut Alone<'_>, more_may_come: bool) {
         if let Some(client) = self.client.get().filter(|_| self.streams() && !self.has_ended()) {
-            stream::drain(server, alone, client);
+            stream::drain(server, alone, client, more_may_come);
         }
     }
 

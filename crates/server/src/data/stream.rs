@@ -86,9 +86,10 @@ fn is_paused(worker: &mut Worker, client: &Client, command: &Command, args: Args
 /// Applies what our primary has sent and nobody has read yet, before this server leads instead of it: the clients of that
 /// primary were told of these writes as soon as they were on their way here. The link is over afterwards.
 ///
-/// As long as more comes, it is waited for; what a dead process has handed to its system still arrives when room is made for
-/// it here. A primary that lives would go on for ever, so there is a bound.
-pub fn drain(server: &Arc<Server>, alone: &mut Alone<'_>, client: &Arc<Client>) {
+/// As long as more comes, it is waited for, if more may come; what a dead process has handed to its system still arrives when
+/// room is made for it here. A primary that lives would go on for ever, so there is a bound.
+pub fn drain(server: &Arc<Server>, alone: &mut Alone<'_>, client: &Arc<Client>, more_may_come: bool) {
+    let patience = if more_may_come { MOMENT } else { Duration::ZERO };
     // SAFETY: the caller is alone.
     let session = unsafe { client.session() };
     if session.kind != Kind::Primary || session.closing.is_some() {
@@ -116,7 +117,7 @@ pub fn drain(server: &Arc<Server>, alone: &mut Alone<'_>, client: &Arc<Client>) 
             }
             Parsed::Incomplete(_) => {
                 input.drain(..std::mem::take(&mut at));
-                if Instant::now() > deadline || !read_more(client, &mut input) {
+                if Instant::now() > deadline || !read_more(client, &mut input, patience) {
                     break;
                 }
             }
@@ -168,7 +169,7 @@ fn apply_alone(
 }
 
 /// Reads what has come, and waits for a moment if nothing has; false if nothing comes any more.
-fn read_more(client: &Client, input: &mut Vec<u8>) -> bool {
+fn read_more(client: &Client, input: &mut Vec<u8>, moment: Duration) -> bool {
     // SAFETY: the caller is alone.
     let socket = &unsafe { client.session() }.socket;
     for _ in 0..2 {
@@ -179,7 +180,7 @@ fn read_more(client: &Client, input: &mut Vec<u8>) -> bool {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut wanted = [PollFd::new(socket, PollFlags::IN)];
-                let moment = Timespec { tv_sec: 0, tv_nsec: MOMENT.subsec_nanos().into() };
+                let moment = Timespec { tv_sec: 0, tv_nsec: moment.subsec_nanos().into() };
                 if !matches!(poll(&mut wanted, Some(&moment)), Ok(1..)) {
                     return false;
                 }
