@@ -20,6 +20,7 @@ mod tests {
     use std::ops::Range;
 
     use super::swarm::{run, run_traced, run_transfers, time_to_recover};
+    use super::world::Fault;
     use crate::config::Planted;
 
     /// The seeds that a test run tries; `SIM_SEEDS=10000 cargo test -p quorate-cluster` tries more.
@@ -121,8 +122,17 @@ mod tests {
     #[test]
     fn a_process_that_dies_is_replaced_long_before_the_node_timeout() {
         for seed in 0..10 {
-            let took = time_to_recover(seed);
+            let took = time_to_recover(seed, crate::Config::default().node_timeout, 1, Fault::Crash(0));
             assert!(took < std::time::Duration::from_millis(300), "seed {seed}: {took:?}");
+        }
+    }
+
+    /// With two replicas, which have to agree on who asks.
+    #[test]
+    fn a_machine_that_falls_silent_is_replaced_within_twice_the_node_timeout() {
+        for seed in 0..20 {
+            let took = time_to_recover(seed, std::time::Duration::from_secs(1), 2, Fault::PowerOff(0));
+            assert!(took < std::time::Duration::from_secs(2), "seed {seed}: {took:?}");
         }
     }
 

@@ -57,21 +57,16 @@ pub(crate) fn run_traced(seed: u64, planted: Option<Planted>) -> (Result<(), Str
     (outcome, swarm.world.trace.take().unwrap_or_default())
 }
 
-/// How long after a primary's process has died, at default settings, a replica leads in its place.
-pub(crate) fn time_to_recover(seed: u64) -> Duration {
+/// How long after a primary, the first host, has suffered `fault` one of its replicas leads in its place.
+pub(crate) fn time_to_recover(seed: u64, node_timeout: Duration, replicas: usize, fault: Fault) -> Duration {
     let mut rng = Rng::new(seed);
-    let mut swarm = Swarm {
-        length: Duration::ZERO,
-        world: World::new(6, Config::default(), rng.next_u64()),
-        primaries: 3,
-        replicas: 1,
-        rng,
-        has_faults: false,
-    };
+    let config = Config { node_timeout, ..Config::default() };
+    let world = World::new(3 + 3 * replicas, config, rng.next_u64());
+    let mut swarm = Swarm { length: Duration::ZERO, world, primaries: 3, replicas, rng, has_faults: false };
     swarm.form().expect("nothing disturbs it");
     let dead = swarm.world.id(0);
     let at = swarm.world.now + Duration::from_millis(1);
-    swarm.world.fault_at(at, Fault::Crash(0));
+    swarm.world.fault_at(at, fault);
     while swarm.world.now.since(at) < Duration::from_secs(30) {
         let next = swarm.world.now + Duration::from_millis(1);
         swarm.world.run_until(next).expect("nothing is wrong");
