@@ -136,7 +136,13 @@ impl Slots {
     /// Runs of neighbours, first and last, in ascending order.
     pub fn ranges(&self) -> Vec<(u16, u16)> {
         let mut ranges: Vec<(u16, u16)> = Vec::new();
+        // Most nodes of a large cluster have few, and replicas none.
+        let mut left = self.count;
         for (&word, start) in self.bits.iter().zip((0..SLOTS).step_by(64)) {
+            if left == 0 {
+                break;
+            }
+            left -= word.count_ones() as u16;
             let mut rest = word;
             while rest != 0 {
                 let first = rest.trailing_zeros() as u16;

@@ -122,7 +122,7 @@ pub(crate) struct World {
     pub(crate) now: Mono,
     pub(crate) rng: Rng,
     pub(crate) processes: Vec<Option<Process>>,
-    disks: Vec<Option<NodesConf>>,
+    pub(super) disks: Vec<Option<NodesConf>>,
     config: Config,
     heap: BinaryHeap<Reverse<(Mono, u64)>>,
     pending: BTreeMap<u64, What>,
