@@ -142,8 +142,12 @@ const VARYING: &[(&str, &[&str])] = &[
 ];
 
 /// Tests that print something before their outcome, behind their names.
-const TALKATIVE: &[&str] =
-    &["slot migration is invalid from primary to replica", "Main db not affected when fail to diskless load"];
+const TALKATIVE: &[&str] = &[
+    "slot migration is invalid from primary to replica",
+    "Main db not affected when fail to diskless load",
+    "Resharding all the master #0 slots away from it",
+    "Resharding back some slot to master #0",
+];
 
 /// A test's name with an N for each number that differs from run to run.
 pub(super) fn stable(name: &str) -> String {

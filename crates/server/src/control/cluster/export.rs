@@ -416,7 +416,8 @@ impl Work<'_> {
         if !self.pipe.out.is_empty() {
             self.pipe.flush()?;
         }
-        let is_idle = before == (self.pipe.sent, self.position.get());
+        // A slot without keys is no reason to wait for anything.
+        let is_idle = self.progress.is_complete() && before == (self.pipe.sent, self.position.get());
         self.pipe.listen(if is_idle { IDLE } else { Duration::ZERO })
     }
 
