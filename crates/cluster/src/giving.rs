@@ -411,7 +411,9 @@ impl Cluster {
     pub(crate) fn is_replaced(&self, id: NodeId) -> bool {
         let Some(shard) = self.nodes.get(&id).map(crate::node::Node::shard) else { return false };
         let leads = |node: &crate::node::Node| node.is_voter() && !node.is_failed() && node.claims_heard;
-        self.nodes.values().any(|node| node.id != id && node.id != self.me && node.shard() == shard && leads(node))
+        // Of a node that has just joined its shard we may not have heard which it is.
+        let is_of_it = |node: &crate::node::Node| node.shard() == shard || node.replaces == Some(id);
+        self.nodes.values().any(|node| node.id != id && node.id != self.me && is_of_it(node) && leads(node))
     }
 
     /// Nobody can use the epoch that was granted any more: with a greater one the slots are ours, whoever comes back with it.

@@ -317,6 +317,10 @@ impl Cluster {
             let human_name = human_name.cloned().unwrap_or_default();
             changed |= std::mem::replace(&mut node.human_name, human_name.clone()) != human_name;
             changed |= std::mem::replace(&mut node.shard, shard) != shard;
+            // We may have followed it before it told.
+            if self.myself().primary() == Some(sender) {
+                changed |= std::mem::replace(&mut self.myself_mut().shard, shard) != shard;
+            }
         }
         self.is_conf_dirty |= changed;
         self.is_map_dirty |= changed;
@@ -367,9 +371,19 @@ impl Cluster {
         if role != Role::Primary {
             self.give_slots(&self.nodes[&sender].slots.clone(), None);
         }
+        let joined = header.primary.and_then(|primary| self.nodes.get(&primary)?.shard);
+        if role == Role::Primary {
+            // Whoever took its place then has not taken the place that it has now.
+            self.nodes.values_mut().filter(|node| node.replaces == Some(sender)).for_each(|node| node.replaces = None);
+        }
         let node = self.node_mut(sender);
+        // A replica that leads nothing has not taken over, but was told to go.
+        node.replaces = node.primary().filter(|_| role == Role::Primary && !header.slots.is_empty());
         if !node.tells_shard {
             node.shard = None;
+        } else if joined.is_some() {
+            // It tells so itself, but not at once, and may have to take over before.
+            node.shard = joined;
         }
         node.role = role;
         self.is_conf_dirty = true;

@@ -79,6 +79,8 @@ pub(crate) struct Node {
     pub(crate) told: NodeFlags,
     /// We have heard from itself which slots it claims, since we started.
     pub(crate) claims_heard: bool,
+    /// The primary that it has taken over from, if it has in our time.
+    pub(crate) replaces: Option<NodeId>,
     /// It tells its shard, so that it wants to know ours.
     pub(crate) tells_shard: bool,
     /// Since when we have been greeting a node whose name we don't know.
@@ -124,6 +126,7 @@ impl Node {
             had_replicas: false,
             told: NodeFlags::default(),
             claims_heard: false,
+            replaces: None,
             tells_shard: false,
             handshake_since: None,
             greet: false,

@@ -137,6 +137,14 @@ mod tests {
     }
 
     #[test]
+    fn slots_that_were_granted_to_a_node_which_dies_are_somebodys_as_soon_as_its_replica_leads() {
+        for seed in 0..10 {
+            let took = super::swarm::time_to_settle_a_grant(seed);
+            assert!(took < std::time::Duration::from_millis(300), "seed {seed}: {took:?}");
+        }
+    }
+
+    #[test]
     fn a_node_looks_around_rarely_while_nothing_happens_and_often_when_something_does() {
         let (wakes, next) = super::swarm::wakes_of_a_calm_node(1);
         assert!(wakes < 200, "{wakes} times a minute");

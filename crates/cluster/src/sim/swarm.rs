@@ -78,6 +78,28 @@ pub(crate) fn time_to_recover(seed: u64, node_timeout: Duration, replicas: usize
     swarm.world.now.since(at)
 }
 
+/// How long it takes, at default settings, to settle whose slots are that were granted to a node which died just then, and which
+/// has a replica. Nobody writes to them meanwhile.
+pub(crate) fn time_to_settle_a_grant(seed: u64) -> Duration {
+    let mut rng = Rng::new(seed);
+    let world = World::new(6, Config::default(), rng.next_u64());
+    let mut swarm = Swarm { length: Duration::ZERO, world, primaries: 3, replicas: 1, rng, has_faults: false };
+    swarm.form().expect("nothing disturbs it");
+    swarm.world.fault_at(swarm.world.now, Fault::Migrate { host: 0, to: 1, share: 0 });
+    let is_in_doubt = |swarm: &Swarm| swarm.world.machine(0).expect("it lives").is_in_doubt();
+    let step = |swarm: &mut Swarm| swarm.pass(Duration::from_micros(100)).expect("nothing is wrong");
+    while !is_in_doubt(&swarm) {
+        step(&mut swarm);
+    }
+    let begun = swarm.world.now;
+    swarm.world.fault_at(begun, Fault::Crash(1));
+    step(&mut swarm);
+    while is_in_doubt(&swarm) && swarm.world.now.since(begun) < Duration::from_secs(60) {
+        step(&mut swarm);
+    }
+    swarm.world.now.since(begun)
+}
+
 /// How often the node of a cluster in which nothing happens wants to be woken in a minute, and how soon it does once a
 /// process has died.
 pub(crate) fn wakes_of_a_calm_node(seed: u64) -> (usize, Duration) {
