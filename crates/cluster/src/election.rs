@@ -150,9 +150,8 @@ impl Cluster {
 
     /// Who may lead in the place of our primary as well as we.
     fn rivals(&self, primary: NodeId) -> impl Iterator<Item = &Node> {
-        let may_lead = |node: &&Node| {
-            node.id != self.me && !node.is_failed() && !node.told.any(crate::NodeFlags::NO_FAILOVER)
-        };
+        let may_lead =
+            |node: &&Node| node.id != self.me && !node.is_failed() && !node.told.any(crate::NodeFlags::NO_FAILOVER);
         self.replicas(primary).filter(may_lead)
     }
 

@@ -56,6 +56,17 @@ pub enum Trouble {
     Stopping,
 }
 
+impl Trouble {
+    /// What follows from `error`, behind so many bytes that are whole.
+    fn of(error: Error, valid: u64, in_transaction: bool) -> Trouble {
+        match error {
+            Error::Truncated { .. } => Trouble::Truncated { valid, in_transaction },
+            Error::Malformed { at, expected } => Trouble::Malformed { at, expected },
+            Error::Io { source, .. } => Trouble::Io(source),
+        }
+    }
+}
+
 /// What has been loaded up to here.
 #[derive(Debug, Default)]
 pub struct Standing {
@@ -190,21 +201,11 @@ impl<'a, 'b> Player<'a, 'b> {
             let item = match reader.next() {
                 Ok(Some(item)) => item,
                 Ok(None) if self.is_in_transaction() => break Err(Trouble::Truncated { valid, in_transaction: true }),
-                Ok(None) => {
-                    if is_doubtful {
-                        self.standing.position = None;
-                    }
-                    break Ok(());
-                }
-                Err(Error::Truncated { .. }) => {
-                    break Err(Trouble::Truncated { valid, in_transaction: self.is_in_transaction() });
-                }
-                Err(Error::Malformed { at, expected }) => break Err(Trouble::Malformed { at, expected }),
-                Err(Error::Io { source, .. }) => break Err(Trouble::Io(source)),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(Trouble::of(error, valid, self.is_in_transaction())),
             };
-            if std::mem::take(&mut is_doubtful) && !matches!(item, Item::Annotation(Annotation::Selected)) {
-                position = None;
-            }
+            let was_doubtful = std::mem::take(&mut is_doubtful);
+            position = position.filter(|_| !was_doubtful || matches!(item, Item::Annotation(Annotation::Selected)));
             match item {
                 Item::Annotation(Annotation::Position(id, offset)) => {
                     // The one that a history continues has the same bytes.
@@ -248,6 +249,7 @@ impl<'a, 'b> Player<'a, 'b> {
             }
         };
         self.leave();
+        self.standing.position = self.standing.position.filter(|_| !is_doubtful);
         result
     }
 
