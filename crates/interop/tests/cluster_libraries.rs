@@ -12,7 +12,7 @@ use quorate_interop::cluster::{Cluster, call, slot};
 use quorate_interop::peers::{self, Rider};
 use quorate_interop::{Server, await_that};
 
-/// Moves slots, and waits until they have moved.
+/// Moves slots, and waits until they have moved and the client has written to all parts of the cluster since.
 fn migrate(cluster: &Cluster, from: usize, to: usize) {
     let mut client = cluster.node(from).connect();
     let order = format!("CLUSTER MIGRATESLOTS SLOTSRANGE 1000 3000 NODE {}", cluster.id(to));
@@ -21,9 +21,12 @@ fn migrate(cluster: &Cluster, from: usize, to: usize) {
         let key = (0..).map(|number: u32| number.to_string()).find(|key| slot(key.as_bytes()) == 1000).unwrap();
         call(&mut cluster.node(from).connect(), &format!("EXISTS {key}")).starts_with("MOVED")
     });
+    let all = || cluster.running().map(writes).sum::<u64>();
+    let before = all();
+    await_that("the client goes on", || all() > before + 200);
 }
 
-/// How much is written to the node that leads for slots of the third share.
+/// How much has been written to a node.
 fn writes(node: &Server) -> u64 {
     match node.connect().call(&["INFO", "commandstats"]).unwrap() {
         Reply::Bulk(text) | Reply::Verbatim(_, text) => {

@@ -166,7 +166,7 @@ impl Inner {
                 server.condemn(client);
             }
             // A replica that takes over waits for the end of the stream, and this server for its replica.
-            P::PingReplicas | P::AskAcks if server.published().handover => {}
+            P::PingReplicas if server.node().is_some() && server.published().handover => {}
             P::PingReplicas => {
                 server.feed.append_aside(PING);
                 server.replicas.flush(&server.feed);
