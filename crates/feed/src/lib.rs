@@ -49,12 +49,15 @@ struct State {
     notes: Option<Notes>,
 }
 
+/// Where the word begins in a request whose name has less than ten letters, and which has less than ten words.
+const WORD: usize = "*2\r\n$6\r\n".len();
+
 /// What is kept in mind about bytes of the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Notes {
     /// Where those lie that change no data, in order.
     asides: VecDeque<Range<Offset>>,
-    /// Where each SELECT ends, in order.
+    /// Where the word SELECT begins of each, in order.
     selects: VecDeque<Offset>,
 }
 
@@ -191,13 +194,13 @@ impl Feed {
         self.publish(&state)
     }
 
-    /// As [`Feed::append_raw`], for requests among which are SELECTs, which end behind so many bytes each.
+    /// As [`Feed::append_raw`], for requests among which are SELECTs, which begin behind so many bytes each.
     pub fn append_selecting(&self, bytes: &[u8], selects: &[usize]) -> Offset {
         let mut state = self.state.lock();
         let from = Offset(state.end);
         state.push(bytes);
         if let Some(notes) = &mut state.notes {
-            notes.selects.extend(selects.iter().map(|&end| from.advance(end)));
+            notes.selects.extend(selects.iter().map(|&start| from.advance(start + WORD)));
         }
         self.publish(&state)
     }
@@ -222,11 +225,11 @@ impl Feed {
         self.state.lock().notes = keeps.then(Notes::default);
     }
 
-    /// Where SELECTs end, up to `upto`; each is told once.
+    /// Where the words SELECT begin, before `upto`; each is told once.
     pub fn take_selects(&self, upto: Offset) -> Vec<Offset> {
         let mut state = self.state.lock();
         let Some(Notes { selects, .. }) = &mut state.notes else { return Vec::new() };
-        let count = selects.partition_point(|end| *end <= upto);
+        let count = selects.partition_point(|word| *word < upto);
         selects.drain(..count).collect()
     }
 
@@ -402,10 +405,10 @@ impl State {
         }
         self.db = Some(db);
         let number = db.0.to_string();
-        self.push(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{number}\r\n", number.len()).as_bytes());
         if let Some(notes) = &mut self.notes {
-            notes.selects.push_back(Offset(self.end));
+            notes.selects.push_back(Offset(self.end).advance(WORD));
         }
+        self.push(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{number}\r\n", number.len()).as_bytes());
     }
 
     fn push(&mut self, mut bytes: &[u8]) {
@@ -569,17 +572,18 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_where_selects_end() {
+    fn it_is_known_where_selects_are() {
         let feed = Feed::default();
         feed.set_backlog(1 << 20);
         feed.append(Db(1), b"before anybody asks");
         feed.keep_notes(true);
         feed.append(Db(1), b"the same database");
-        let first = feed.append(Db(2), b"!").0 - 1;
+        let first = feed.end().advance(WORD);
+        feed.append(Db(2), b"!");
         let from = feed.append_raw(b"raw");
-        feed.append_selecting(b"SELECT-SET-SELECT-SET", &[6, 17]);
-        assert_eq!(feed.take_selects(from.advance(6)), [Offset(first), from.advance(6)]);
-        assert_eq!(feed.take_selects(feed.end()), [from.advance(17)]);
+        feed.append_selecting(b"*2\r\n$6\r\nSELECT-SET-*2\r\n$6\r\nSELECT-SET", &[0, 19]);
+        assert_eq!(feed.take_selects(from.advance(19)), [first, from.advance(8)]);
+        assert_eq!(feed.take_selects(feed.end()), [from.advance(27)]);
         feed.append(Db(3), b"gone");
         feed.restart_at(Offset(7));
         assert_eq!(feed.take_selects(Offset(1 << 40)), []);

@@ -5,14 +5,15 @@
 //! - [`Reader`]: the requests of one file, and where each ends.
 //!
 //! A file holds requests as they are sent, and lines that begin with `#`: annotations. Redis writes `#TS:`, a time, and
-//! passes over all others. Three are ours, and tell where in a replication history a file's requests are. That begins at
+//! passes over all others. Two are ours, and tell where in a replication history a file's requests are. That begins at
 //! the point that the base names, and each byte of a request moves it on by one:
 //!
 //! - `#SKIP:n`: the history has `n` bytes here that change no data, and the file has none of them.
 //! - `#REPL:id:n`: from here on the history is called `id`, and `n` bytes of it lie before.
-//! - `#SELECT`: the SELECT just before is of the history. A server that goes on with a file that it did not begin always
-//!   selects a database first: so a SELECT without this line is where another server, which knows nothing of the
-//!   history, has written to the file, and where the file stops telling about it.
+//!
+//! SELECT is spelled [`SELECT`] in a file of ours. A server that goes on with a file that it did not begin always selects a
+//! database first: so a SELECT in capitals is where another server, which knows nothing of the history, has written to the
+//! file, and where the file stops telling about it.
 
 mod manifest;
 mod reader;
@@ -24,8 +25,8 @@ use quorate_stdx::{Offset, ReplId};
 pub use manifest::{Manifest, ManifestError, Part};
 pub use reader::{Error, Item, Reader};
 
-/// [`Annotation::Selected`] as it is written.
-pub const SELECTED: &str = "#SELECT\r\n";
+/// How a SELECT of the history is spelled.
+pub const SELECT: &[u8; 6] = b"select";
 
 /// What an annotation says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +37,6 @@ pub enum Annotation {
     Skipped(u64),
     /// The history's name from here on, and its offset.
     Position(ReplId, Offset),
-    /// The SELECT before it is of the history.
-    Selected,
     /// None of these: it means nothing to us.
     Other,
 }
@@ -51,9 +50,6 @@ impl Annotation {
         }
         if let Some(bytes) = line.strip_prefix(b"#SKIP:") {
             return number(bytes).map_or(Annotation::Other, Annotation::Skipped);
-        }
-        if line == b"#SELECT" {
-            return Annotation::Selected;
         }
         let Some(position) = line.strip_prefix(b"#REPL:") else { return Annotation::Other };
         let Some((id, offset)) = position.split_at_checked(40) else { return Annotation::Other };
@@ -69,7 +65,6 @@ impl Annotation {
             Annotation::Time(seconds) => format!("#TS:{seconds}\r\n"),
             Annotation::Skipped(bytes) => format!("#SKIP:{bytes}\r\n"),
             Annotation::Position(id, offset) => format!("#REPL:{id}:{offset}\r\n"),
-            Annotation::Selected => SELECTED.to_owned(),
             Annotation::Other => return,
         };
         out.extend_from_slice(line.as_bytes());

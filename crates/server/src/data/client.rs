@@ -228,7 +228,7 @@ pub struct Upstream {
     /// What has come of a transaction that is not complete: it belongs into the log as a whole, because a
     /// link that breaks is taken up at the log's end.
     pub held: Vec<u8>,
-    /// Where SELECTs end in that.
+    /// Where SELECTs begin in that.
     pub selects: Vec<usize>,
     /// When the machine was last told that the primary lives.
     pub noted_at: Mono,

@@ -252,8 +252,8 @@ pub fn append(server: &Server, session: &mut Session, raw: &[u8], matter: Matter
     let in_transaction = session.transaction.is_some();
     let Some(upstream) = &mut session.upstream else { return };
     if in_transaction || !upstream.held.is_empty() {
-        upstream.held.extend_from_slice(raw);
         upstream.selects.extend((matter == Matter::Select).then_some(upstream.held.len()));
+        upstream.held.extend_from_slice(raw);
     }
     if in_transaction {
         return;
@@ -261,7 +261,7 @@ pub fn append(server: &Server, session: &mut Session, raw: &[u8], matter: Matter
     if upstream.held.is_empty() {
         match matter {
             Matter::Data => server.feed.append_raw(raw),
-            Matter::Select => server.feed.append_selecting(raw, &[raw.len()]),
+            Matter::Select => server.feed.append_selecting(raw, &[0]),
             Matter::Aside => server.feed.append_aside(raw),
         };
     } else {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mio::net::UnixStream;
 use quorate_commands::{Args, Origin};
-use quorate_formats::aof::{Annotation, Error, Item, Reader, Request};
+use quorate_formats::aof::{Annotation, Error, Item, Reader, Request, SELECT};
 use quorate_keyspace::{Alone, Member, Scope};
 use quorate_stdx::{Offset, ReplId, Rng};
 
@@ -54,6 +54,11 @@ pub enum Trouble {
     Io(io::Error),
     /// The server is to end.
     Stopping,
+}
+
+/// Whether another server has begun to write here: see [`quorate_formats::aof`].
+fn is_foreign(request: Request<'_>) -> bool {
+    request.words().next().is_some_and(|word| word.eq_ignore_ascii_case(SELECT) && word != SELECT)
 }
 
 impl Trouble {
@@ -194,8 +199,6 @@ impl<'a, 'b> Player<'a, 'b> {
         let mut count = 0u64;
         // What has come since what is whole ended.
         let mut fresh: Vec<u8> = Vec::new();
-        // Whether the last request is a SELECT, which has yet to be shown to be the history's.
-        let mut is_doubtful = false;
         self.enter();
         let result = loop {
             let item = match reader.next() {
@@ -204,8 +207,6 @@ impl<'a, 'b> Player<'a, 'b> {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(Trouble::of(error, valid, self.is_in_transaction())),
             };
-            let was_doubtful = std::mem::take(&mut is_doubtful);
-            position = position.filter(|_| !was_doubtful || matches!(item, Item::Annotation(Annotation::Selected)));
             match item {
                 Item::Annotation(Annotation::Position(id, offset)) => {
                     // The one that a history continues has the same bytes.
@@ -220,10 +221,10 @@ impl<'a, 'b> Player<'a, 'b> {
                     fresh.clear();
                     advance(&mut position, bytes);
                 }
-                Item::Annotation(Annotation::Selected | Annotation::Time(_) | Annotation::Other) => {}
+                Item::Annotation(Annotation::Time(_) | Annotation::Other) => {}
                 Item::Request(request) => {
                     if !is_base {
-                        is_doubtful = request.words().next().is_some_and(|word| word.eq_ignore_ascii_case(b"select"));
+                        position = position.filter(|_| !is_foreign(request));
                         advance(&mut position, request.bytes().len() as u64);
                         fresh.extend_from_slice(request.bytes());
                     }
@@ -249,7 +250,6 @@ impl<'a, 'b> Player<'a, 'b> {
             }
         };
         self.leave();
-        self.standing.position = self.standing.position.filter(|_| !is_doubtful);
         result
     }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use quorate_feed::{Feed, Position, Stretch};
-use quorate_formats::aof::{Annotation, SELECTED};
+use quorate_formats::aof::{Annotation, SELECT};
 use quorate_stdx::{Offset, ReplId, UnixMs};
 
 /// How much of the log is written at once.
@@ -32,7 +32,7 @@ pub(super) struct Writer {
     skipped: u64,
     /// What is to be left out, as far as that is known.
     asides: Vec<Range<Offset>>,
-    /// Where SELECTs end, as far as that is known.
+    /// Where the word SELECT begins, as far as that is known.
     selects: Vec<Offset>,
     /// The second that the last time in the file names.
     noted_second: i64,
@@ -83,8 +83,7 @@ impl Writer {
     /// The log runs in this database, which a new file does not know.
     pub(super) fn select(&mut self, db: u16, position: Option<(ReplId, Offset)>) {
         let number = db.to_string();
-        quorate_resp::encode_request(&mut self.head, &[b"SELECT", number.as_bytes()]);
-        Annotation::Selected.write(&mut self.head);
+        quorate_resp::encode_request(&mut self.head, &[SELECT.as_slice(), number.as_bytes()]);
         // The request is not the history's.
         self.note_position(position);
     }
@@ -165,7 +164,7 @@ impl Writer {
         match self.write_all(feed, now) {
             Ok(upto) => {
                 self.asides.retain(|aside| aside.end > upto);
-                self.selects.retain(|end| *end > upto);
+                self.selects.retain(|word| *word >= upto);
                 self.position.set(upto);
                 Ok(())
             }
@@ -207,14 +206,18 @@ impl Writer {
         }
     }
 
-    /// Requests as the file is to have them, with a line behind each SELECT.
+    /// Requests as the file is to have them, with each SELECT spelled as ours.
     fn marked<'s>(&self, stretch: &'s Stretch, range: Range<Offset>) -> Vec<&'s [u8]> {
         let mut slices = Vec::new();
         let mut at = range.start;
-        for &end in self.selects.iter().filter(|end| self.has_position && **end > range.start && **end <= range.end) {
-            slices.extend(stretch.slices_between(at..end));
-            slices.push(SELECTED.as_bytes());
-            at = end;
+        for &word in &self.selects {
+            // A stretch may end within the word.
+            let (from, to) = (word.max(at), word.advance(SELECT.len()).min(range.end));
+            if from < to {
+                slices.extend(stretch.slices_between(at..from));
+                slices.push(&SELECT[(from.0 - word.0) as usize..(to.0 - word.0) as usize]);
+                at = to;
+            }
         }
         slices.extend(stretch.slices_between(at..range.end));
         slices
