@@ -49,7 +49,7 @@ struct State {
     notes: Option<Notes>,
 }
 
-/// Where the word begins in a request whose name has less than ten letters, and which has less than ten words.
+/// Where the word begins in a SELECT, in the one form in which primaries send requests.
 const WORD: usize = "*2\r\n$6\r\n".len();
 
 /// What is kept in mind about bytes of the log.
