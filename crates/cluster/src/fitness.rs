@@ -62,8 +62,9 @@ impl Cluster {
         }
         self.fitness.hangs = hangs;
         for link in std::mem::take(&mut self.fitness.owing) {
-            let answer = self.heartbeat(Heartbeat::Pong, None);
-            self.answer(link, answer);
+            let asker = self.inbound.get(&link).and_then(|inbound| self.nodes.get(&inbound.node?));
+            let (from, knows_extensions) = (asker.map(|node| node.id), asker.is_some_and(Node::knows_extensions));
+            self.answer_heartbeat(link, from, knows_extensions);
         }
     }
 

@@ -232,7 +232,7 @@ impl Cluster {
         }
         self.follow(primary);
         self.state.is_stale = true;
-        self.tell_everybody();
+        self.tell(|_| true);
         Ok(())
     }
 
@@ -350,7 +350,7 @@ impl Cluster {
             self.announce(crate::Event::Reconfigured { primary: to });
             self.follow(to);
         }
-        self.tell_everybody();
+        self.tell(|_| true);
         Ok(())
     }
 
@@ -367,10 +367,5 @@ impl Cluster {
         self.announce(crate::Event::EpochSet(Epoch(epoch)));
         self.is_conf_dirty = true;
         Ok(())
-    }
-
-    /// Lets everybody know now what they would hear sooner or later.
-    fn tell_everybody(&mut self) {
-        self.tell(|_| true);
     }
 }
